@@ -1,0 +1,1 @@
+"""wk_potential."""
