@@ -1,0 +1,186 @@
+"""Coupling coefficients of real spherical harmonics and the term lists of the Wigner iteration.
+
+A kernel of order nu is a set of blocks k^{L,sigma}_{MM'} with L = 0..lmax and parity sigma = +1 (true
+tensor) or -1 (pseudotensor), stored flat: sigma = +1 first, then L, then M, then M'. The nu = 1 kernel
+has sigma = +1 only.
+"""
+
+from functools import lru_cache
+from math import factorial, sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Terms(NamedTuple):
+    """A bilinear map out[o] += w * x[a] * y[b], sorted by o.
+
+    Attributes:
+        start: (n_out + 1,) first term of each output.
+        a, b: (n_terms,) indices of the two factors.
+        w: (n_terms,) coefficients.
+
+    """
+
+    start: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    w: np.ndarray
+
+
+def block_offsets(lmax: int) -> np.ndarray:
+    """Offsets (lmax + 2,) of the (2l + 1)^2 blocks l = 0..lmax in a flat kernel of one parity."""
+    return np.concatenate([[0], np.cumsum((2 * np.arange(lmax + 1) + 1) ** 2)])
+
+
+def kernel_size(lmax: int) -> int:
+    """Return the number of components of the nu = 1 kernel: the sum of (2l + 1)^2."""
+    return int(block_offsets(lmax)[-1])
+
+
+def _complex_cg(l1: int, m1: int, l2: int, m2: int, l3: int, m3: int) -> float:
+    """Clebsch-Gordan coefficient <l1 m1 l2 m2 | l3 m3> by Racah's formula."""
+    if m3 != m1 + m2 or not abs(l1 - l2) <= l3 <= l1 + l2:
+        return 0.0
+    f = factorial
+    prefactor = sqrt((2 * l3 + 1) * f(l3 + l1 - l2) * f(l3 - l1 + l2) * f(l1 + l2 - l3) / f(l1 + l2 + l3 + 1)) * sqrt(
+        f(l3 + m3) * f(l3 - m3) * f(l1 - m1) * f(l1 + m1) * f(l2 - m2) * f(l2 + m2)
+    )
+    total = 0.0
+    for k in range(max(0, l2 - l3 - m1, l1 - l3 + m2), min(l1 + l2 - l3, l1 - m1, l2 + m2) + 1):
+        total += (-1) ** k / (
+            f(k) * f(l1 + l2 - l3 - k) * f(l1 - m1 - k) * f(l2 + m2 - k) * f(l3 - l2 + m1 + k) * f(l3 - l1 - m2 + k)
+        )
+    return prefactor * total
+
+
+def _real_from_complex(l: int) -> np.ndarray:
+    """Unitary U with Y_real = U Y_complex, rows m = -l..l (sin |m|, 1, cos m), Condon-Shortley phase."""
+    u = np.zeros((2 * l + 1, 2 * l + 1), complex)
+    u[l, l] = 1.0
+    for m in range(1, l + 1):
+        u[l + m, l + m] = (-1) ** m / sqrt(2)
+        u[l + m, l - m] = 1 / sqrt(2)
+        u[l - m, l - m] = 1j / sqrt(2)
+        u[l - m, l + m] = -1j * (-1) ** m / sqrt(2)
+    return u
+
+
+@lru_cache(maxsize=None)
+def real_cg(l1: int, l2: int, l3: int) -> np.ndarray:
+    """Coupling coefficients (2 l1 + 1, 2 l2 + 1, 2 l3 + 1) of real harmonics.
+
+    For l1 + l2 + l3 odd the transformed coefficients are imaginary; their common factor i is dropped,
+    which leaves products of two of them, as the Wigner iteration needs, unchanged up to the sign that
+    makes the kernel positive.
+    """
+    cg = np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1))
+    for m1 in range(-l1, l1 + 1):
+        for m2 in range(max(-l2, -l3 - m1), min(l2, l3 - m1) + 1):
+            cg[l1 + m1, l2 + m2, l3 + m1 + m2] = _complex_cg(l1, m1, l2, m2, l3, m1 + m2)
+    u1, u2, u3 = (_real_from_complex(l) for l in (l1, l2, l3))
+    real = np.einsum("am,bn,cp,mnp->abc", u1.conj(), u2.conj(), u3, cg.astype(complex), optimize=True)
+    out = np.ascontiguousarray(real.real if (l1 + l2 + l3) % 2 == 0 else real.imag)
+    out[np.abs(out) < 1e-14] = 0.0
+    return out
+
+
+@lru_cache(maxsize=None)
+def iteration_terms(lmax: int, nu: int) -> Terms:
+    """Term list of k^(nu) = P[k^(nu-1) k^(1)], nu >= 2, truncated at lmax, both parities kept.
+
+    k^{L,s s'}_{MM'} = sum_{l1 l2} C^{LM}_{l1 m1 l2 m2} C^{LM'}_{l1 m1' l2 m2'} k^{l1,s}_{m1 m1'} K^{l2}_{m2 m2'},
+    s' = (-1)^{l1 + l2 + L} (Bigi, Pozdnyakov, Ceriotti, arXiv:2303.04124). For nu = 2 both factors are the same
+    kernel, so that (a, b) is merged with (b, a) and a <= b.
+    """
+    size, offset = kernel_size(lmax), block_offsets(lmax)
+    parities = (0,) if nu == 2 else (0, 1)
+    merged: dict[tuple[int, int, int], float] = {}
+    for parity in parities:
+        for l1 in range(lmax + 1):
+            for l2 in range(lmax + 1):
+                for l3 in range(abs(l1 - l2), min(lmax, l1 + l2) + 1):
+                    cg = real_cg(l1, l2, l3)
+                    m1, m2, m3 = np.nonzero(cg)
+                    value = cg[m1, m2, m3]
+                    out_parity = parity ^ ((l1 + l2 + l3) % 2)
+                    # every pair of non-zero coefficients (m1 m2 m3), (m1' m2' m3') is one term
+                    o = out_parity * size + offset[l3] + (m3[:, None] * (2 * l3 + 1) + m3)
+                    a = parity * size + offset[l1] + (m1[:, None] * (2 * l1 + 1) + m1)
+                    b = offset[l2] + (m2[:, None] * (2 * l2 + 1) + m2)
+                    w = value[:, None] * value
+                    if nu == 2:
+                        a, b = np.minimum(a, b), np.maximum(a, b)
+                    for key, wi in zip(zip(o.flat, a.flat, b.flat), w.flat):
+                        merged[key] = merged.get(key, 0.0) + wi
+    kept = [(o, a, b, w) for (o, a, b), w in merged.items() if abs(w) > 1e-13]
+    return _sorted_terms(kept, 2 * size)
+
+
+def transposed(terms: Terms, n_a: int, factor: int) -> Terms:
+    """Term list of the adjoint: gradient of <g, out> with respect to factor 0 (x) or 1 (y), given (g, other).
+
+    Returned terms map (g, other) to the gradient: out[a] += w * g[o] * y[b] for factor 0, and
+    out[b] += w * g[o] * x[a] for factor 1.
+    """
+    o = np.repeat(np.arange(len(terms.start) - 1), np.diff(terms.start))
+    target, other = (terms.a, terms.b) if factor == 0 else (terms.b, terms.a)
+    return _sorted_terms(zip(target, o, other, terms.w), n_a)
+
+
+def square_gradient_terms(lmax: int) -> Terms:
+    """Adjoint of the nu = 2 iteration, in which both factors are the same kernel: maps (g, K) to dK."""
+    terms, size = iteration_terms(lmax, 2), kernel_size(lmax)
+    o = np.repeat(np.arange(len(terms.start) - 1), np.diff(terms.start))
+    merged: dict[tuple[int, int, int], float] = {}
+    for oi, a, b, w in zip(o, terms.a, terms.b, terms.w):
+        merged[(a, oi, b)] = merged.get((a, oi, b), 0.0) + w
+        merged[(b, oi, a)] = merged.get((b, oi, a), 0.0) + w
+    return _sorted_terms([(t, oi, s, w) for (t, oi, s), w in merged.items()], size)
+
+
+def _sorted_terms(items, n_out: int) -> Terms:
+    rows = sorted((int(o), int(a), int(b), float(w)) for o, a, b, w in items)
+    o = np.array([r[0] for r in rows], np.int64)
+    start = np.searchsorted(o, np.arange(n_out + 1)).astype(np.int32)
+    a, b = (np.array([r[k] for r in rows], np.int32) for k in (1, 2))
+    return Terms(start, a, b, np.array([r[3] for r in rows]))
+
+
+class WignerTerms(NamedTuple):
+    """All that the Wigner iteration needs up to order 2 (orders 1 to 4) or 3 (orders 5 and 6).
+
+    Attributes:
+        norm: (2 n,) factors 1/(2L + 1) of the components, both parities, n = kernel_size(lmax).
+        square: k2 from (k1, k1), its two factors being equal.
+        square_grad: adjoint of `square`: gradient in k1 from (gradient in k2, k1).
+        cube: k3 from (k2, k1). The three last lists are empty below order 5.
+        cube_grad2, cube_grad1: its adjoints: gradient in k2 from (gradient in k3, k1), in k1 from (., k2).
+
+    """
+
+    norm: np.ndarray
+    square: Terms
+    square_grad: Terms
+    cube: Terms
+    cube_grad2: Terms
+    cube_grad1: Terms
+
+
+@lru_cache(maxsize=None)
+def wigner_terms(lmax: int, order: int) -> WignerTerms:
+    """Term lists for kernels of orders 1 to `order` (at most 6) with angular momenta to `lmax` (at most 6)."""
+    if not 0 <= lmax <= 6 or not 1 <= order <= 6:
+        raise ValueError(f"lmax must be 0 to 6 and order 1 to 6, not lmax = {lmax}, order = {order}")
+    n = kernel_size(lmax)
+    norm = np.repeat(1.0 / (2 * np.arange(lmax + 1) + 1), (2 * np.arange(lmax + 1) + 1) ** 2)
+    empty = _sorted_terms([], 0)
+    cube = iteration_terms(lmax, 3) if order > 4 else empty
+    return WignerTerms(
+        norm=np.concatenate([norm, norm]),
+        square=iteration_terms(lmax, 2) if order > 2 else empty,
+        square_grad=square_gradient_terms(lmax) if order > 3 else empty,
+        cube=cube,
+        cube_grad2=transposed(cube, 2 * n, 0) if order > 4 else empty,
+        cube_grad1=transposed(cube, n, 1) if order > 4 else empty,
+    )

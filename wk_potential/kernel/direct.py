@@ -1,0 +1,110 @@
+"""The direct kernel: an environment against all its support points, energy and gradient, in blocks of LANES.
+
+Environments and support points are arrays (n_lm, Q) of density coefficients, rows (l, m), columns the channels.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from .iteration import gradient, gradient_tangent, invariants, iterate, iterate_tangent, workspace
+from .lanes import LANES, row_products, weighted_rows
+
+
+class Support(NamedTuple):
+    """Support points of one central element, support points side by side in blocks of LANES.
+
+    Attributes:
+        coefficients: (n_blocks, n_lm * Q, LANES) density coefficients.
+        tangents: the same shape, or (0, n_lm * Q, LANES) if the model has weights only.
+        weights: (n_blocks, LANES); padding has weight zero.
+
+    """
+
+    coefficients: np.ndarray
+    tangents: np.ndarray
+    weights: np.ndarray
+
+
+def in_blocks(rows):
+    """Rearrange (n, k) into (n_blocks, k, LANES), the last block padded with zeros."""
+    n, k = rows.shape
+    padded = np.zeros((-(-n // LANES) * LANES, k))
+    padded[:n] = rows
+    return np.ascontiguousarray(padded.reshape(-1, LANES, k).transpose(0, 2, 1))
+
+
+def make_support(coefficients, weights, tangents=None) -> Support:
+    """Support points from coefficients (n, n_lm, Q), weights (n,) and tangents (n, n_lm, Q) or None."""
+    n = len(weights)
+    flat = np.reshape(coefficients, (n, -1))
+    blocks = in_blocks(flat)
+    tangent = in_blocks(np.reshape(tangents, (n, -1))) if tangents is not None else np.zeros((0, *blocks.shape[1:]))
+    return Support(blocks, tangent, np.ascontiguousarray(in_blocks(np.reshape(weights, (n, 1)))[:, 0]))
+
+
+@njit(cache=True)
+def pair_kernel(lmax, c, block, k1):
+    """Fill k1 with K^l_{mm'} = sum_q c[l m, q] s[l m', q], s a block (n_lm * Q, LANES)."""
+    n_channels = c.shape[1]
+    k1[:] = 0.0
+    row = 0
+    for l in range(lmax + 1):
+        for m in range(l * l, (l + 1) ** 2):
+            for m2 in range(l * l, (l + 1) ** 2):
+                weighted_rows(n_channels, c[m], block, m2 * n_channels, k1, row)
+                row += 1
+
+
+@njit(cache=True)
+def pair_kernel_adjoint(lmax, g1, block, n_channels, out):
+    """Add to out (n_lm * Q, LANES) the gradient with respect to c, given g1 with respect to k1."""
+    row = 0
+    for l in range(lmax + 1):
+        width = 2 * l + 1
+        for m in range(l * l, (l + 1) ** 2):
+            for q in range(n_channels):
+                row_products(width, g1, row, block, l * l * n_channels + q, n_channels, out, m * n_channels + q)
+            row += width
+
+
+@njit(cache=True)
+def environment_energy(terms, lmax, weights, support, c, grad):
+    """Energy of one environment c (n_lm, Q), its gradient written to grad (n_lm, Q).
+
+    E = sum_s [w_s k(c, c_s) + d/d eps k(c, c_s + eps delta_s)], k = sum_nu a_nu k^(nu).
+    """
+    order = weights.shape[0]
+    n_channels = c.shape[1]
+    k = workspace(terms, order)
+    g = workspace(terms, order)
+    t = workspace(terms, order)
+    h = workspace(terms, order)
+    values = np.zeros((order, LANES))
+    grad_lanes = np.zeros((c.size, LANES))
+    with_tangents = support.tangents.shape[0] > 0
+    energy = 0.0
+    for b in range(support.weights.shape[0]):
+        block, w = support.coefficients[b], support.weights[b]
+        pair_kernel(lmax, c, block, k[0])
+        iterate(terms, k)
+        invariants(terms, k, values)
+        for nu in range(order):
+            energy += weights[nu] * np.sum(values[nu] * w)
+        gradient(terms, weights, k, g)
+        if with_tangents:
+            tangent = support.tangents[b]
+            pair_kernel(lmax, c, tangent, t[0])
+            iterate_tangent(terms, k, t)
+            energy += np.sum(g[0] * t[0])
+            gradient_tangent(terms, weights, k, g, t, h)
+            h[0][:] += w * g[0]
+            pair_kernel_adjoint(lmax, h[0], block, n_channels, grad_lanes)
+            pair_kernel_adjoint(lmax, g[0], tangent, n_channels, grad_lanes)
+        else:
+            g[0][:] *= w
+            pair_kernel_adjoint(lmax, g[0], block, n_channels, grad_lanes)
+    for i in range(c.size):
+        grad[i // n_channels, i % n_channels] = np.sum(grad_lanes[i])
+    return energy
