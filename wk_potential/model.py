@@ -1,0 +1,194 @@
+"""A trained model: what it is made of, how it is saved, what it predicts for arrays of atoms."""
+
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from .density.expansion import Density
+from .density.radial import RadialTable
+from .kernel.coupling import wigner_terms
+from .kernel.direct import Support, make_support
+from .modelfile import ModelFileError, read_container, write_container
+from .potential import Potential, evaluate
+
+
+class UnknownElementError(ValueError):
+    """A structure holds an element that the model was not trained on."""
+
+
+class CompositionWarning(UserWarning):
+    """The baseline of a composition is not determined by the training set."""
+
+
+@dataclass(frozen=True)
+class SupportPoints:
+    """Support environments of one central element.
+
+    Attributes:
+        coefficients: (n, n_lm, Q) density coefficients.
+        weights: (n,).
+        tangents: (n, n_lm, Q), or None for a model with weights only.
+
+    """
+
+    coefficients: np.ndarray
+    weights: np.ndarray
+    tangents: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one structure.
+
+    Attributes:
+        energies: (N,) eV, each with its element's baseline; their sum is the energy.
+        forces: (N, 3) eV/Angstrom.
+        virial: (3, 3) eV, derivative of the energy by strain: volume times stress.
+
+    """
+
+    energies: np.ndarray
+    forces: np.ndarray
+    virial: np.ndarray
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Wigner-kernel potential.
+
+    Attributes:
+        elements: (n,) sorted atomic numbers.
+        density: the expansion of environments.
+        order_weights: (order,) factors a_nu of the kernel.
+        support: support points of each element.
+        baseline: (n,) energy per atom of each element, eV.
+        compositions: (k, n) orthonormal basis of the compositions that determine the baseline.
+        info: hyperparameters and training summary, as written to the header of the file.
+
+    """
+
+    elements: np.ndarray
+    density: Density
+    order_weights: np.ndarray
+    support: list[SupportPoints]
+    baseline: np.ndarray
+    compositions: np.ndarray
+    info: dict = field(default_factory=dict)
+
+    @property
+    def cutoff(self) -> float:
+        """Cutoff radius in Angstrom."""
+        return self.density.radial.cutoff
+
+    @cached_property
+    def potential(self) -> Potential:
+        """The arrays of the model as the compiled functions take them."""
+        blocks = [make_support(s.coefficients, s.weights, s.tangents) for s in self.support]
+        first = np.cumsum([0] + [len(b.weights) for b in blocks])
+        support = Support(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+        return Potential(
+            self.density, wigner_terms(self.density.lmax, len(self.order_weights)), self.order_weights, support, first
+        )
+
+    def element_indices(self, numbers) -> np.ndarray:
+        """Return the place of each atom's element in `elements`.
+
+        Raises:
+            UnknownElementError: an element is not in the model.
+
+        """
+        index = np.searchsorted(self.elements, numbers)
+        found = self.elements[np.minimum(index, len(self.elements) - 1)] == numbers
+        if not np.all(found):
+            from ase.data import chemical_symbols
+
+            atom = int(np.argmin(found))
+            raise UnknownElementError(
+                f"atom {atom} is {chemical_symbols[numbers[atom]]}, but the model was trained on "
+                f"{', '.join(chemical_symbols[z] for z in self.elements)} only"
+            )
+        return index
+
+    def predict(self, numbers, neighbours, vectors, threads: int = 1) -> Prediction:
+        """Energies, forces and virial of one structure.
+
+        Args:
+            numbers: (N,) atomic numbers.
+            neighbours: `Neighbours` holding all pairs within the cutoff.
+            vectors: (P, 3) of its pairs, Angstrom.
+            threads: how many.
+
+        Raises:
+            UnknownElementError: an element is not in the model.
+
+        """
+        index = self.element_indices(numbers)
+        energies, forces, virial = evaluate(self.potential, index, neighbours, vectors, threads)
+        return Prediction(energies + self.baseline[index], forces, virial)
+
+    def check_composition(self, numbers) -> None:
+        """Warn with `CompositionWarning` if the training set leaves the baseline of a composition open."""
+        counts = np.bincount(self.element_indices(numbers), minlength=len(self.elements)).astype(float)
+        outside = counts - (counts @ self.compositions.T) @ self.compositions
+        if np.linalg.norm(outside) > 1e-6 * np.linalg.norm(counts):
+            warnings.warn(
+                "the training frames do not determine the energy baseline of this composition: forces and energy "
+                "differences at fixed composition are meaningful, total energies are not. Train with isolated-atom "
+                "energies to lift this",
+                CompositionWarning,
+                stacklevel=2,
+            )
+
+    def save(self, path) -> None:
+        """Write the model file, atomically."""
+        arrays = {
+            "elements": self.elements,
+            "radial_values": self.density.radial.values,
+            "radial_slopes": self.density.radial.slopes,
+            "projection": self.density.projection,
+            "order_weights": self.order_weights,
+            "baseline": self.baseline,
+            "compositions": self.compositions,
+            "support_counts": np.array([len(s) for s in self.support]),
+            "support_coefficients": np.concatenate([s.coefficients for s in self.support]),
+            "support_weights": np.concatenate([s.weights for s in self.support]),
+        }
+        if self.support[0].tangents is not None:
+            arrays["support_tangents"] = np.concatenate([s.tangents for s in self.support])  # type: ignore[misc]
+        header = {"lmax": self.density.lmax, "cutoff": self.cutoff, **self.info}
+        write_container(path, header, arrays)
+
+    @classmethod
+    def load(cls, path) -> "Model":
+        """Read a model file.
+
+        Raises:
+            ModelFileError: the file is not a model, of a newer format, truncated or altered.
+
+        """
+        header, arrays = read_container(path)
+        try:
+            lmax, cutoff = int(header.pop("lmax")), float(header.pop("cutoff"))
+            radial = RadialTable(cutoff, arrays["radial_values"], arrays["radial_slopes"])
+            cuts = np.cumsum(arrays["support_counts"])[:-1]
+            parts = [np.split(arrays[f"support_{name}"], cuts) for name in ("coefficients", "weights")]
+            tangents = arrays.get("support_tangents")
+            parts.append([None] * (len(cuts) + 1) if tangents is None else np.split(tangents, cuts))
+            return cls(
+                arrays["elements"],
+                Density(lmax, radial, arrays["projection"]),
+                arrays["order_weights"],
+                [SupportPoints(*p) for p in zip(*parts, strict=True)],
+                arrays["baseline"],
+                arrays["compositions"],
+                header,
+            )
+        except KeyError as error:
+            raise ModelFileError(f"{path}: the model lacks {error}") from error
+
+load = Model.load

@@ -1,0 +1,93 @@
+"""The container of a model file: one line of identity, a readable JSON header, raw arrays.
+
+    wk_potential model format=1 sha256=<hex digest of all that follows> header=<bytes> total=<bytes>
+    { JSON header, indented; "arrays" lists name, dtype, shape and offset of each array }
+    <little-endian C-ordered arrays>
+
+`head` shows what a model is. There is no pickle and no code in it; one altered byte is noticed.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = 1
+_MAGIC = b"wk_potential model "
+_LINE = re.compile(rb"wk_potential model format=(\d+) sha256=([0-9a-f]{64}) header=(\d+) total=(\d+)\n")
+
+
+class ModelFileError(ValueError):
+    """A file that cannot be read as a model; the message says why."""
+
+
+def write_atomically(path, data: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that it is whole or not there."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write_container(path, header: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Write header and arrays to `path`, atomically."""
+    index, chunks, offset = {}, [], 0
+    for name, array in arrays.items():
+        data = np.ascontiguousarray(array, dtype=np.dtype(array.dtype).newbyteorder("<"))
+        index[name] = {"dtype": data.dtype.str, "shape": list(np.shape(array)), "offset": offset}
+        chunks.append(data.tobytes())
+        offset += len(chunks[-1])
+    text = json.dumps({**header, "arrays": index}, indent=1, allow_nan=False).encode() + b"\n"
+    body = text + b"".join(chunks)
+    digest = hashlib.sha256(body).hexdigest()
+    line = f"wk_potential model format={FORMAT} sha256={digest} header={len(text)} total={len(body)}\n"
+    write_atomically(path, line.encode() + body)
+
+
+def read_container(path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return header and arrays of a model file.
+
+    Raises:
+        ModelFileError: the file is missing, not a model, of a newer format, truncated or altered.
+
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
+    match = _LINE.match(data)
+    if not match:
+        if data.startswith(_MAGIC) or (data and _MAGIC.startswith(data)):
+            raise ModelFileError(f"{path}: the first line of this model file is damaged; copy the file again")
+        raise ModelFileError(f"{path}: not a wk_potential model file")
+    version, digest, header_size, total = int(match[1]), match[2].decode(), int(match[3]), int(match[4])
+    if version > FORMAT:
+        raise ModelFileError(
+            f"{path}: model format {version} is newer than this package reads ({FORMAT}); upgrade wk_potential"
+        )
+    body = data[match.end() :]
+    if len(body) < total:
+        raise ModelFileError(f"{path}: truncated, {len(body)} of {total} bytes are there; copy the file again")
+    if len(body) > total or header_size > total or hashlib.sha256(body).hexdigest() != digest:
+        raise ModelFileError(f"{path}: altered since it was written (checksum differs); copy the file again")
+    header = json.loads(body[:header_size])
+    arrays = {}
+    for name, entry in header.pop("arrays").items():
+        dtype, count = np.dtype(entry["dtype"]), int(np.prod(entry["shape"], dtype=int))
+        flat = np.frombuffer(body, dtype, count, header_size + entry["offset"])
+        arrays[name] = flat.reshape(entry["shape"]).astype(dtype.newbyteorder("="))
+    return header, arrays

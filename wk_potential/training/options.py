@@ -1,0 +1,89 @@
+"""The options of training: one typed, documented list for the command line, the TOML file and Python."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class OptionsError(ValueError):
+    """Options that make no sense; the message names the option and what is allowed."""
+
+
+class TrainingOptions(BaseModel):
+    """What can be set in training. The defaults are meant to be good; length in Angstrom, energy in eV."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # how the data are read
+    energy_unit: str | None = Field(None, description="energy unit of the files; forces per Angstrom [eV]")
+    energy_key: str | None = Field(None, description="name of the energies in the files")
+    forces_key: str | None = Field(None, description="name of the forces in the files")
+    stress_key: str | None = Field(None, description="name of the stresses (or of a virial) in the files")
+    frames: str = Field(":", description="Python slice of the frames to train on, e.g. ':50'")
+
+    # the density
+    cutoff: float = Field(6.0, gt=0.5, le=20, description="cutoff radius, Angstrom")
+    cutoff_width: float = Field(5.0, gt=0, description="width of the smooth cutoff, Angstrom")
+    density_width: float = Field(0.25, gt=0.02, le=2, description="Gaussian width C at the centre, Angstrom")
+    density_growth: float = Field(4.0, gt=0.3, description="length over which the width grows by e, Angstrom")
+    element_weights: dict[str, float] = Field(
+        {}, description="weight of an element's atoms in the density [covalent radius in Angstrom]"
+    )
+    radial_tolerance: float = Field(1e-5, gt=0, lt=0.1, description="part of the radial kernel neglected")
+    channel_tolerance: float = Field(3e-4, ge=0, lt=0.3, description="size of the density channels neglected")
+
+    # the kernel
+    lmax: int = Field(3, ge=0, le=6, description="largest angular momentum")
+    order: int = Field(4, ge=1, le=6, description="correlation order nu (body order less one)")
+    order_weights: list[float] | None = Field(None, description="a_1, a_2, ... [maximum likelihood]")
+
+    # the fit
+    estimator: Literal["auto", "full", "sparse"] = Field("auto", description="full: exact; sparse: support points")
+    support_points: int = Field(1000, ge=1, description="support points of the sparse estimator")
+    energy_noise: float | None = Field(None, gt=0, description="eV per sqrt(atom) [maximum likelihood]")
+    forces_noise: float | None = Field(None, gt=0, description="eV/Angstrom [maximum likelihood]")
+    stress_noise: float | None = Field(None, gt=0, description="virial, eV per sqrt(atom) [maximum likelihood]")
+    use_stress: bool = Field(True, description="train on stresses if there are any")
+    isolated_atoms: dict[str, float] | None = Field(
+        None, description="energies of the isolated atoms, eV, instead of a fitted baseline"
+    )
+    seed: int = Field(0, description="of the random choices")
+
+    @classmethod
+    def checked(cls, values: dict[str, Any], source: str = "options") -> "TrainingOptions":
+        """Validate options, naming what is wrong.
+
+        Raises:
+            OptionsError: an unknown name (with the nearest known one) or a value that is not allowed.
+
+        """
+        for name in values:
+            if name not in cls.model_fields:
+                close = difflib.get_close_matches(name, cls.model_fields, 1, 0.4)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise OptionsError(f"{source}: unknown option {name!r}{hint}")
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+            raise OptionsError(f"{source}: {'; '.join(problems)}") from None
+
+    @classmethod
+    def from_toml(cls, path: str | Path, **overrides: Any) -> "TrainingOptions":
+        """Read options from a TOML file; keyword arguments win.
+
+        Raises:
+            OptionsError: as in `checked`, or the file cannot be read.
+
+        """
+        try:
+            import tomllib  # type: ignore[import-not-found,unused-ignore]
+        except ModuleNotFoundError:  # Python 3.10
+            import tomli as tomllib  # type: ignore[import-not-found,no-redef,unused-ignore]
+        try:
+            values = tomllib.loads(Path(path).read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise OptionsError(f"{path}: cannot be read as TOML ({error})") from None
+        return cls.checked({**values, **overrides}, str(path))
