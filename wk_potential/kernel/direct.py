@@ -108,3 +108,49 @@ def environment_energy(terms, lmax, weights, support, c, grad):
     for i in range(c.size):
         grad[i // n_channels, i % n_channels] = np.sum(grad_lanes[i])
     return energy
+
+
+@njit(cache=True, nogil=True)
+def kernel_rows(terms, lmax, order, c, blocks, out):
+    """Fill out (order, n_blocks * LANES) with the kernels of each order between c (n_lm, Q) and support blocks."""
+    k = workspace(terms, order)
+    values = np.zeros((order, LANES))
+    for b in range(blocks.shape[0]):
+        pair_kernel(lmax, c, blocks[b], k[0])
+        iterate(terms, k)
+        invariants(terms, k, values)
+        for nu in range(order):
+            out[nu, b * LANES : (b + 1) * LANES] = values[nu]
+
+
+@njit(cache=True, nogil=True)
+def kernel_rows_with_gradients(terms, lmax, sets, c, blocks, values_out, grads_out):
+    """Kernels between c (n_lm, Q) and support blocks for several sets of order weights, with gradients in c.
+
+    Args:
+        terms, lmax: of the kernel.
+        sets: (n_sets, order) weights a_nu.
+        c: (n_lm, Q).
+        blocks: (n_blocks, n_lm * Q, LANES).
+        values_out: (n_sets, n_blocks * LANES) output.
+        grads_out: (n_lm * Q, n_sets, n_blocks * LANES) output.
+
+    """
+    order = sets.shape[1]
+    k = workspace(terms, order)
+    g = workspace(terms, order)
+    values = np.zeros((order, LANES))
+    gradient_lanes = np.zeros((c.size, LANES))
+    for b in range(blocks.shape[0]):
+        span = slice(b * LANES, (b + 1) * LANES)
+        pair_kernel(lmax, c, blocks[b], k[0])
+        iterate(terms, k)
+        invariants(terms, k, values)
+        for n in range(sets.shape[0]):
+            values_out[n, span] = 0.0
+            for nu in range(order):
+                values_out[n, span] += sets[n, nu] * values[nu]
+            gradient(terms, sets[n], k, g)
+            gradient_lanes[:] = 0.0
+            pair_kernel_adjoint(lmax, g[0], blocks[b], c.shape[1], gradient_lanes)
+            grads_out[:, n, span] = gradient_lanes

@@ -26,8 +26,8 @@ class TrainingOptions(BaseModel):
     # the density
     cutoff: float = Field(6.0, gt=0.5, le=20, description="cutoff radius, Angstrom")
     cutoff_width: float = Field(5.0, gt=0, description="width of the smooth cutoff, Angstrom")
-    density_width: float = Field(0.25, gt=0.02, le=2, description="Gaussian width C at the centre, Angstrom")
-    density_growth: float = Field(4.0, gt=0.3, description="length over which the width grows by e, Angstrom")
+    density_width: float = Field(0.3, gt=0.02, le=2, description="Gaussian width C at the centre, Angstrom")
+    density_growth: float = Field(3.0, gt=0.3, description="length over which the width grows by e, Angstrom")
     element_weights: dict[str, float] = Field(
         {}, description="weight of an element's atoms in the density [covalent radius in Angstrom]"
     )

@@ -1,0 +1,152 @@
+"""Oracles that share no code with the package (harmonics, rotations, kernels), and small random systems."""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from wk_potential.density.expansion import expand, full_density
+from wk_potential.density.radial import radial_table
+from wk_potential.kernel.coupling import wigner_terms
+from wk_potential.kernel.direct import in_blocks, pair_kernel
+from wk_potential.kernel.iteration import invariants, iterate, workspace
+
+try:
+    from scipy.special import sph_harm_y
+except ImportError:  # SciPy < 1.15
+    from scipy.special import sph_harm
+
+    def sph_harm_y(l, m, theta, phi):
+        return sph_harm(m, l, phi, theta)
+
+
+# --- oracles ---
+
+
+def real_harmonics(lmax, vectors):
+    """Y_lm (..., (lmax + 1)^2) of vectors (..., 3): sin |m| phi, 1, cos m phi, no Condon-Shortley phase."""
+    x, y, z = np.moveaxis(np.asarray(vectors, float), -1, 0)
+    theta, phi = np.arctan2(np.hypot(x, y), z), np.arctan2(y, x)
+    columns = []
+    for l in range(lmax + 1):
+        for m in range(-l, l + 1):
+            value = (-1) ** m * sph_harm_y(l, abs(m), theta, phi)
+            columns.append(value.real if m == 0 else np.sqrt(2) * (value.imag if m < 0 else value.real))
+    return np.stack(columns, axis=-1)
+
+
+def blocks(lmax):
+    """Rows of the harmonics of each l."""
+    return [slice(l * l, (l + 1) ** 2) for l in range(lmax + 1)]
+
+
+@lru_cache(maxsize=None)
+def wigner_d(lmax, rotation):
+    """Matrices D^l of a rotation (nested tuples), fitted to Y_lm'(R^-1 x) = sum_m Y_lm(x) D^l_mm'."""
+    points = np.random.default_rng(1).normal(size=(8 * lmax + 4, 3))
+    y, rotated = real_harmonics(lmax, points), real_harmonics(lmax, points @ np.array(rotation))
+    return [np.linalg.lstsq(y[:, b], rotated[:, b])[0] for b in blocks(lmax)]
+
+
+def euler_d(lmax, axis, angles):
+    """D^l (n_angles, 2l + 1, 2l + 1) for each l of the rotations about an axis."""
+    matrices = [wigner_d(lmax, tuple(map(tuple, Rotation.from_euler(axis, a).as_matrix()))) for a in angles]
+    return [np.stack(d) for d in zip(*matrices, strict=True)]
+
+
+@lru_cache(maxsize=None)
+def rotation_quadrature(degree, lmax):
+    """Product quadrature over SO(3), exact to the degree: D^l_mm' (n_rotations, n) for l <= lmax, and weights."""
+    angles = 2 * np.pi * np.arange(degree + 1) / (degree + 1)
+    cosines, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
+    about_z, about_y = euler_d(lmax, "z", angles), euler_d(lmax, "y", np.arccos(cosines))
+    d = [np.einsum("aij,bjk,ckl->abcil", z, y, z, optimize=True) for y, z in zip(about_y, about_z, strict=True)]
+    d = np.concatenate([x.reshape(-1, x.shape[-1] ** 2) for x in d], axis=1)
+    return d, np.tile(np.repeat(weights / 2, len(angles)), len(angles)) / len(angles) ** 2
+
+
+def angular_momenta(lmax):
+    """l of each component of a flat kernel."""
+    return np.repeat(np.arange(lmax + 1), (2 * np.arange(lmax + 1) + 1) ** 2)
+
+
+def wigner_iteration(lmax, order, k1):
+    """Kernels k^(nu), nu = 1..order, of any nu = 1 kernels k1 (..., n), by quadrature over O(3).
+
+    Returns their invariants (order, ...) and their components, both parities (order, ..., 2n).
+    """
+    d, weights = rotation_quadrature(3 * lmax, lmax)
+    l = angular_momenta(lmax)
+    is_even = l % 2 == 0
+
+    def project(f):
+        return (f * weights) @ d * (2 * l + 1)
+
+    # e, o: parts of the function on O(3) that are even and odd under inversion, on the proper rotations
+    e1, o1 = (k1 * is_even) @ d.T, (k1 * ~is_even) @ d.T
+    e, o = e1, o1
+    values, components = [], []
+    for nu in range(1, order + 1):
+        if nu > 1:
+            e, o = e * e1 + o * o1, e * o1 + o * e1
+        even, odd = project(e), project(o)
+        e, o = even @ d.T, odd @ d.T
+        values.append(even[..., 0])
+        components.append(np.concatenate([np.where(is_even, even, odd), np.where(is_even, odd, even)], axis=-1))
+    return np.array(values), np.array(components)
+
+
+def oracle_kernels(lmax, order, k1):
+    """Kernels (order, ...) of the nu = 1 kernels k1 (..., n), which may be complex."""
+    return wigner_iteration(lmax, order, k1)[0]
+
+
+def nu1_kernel(lmax, c, s):
+    """Flat nu = 1 kernel (..., n) of coefficients c (..., n_lm, Q) and s (..., n_lm, Q)."""
+    parts = [np.einsum("...mq,...nq->...mn", c[..., b, :], s[..., b, :]) for b in blocks(lmax)]
+    return np.concatenate([p.reshape(*p.shape[:-2], -1) for p in parts], axis=-1)
+
+
+def central_difference(function, x, h):
+    """Derivatives (x.shape + f.shape) of function(x) by the components of x."""
+    steps = h * np.eye(x.size).reshape(x.size, *x.shape)
+    slopes = [(np.asarray(function(x + s)) - function(x - s)) / (2 * h) for s in steps]
+    return np.reshape(slopes, x.shape + np.shape(slopes[0]))
+
+
+# --- small systems ---
+
+
+@lru_cache(maxsize=None)
+def make_table(lmax, tolerance=1e-4, cutoff=4.0):
+    return radial_table(cutoff, 1.0, 0.4, 4.0, lmax, tolerance)
+
+
+@lru_cache(maxsize=None)
+def make_density(lmax, n_elements, tolerance=1e-4, cutoff=4.0):
+    return full_density(lmax, make_table(lmax, tolerance, cutoff), n_elements)
+
+
+def random_environment(seed, n=5, n_elements=1, farthest=4.5):
+    """Vectors (n, 3) and elements (n,) of neighbours between 0.8 Angstrom and `farthest`."""
+    rng = np.random.default_rng(seed)
+    directions = rng.normal(size=(n, 3))
+    directions /= np.linalg.norm(directions, axis=1)[:, None]
+    return directions * rng.uniform(0.8, farthest, n)[:, None], rng.integers(n_elements, size=n)
+
+
+def coefficients(density, vectors, elements, centre=0):
+    """Coefficients (n_lm, Q) of one environment."""
+    return expand(density, np.array([centre]), np.array([0, len(vectors)]), vectors, elements)[0]
+
+
+def lanes_kernels(lmax, order, c, others):
+    """Kernels (order, n) of coefficients c (n_lm, Q) with those of others (n, n_lm, Q), by the compiled code."""
+    terms, support = wigner_terms(lmax, order), in_blocks(np.reshape(others, (len(others), -1)))
+    values = np.zeros((len(support), order, support.shape[2]))
+    for block, out in zip(support, values, strict=True):
+        k = workspace(terms, order)
+        pair_kernel(lmax, c, block, k[0])
+        iterate(terms, k)
+        invariants(terms, k, out)
+    return np.concatenate(values, axis=1)[:, : len(others)]

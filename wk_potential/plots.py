@@ -1,0 +1,176 @@
+"""Figures: parity of predictions and labels, and the course of a molecular dynamics run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .evaluation import FramePrediction
+from .training.data import Frame
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by the colour-blind too
+BLUE, VERMILION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#666666"
+MOST_POINTS = 100_000  # drawn in a panel, a random choice if there are more
+STYLE = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "axes.formatter.useoffset": False,
+}
+# kind: title, unit, factor to it, unit of the errors, factor to it
+_PANELS = {
+    "energy": ("Energy per atom", "eV", 1.0, "meV", 1e3),
+    "forces": ("Force components", "eV/Å", 1.0, "meV/Å", 1e3),
+    "stress": ("Stress components", "GPa", 160.2176634, "GPa", 160.2176634),
+}
+
+
+def _save(figure: "Figure", path: str | Path) -> None:
+    """Write a figure; the format follows the name of the file."""
+    figure.savefig(path, dpi=160, facecolor="white")
+
+
+def _pairs(
+    frames: Sequence[Frame], predictions: Sequence[FramePrediction]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Label and prediction, flat, of each kind that there is; energies per atom, less the mean of the labels."""
+    pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    both = list(zip(frames, predictions, strict=True))
+    energies = [(f.energy / len(f), p.energy / len(f)) for f, p in both if f.energy is not None]
+    if energies:
+        reference, predicted = np.array(energies).T
+        pairs["energy"] = (reference - reference.mean(), predicted - reference.mean())
+    forces = [(f.forces.ravel(), p.forces.ravel()) for f, p in both if f.forces is not None]
+    if forces:
+        pairs["forces"] = (np.concatenate([r for r, _ in forces]), np.concatenate([p for _, p in forces]))
+    stress = [(f.stress, p.stress) for f, p in both if f.stress is not None and p.stress is not None]
+    if stress:
+        pairs["stress"] = (np.concatenate([r for r, _ in stress]), np.concatenate([p for _, p in stress]))
+    return pairs
+
+
+def _scatter(axes: "Axes", x: np.ndarray, y: np.ndarray, extent: tuple[float, float, float, float]) -> None:
+    """Draw points, darker where they are dense on a logarithmic scale."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    if len(x) > MOST_POINTS:
+        chosen = np.random.default_rng(0).choice(len(x), MOST_POINTS, replace=False)
+        x, y = x[chosen], y[chosen]
+    if len(x) < 200:
+        axes.scatter(x, y, s=15, color=BLUE, alpha=0.7, linewidths=0, zorder=3)
+        return
+    bins = (90, int(90 * axes.get_box_aspect()))
+    bounds = np.array(extent).reshape(2, 2)
+    counts, *_ = np.histogram2d(x, y, bins, bounds.tolist())
+    place = np.stack([x, y]) - bounds[:, :1]
+    i, j = (place / np.ptp(bounds, axis=1)[:, None] * np.array(bins)[:, None]).astype(int)
+    density = np.log(counts[i, j])
+    order = np.argsort(density, kind="stable")
+    colours = LinearSegmentedColormap.from_list("blues", ["#8FC1E3", BLUE, "#002B4D"])
+    size = 9 if len(x) < 20000 else 4
+    axes.scatter(x[order], y[order], s=size, c=density[order], cmap=colours, linewidths=0, zorder=3)
+
+
+def _parity_panel(top: "Axes", below: "Axes", kind: str, reference: np.ndarray, predicted: np.ndarray) -> None:
+    title, unit, factor, error_unit, error_factor = _PANELS[kind]
+    difference = (predicted - reference) * error_factor
+    x, y = reference * factor, predicted * factor
+    low, high = min(x.min(), y.min()), max(x.max(), y.max())
+    margin = 0.04 * (high - low) or 0.5
+    low, high = low - margin, high + margin
+    span = 1.15 * float(np.abs(difference).max()) or 1.0
+    top.plot([low, high], [low, high], color=GREY, linewidth=0.9, zorder=2)
+    top.set_box_aspect(1)
+    below.set_box_aspect(0.32)
+    _scatter(top, x, y, (low, high, low, high))
+    top.set(xlim=(low, high), ylim=(low, high), ylabel=f"predicted / {unit}", title=title)
+    top.tick_params(labelbottom=False)
+    mae, rmse = np.abs(difference).mean(), np.sqrt(np.mean(difference**2))
+    text = f"MAE {mae:.3g} {error_unit}\nRMSE {rmse:.3g} {error_unit}\n{len(x):,} values".replace(",", " ")
+    top.text(0.04, 0.96, text, transform=top.transAxes, va="top", linespacing=1.5)
+    below.axhline(0, color=GREY, linewidth=0.9, zorder=2)
+    _scatter(below, x, difference, (low, high, -span, span))
+    below.set(xlim=(low, high), ylim=(-span, span), xlabel=f"reference / {unit}", ylabel=f"error / {error_unit}")
+
+
+def parity_figure(frames: Sequence[Frame], predictions: Sequence[FramePrediction], path: str | Path) -> None:
+    """Draw predictions and errors against labels, a panel for each kind of label.
+
+    Args:
+        frames: labelled structures.
+        predictions: of the same frames.
+        path: of the picture; its ending names the format.
+
+    Raises:
+        ValueError: the frames have no label, or matplotlib does not know the format.
+
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    pairs = _pairs(frames, predictions)
+    if not pairs:
+        raise ValueError("there is nothing to draw: the frames have no energies, forces or stresses")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.9 * len(pairs), 5.2), layout="constrained")
+        panels = figure.subplots(2, len(pairs), sharex="col", squeeze=False, height_ratios=[1, 0.32])
+        for column, (kind, (reference, predicted)) in enumerate(pairs.items()):
+            _parity_panel(panels[0, column], panels[1, column], kind, reference, predicted)
+        _save(figure, path)
+
+
+def md_figure(log: Mapping[str, np.ndarray], n_atoms: int, path: str | Path, title: str = "") -> None:
+    """Draw energies and temperature (at constant pressure also the volume) of a run against time.
+
+    Args:
+        log: columns as `read_log` of `wk_potential.dynamics` returns them, (n,) each.
+        n_atoms: atoms of the structure.
+        path: of the picture; its ending names the format.
+        title: stands above.
+
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    time = log["time"]
+    potential, total = log["potential"] - log["potential"][0], log["total"] - log["total"][0]
+    curves: list[tuple[str, Any, str]] = [
+        ("potential energy\n/ eV", potential, BLUE),
+        ("total energy\n/ meV per atom", 1e3 * total / n_atoms, VERMILION),
+        ("temperature\n/ K", log["temperature"], GREEN),
+    ]
+    if "volume" in log:
+        curves.append(("volume\n/ Å³ per atom", log["volume"] / n_atoms, PURPLE))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 0.5 + 1.75 * len(curves)), layout="constrained")
+        panels = figure.subplots(len(curves), 1, sharex=True)
+        for axes, (label, values, colour) in zip(panels, curves, strict=True):
+            axes.plot(time, values, color=colour, linewidth=0.9)
+            axes.set_ylabel(label)
+            axes.margins(x=0.01)
+        mean = log["temperature"].mean()
+        panels[2].axhline(mean, color=GREY, linewidth=0.9, linestyle="--", zorder=3)
+        panels[2].set_title(f"mean {mean:.0f} K", loc="right", fontsize=9, color=GREY, pad=2)
+        panels[0].set_title("relative to the start", loc="right", fontsize=9, color=GREY, pad=2)
+        panels[1].set_title("relative to the start", loc="right", fontsize=9, color=GREY, pad=2)
+        panels[-1].set_xlabel("time / ps")
+        figure.align_ylabels(panels)
+        if title:
+            figure.suptitle(title, fontsize=11)
+        _save(figure, path)

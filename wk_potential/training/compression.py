@@ -1,0 +1,69 @@
+"""The density of a model: its channels (element, radial function) reduced to those that the training set uses."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..density.expansion import Density, full_density
+from ..density.radial import radial_table
+from .baseline import element_weights
+from .data import Frame
+from .environments import frame_environments
+from .options import TrainingOptions
+
+RATTLE = 0.05  # Angstrom: how far an atom may stray from the training frames; also keeps channels that forces need
+MAX_FRAMES = 200
+
+
+def model_density(frames: Sequence[Frame], elements, options: TrainingOptions) -> Density:
+    """Density with the leading principal components of the channels, by central element and l.
+
+    Coefficients are scaled so that an environment of each element has rms norm 1, and components of a size below
+    `channel_tolerance` (rms, including the change when atoms move by RATTLE) are dropped: the kernel of the kept
+    ones is still a kernel.
+    """
+    width = min(options.cutoff_width, options.cutoff)
+    radial = radial_table(
+        options.cutoff, width, options.density_width, options.density_growth, options.lmax, options.radial_tolerance
+    )
+    full = full_density(options.lmax, radial, len(elements))
+    weights = np.repeat(element_weights(elements, options.element_weights), radial.values.shape[2])
+    full = full._replace(projection=full.projection * weights[:, None])
+    chosen = np.random.default_rng(options.seed).permutation(len(frames))[:MAX_FRAMES]
+    covariance, extended = _covariances([frames[k] for k in chosen], full, elements)
+    n_elements, n_l, n_full, _ = covariance.shape
+    kept = []
+    for z in range(n_elements):
+        norm = np.trace(covariance[z].sum(axis=0))
+        scale = 1.0 / np.sqrt(norm) if norm > 0 else 1.0
+        for l in range(n_l):
+            values, vectors = np.linalg.eigh(extended[z, l])
+            size = scale * np.sqrt(np.maximum(values, 0.0))
+            keep = np.flatnonzero(size > max(options.channel_tolerance, 1e-9))[::-1]
+            kept.append(vectors[:, keep] * scale)
+    channels = max(1, *(k.shape[1] for k in kept))
+    projection = np.zeros((n_elements, n_l, n_full, channels))
+    for flat, k in zip(projection.reshape(-1, n_full, channels), kept, strict=True):
+        flat[:, : k.shape[1]] = weights[:, None] * k
+    return Density(options.lmax, radial, projection)
+
+
+def _covariances(frames, density: Density, elements):
+    """Mean c c^T (n_elements, lmax + 1, n, n) over environments, alone and with the effect of rattling."""
+    n_l, n = density.lmax + 1, density.projection.shape[3]
+    plain = np.zeros((len(elements), n_l, n, n))
+    moved = np.zeros_like(plain)
+    count = np.zeros(len(elements))
+    for frame in frames:
+        environments = frame_environments(frame, density, elements)
+        for i, z in enumerate(environments.centres):
+            count[z] += 1
+            rows = environments.jacobian[environments.first[i] : environments.first[i + 1]].reshape(-1, n_l**2, n)
+            rows = rows[environments.label[environments.first[i] : environments.first[i + 1]] <= 3 * len(frame)]
+            for l in range(n_l):
+                c = environments.coefficients[i, l * l : (l + 1) ** 2]
+                plain[z, l] += c.T @ c
+                j = rows[:, l * l : (l + 1) ** 2].reshape(-1, n)
+                moved[z, l] += RATTLE**2 * (j.T @ j)
+    count = np.maximum(count, 1)[:, None, None, None]
+    return plain / count, (plain + moved) / count

@@ -1,0 +1,95 @@
+"""Choice of support environments by pivoted Cholesky: each next one is what the chosen ones describe worst."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..kernel.coupling import wigner_terms
+from ..kernel.direct import in_blocks, kernel_rows
+from ..threads import run_threads
+
+MAX_CANDIDATES = 20_000
+LEAST_RESIDUAL = 1e-9  # of an environment's own kernel: what is left below is rounding
+
+
+class _Element:
+    """The candidates of one central element and the Cholesky factor so far."""
+
+    def __init__(self, coefficients, n_most, terms, lmax, order_weights, threads):
+        self.coefficients = coefficients
+        self.terms, self.lmax, self.order_weights, self.threads = terms, lmax, order_weights, threads
+        self.blocks = in_blocks(coefficients.reshape(len(coefficients), -1))
+        # an environment's kernel with itself: a block of its own, padded with zeros
+        own = np.zeros((len(order_weights), self.blocks.shape[2]))
+        self.residual = np.zeros(len(coefficients))
+        for i, c in enumerate(coefficients):
+            kernel_rows(terms, lmax, len(order_weights), c, in_blocks(c.reshape(1, -1)), own)
+            self.residual[i] = order_weights @ own[:, 0]
+        self.least = LEAST_RESIDUAL * self.residual.max(initial=0.0)
+        self.factor = np.zeros((min(n_most, len(coefficients)), len(coefficients)))  # pages come when written to
+        self.chosen: list[int] = []
+
+    def column(self, i):
+        """Kernel (n,) of all candidates with candidate i."""
+        out = np.zeros((len(self.order_weights), self.blocks.shape[0] * self.blocks.shape[2]))
+        lanes = self.blocks.shape[2]
+
+        def work(span):
+            first, last = span
+            rows = np.zeros((len(out), (last - first) * lanes))
+            kernel_rows(self.terms, self.lmax, len(out), self.coefficients[i], self.blocks[first:last], rows)
+            out[:, first * lanes : last * lanes] = rows
+
+        edges = np.linspace(0, len(self.blocks), self.threads + 1).astype(int)
+        run_threads(work, [s for s in zip(edges[:-1], edges[1:], strict=True) if s[1] > s[0]], self.threads)
+        return self.order_weights @ out[:, : len(self.coefficients)]
+
+    def choose(self):
+        """Take the candidate of largest residual."""
+        i = int(np.argmax(self.residual))
+        column = self.column(i)
+        earlier = self.factor[: len(self.chosen)]
+        column -= earlier[:, i] @ earlier
+        column /= np.sqrt(self.residual[i])
+        self.residual = np.maximum(self.residual - column**2, 0.0)
+        self.residual[i] = 0.0
+        self.factor[len(self.chosen)] = column
+        self.chosen.append(i)
+
+
+def select_support(
+    coefficients: list[np.ndarray],
+    n_support: int,
+    lmax: int,
+    order_weights,
+    threads: int = 1,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> list[np.ndarray]:
+    """Coefficients of the support environments of each element, in the order of their choice.
+
+    Elements compete: the next support point goes to the element with the largest residual of the kernel. Stops
+    early where every candidate is described by the chosen ones to rounding.
+
+    Args:
+        coefficients: for each element (n, n_lm, Q); a random MAX_CANDIDATES of them are considered.
+        n_support: number of support points of all elements together.
+        lmax, order_weights: of the kernel.
+        threads: how many.
+        seed: of the random draw.
+        progress: called with the fraction done, or None.
+
+    """
+    rng = np.random.default_rng(seed)
+    order_weights = np.asarray(order_weights, float)
+    terms = wigner_terms(lmax, len(order_weights))
+    drawn = [c[np.sort(rng.permutation(len(c))[:MAX_CANDIDATES])] for c in coefficients]
+    elements = [_Element(c, n_support, terms, lmax, order_weights, threads) for c in drawn]
+    for done in range(n_support):
+        best = max(elements, key=lambda e: e.residual.max(initial=0.0))
+        if best.residual.max(initial=0.0) <= best.least:
+            break
+        best.choose()
+        if progress:
+            progress((done + 1) / n_support)
+    return [e.coefficients[e.chosen] for e in elements]
