@@ -1,7 +1,16 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from wk_potential import Frame, Model, TrainingOptions, train
+from wk_potential.density.expansion import full_density
+from wk_potential.density.radial import radial_table
+from wk_potential.model import SupportPoints
 
 
 @pytest.fixture
@@ -12,3 +21,52 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no benchmark data: set WK_DATA to their folder ({folder} does not exist)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def random_model() -> Callable[..., Model]:
+    """Make a small model with random support points: no physics, but smooth and exact in its derivatives."""
+
+    def make(
+        numbers=(1, 6, 8), lmax=2, cutoff=4.0, n=5, tangents=True, scale=0.3, seed=0, info=None
+    ) -> Model:
+        rng = np.random.default_rng(seed)
+        density = full_density(lmax, radial_table(cutoff, 2.0, 0.5, 4.0, lmax, 1e-2), len(numbers))
+        shape = (n, (lmax + 1) ** 2, density.projection.shape[3])
+        support = [
+            SupportPoints(
+                rng.normal(size=shape),
+                scale * rng.normal(size=n),
+                0.1 * scale * rng.normal(size=shape) if tangents else None,
+            )
+            for _ in numbers
+        ]
+        baseline, compositions = rng.normal(size=len(numbers)), np.eye(len(numbers))
+        weights = np.array([0.1, 0.03, 0.01])
+        return Model(np.array(numbers), density, weights, support, baseline, compositions, info or {})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def copper_frames() -> list[Frame]:
+    """Twelve strained and rattled cells of four copper atoms, labelled by effective-medium theory."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for i in range(12):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
+        atoms.rattle(0.1, rng=rng)
+        atoms.calc = EMT()
+        atoms.get_stress()
+        frames.append(Frame.from_atoms(atoms, f"copper {i}"))
+    return frames
+
+
+@pytest.fixture(scope="session")
+def copper_model(copper_frames) -> Model:
+    """A model of copper that is good enough for dynamics at room temperature."""
+    options = TrainingOptions(
+        cutoff=4.0, cutoff_width=2.0, lmax=2, order=3, density_width=0.5, channel_tolerance=1e-2
+    )
+    return train(copper_frames[:8], options)

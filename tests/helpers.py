@@ -1,12 +1,13 @@
 """Oracles that share no code with the package (harmonics, rotations, kernels), and small random systems."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from scipy.spatial.transform import Rotation
+from scipy.special import eval_legendre
 
 from wk_potential.density.expansion import expand, full_density
-from wk_potential.density.radial import radial_table
+from wk_potential.density.radial import cutoff_function, overlap, radial_table
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import in_blocks, pair_kernel
 from wk_potential.kernel.iteration import invariants, iterate, workspace
@@ -19,6 +20,8 @@ except ImportError:  # SciPy < 1.15
     def sph_harm_y(l, m, theta, phi):
         return sph_harm(m, l, phi, theta)
 
+
+CUTOFF, CUTOFF_WIDTH, WIDTH, GROWTH = 4.0, 1.0, 0.4, 4.0  # of the densities below
 
 # --- oracles ---
 
@@ -40,12 +43,12 @@ def blocks(lmax):
     return [slice(l * l, (l + 1) ** 2) for l in range(lmax + 1)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def wigner_d(lmax, rotation):
     """Matrices D^l of a rotation (nested tuples), fitted to Y_lm'(R^-1 x) = sum_m Y_lm(x) D^l_mm'."""
     points = np.random.default_rng(1).normal(size=(8 * lmax + 4, 3))
     y, rotated = real_harmonics(lmax, points), real_harmonics(lmax, points @ np.array(rotation))
-    return [np.linalg.lstsq(y[:, b], rotated[:, b])[0] for b in blocks(lmax)]
+    return [np.linalg.lstsq(y[:, b], rotated[:, b], rcond=None)[0] for b in blocks(lmax)]
 
 
 def euler_d(lmax, axis, angles):
@@ -54,20 +57,25 @@ def euler_d(lmax, axis, angles):
     return [np.stack(d) for d in zip(*matrices, strict=True)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def rotation_quadrature(degree, lmax):
-    """Product quadrature over SO(3), exact to the degree: D^l_mm' (n_rotations, n) for l <= lmax, and weights."""
+    """Product quadrature over SO(3), exact to the degree: D^l_mm' (n_rotations, n) to lmax, and weights."""
     angles = 2 * np.pi * np.arange(degree + 1) / (degree + 1)
     cosines, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
     about_z, about_y = euler_d(lmax, "z", angles), euler_d(lmax, "y", np.arccos(cosines))
-    d = [np.einsum("aij,bjk,ckl->abcil", z, y, z, optimize=True) for y, z in zip(about_y, about_z, strict=True)]
-    d = np.concatenate([x.reshape(-1, x.shape[-1] ** 2) for x in d], axis=1)
+    products = (np.einsum("aij,bjk,ckl->abcil", z, y, z) for y, z in zip(about_y, about_z, strict=True))
+    d = np.concatenate([x.reshape(-1, x.shape[-1] ** 2) for x in products], axis=1)
     return d, np.tile(np.repeat(weights / 2, len(angles)), len(angles)) / len(angles) ** 2
 
 
 def angular_momenta(lmax):
     """l of each component of a flat kernel."""
     return np.repeat(np.arange(lmax + 1), (2 * np.arange(lmax + 1) + 1) ** 2)
+
+
+def real_dot(f, matrix):
+    """Product of a real or complex array with a real matrix, faster than NumPy's."""
+    return f.real @ matrix + 1j * (f.imag @ matrix) if np.iscomplexobj(f) else f @ matrix
 
 
 def wigner_iteration(lmax, order, k1):
@@ -80,19 +88,20 @@ def wigner_iteration(lmax, order, k1):
     is_even = l % 2 == 0
 
     def project(f):
-        return (f * weights) @ d * (2 * l + 1)
+        return real_dot(f * weights, d) * (2 * l + 1)
 
     # e, o: parts of the function on O(3) that are even and odd under inversion, on the proper rotations
-    e1, o1 = (k1 * is_even) @ d.T, (k1 * ~is_even) @ d.T
+    e1, o1 = real_dot(k1 * is_even, d.T), real_dot(k1 * ~is_even, d.T)
     e, o = e1, o1
     values, components = [], []
     for nu in range(1, order + 1):
         if nu > 1:
             e, o = e * e1 + o * o1, e * o1 + o * e1
         even, odd = project(e), project(o)
-        e, o = even @ d.T, odd @ d.T
+        e, o = real_dot(even, d.T), real_dot(odd, d.T)
         values.append(even[..., 0])
-        components.append(np.concatenate([np.where(is_even, even, odd), np.where(is_even, odd, even)], axis=-1))
+        tensor, pseudotensor = np.where(is_even, [even, odd], [odd, even])
+        components.append(np.concatenate([tensor, pseudotensor], axis=-1))
     return np.array(values), np.array(components)
 
 
@@ -107,6 +116,20 @@ def nu1_kernel(lmax, c, s):
     return np.concatenate([p.reshape(*p.shape[:-2], -1) for p in parts], axis=-1)
 
 
+def cut_overlap(l, r, r2):
+    """f_c(r) R_l(r, r') f_c(r')."""
+    cut, cut2 = (cutoff_function(x, CUTOFF, CUTOFF_WIDTH) for x in (r, r2))
+    return cut * overlap(l, r, r2, WIDTH, GROWTH) * cut2
+
+
+def pair_sum(lmax, x, a, y, b):
+    """Overlap of two densities, neighbours x, y (n, 3) of elements a, b, as a sum over their pairs."""
+    r, r2 = np.linalg.norm(x, axis=1)[:, None], np.linalg.norm(y, axis=1)
+    cosines, same = x @ y.T / (r * r2), a[:, None] == b
+    legendre = [(2 * l + 1) / (4 * np.pi) * eval_legendre(l, cosines) for l in range(lmax + 1)]
+    return sum(np.sum(same * cut_overlap(l, r, r2) * legendre[l]) for l in range(lmax + 1))
+
+
 def central_difference(function, x, h):
     """Derivatives (x.shape + f.shape) of function(x) by the components of x."""
     steps = h * np.eye(x.size).reshape(x.size, *x.shape)
@@ -114,17 +137,23 @@ def central_difference(function, x, h):
     return np.reshape(slopes, x.shape + np.shape(slopes[0]))
 
 
+def polynomial_slope(function, h=0.2):
+    """Derivative at 0 of a polynomial of degree 6 at most, for which this stencil is exact."""
+    differences = [function(k * h) - function(-k * h) for k in (1, 2, 3)]
+    return (45 * differences[0] - 9 * differences[1] + differences[2]) / (60 * h)
+
+
 # --- small systems ---
 
 
-@lru_cache(maxsize=None)
-def make_table(lmax, tolerance=1e-4, cutoff=4.0):
-    return radial_table(cutoff, 1.0, 0.4, 4.0, lmax, tolerance)
+@cache
+def make_table(lmax, tolerance=1e-4):
+    return radial_table(CUTOFF, CUTOFF_WIDTH, WIDTH, GROWTH, lmax, tolerance)
 
 
-@lru_cache(maxsize=None)
-def make_density(lmax, n_elements, tolerance=1e-4, cutoff=4.0):
-    return full_density(lmax, make_table(lmax, tolerance, cutoff), n_elements)
+@cache
+def make_density(lmax, n_elements, tolerance=1e-4):
+    return full_density(lmax, make_table(lmax, tolerance), n_elements)
 
 
 def random_environment(seed, n=5, n_elements=1, farthest=4.5):
@@ -141,7 +170,7 @@ def coefficients(density, vectors, elements, centre=0):
 
 
 def lanes_kernels(lmax, order, c, others):
-    """Kernels (order, n) of coefficients c (n_lm, Q) with those of others (n, n_lm, Q), by the compiled code."""
+    """Kernels (order, n) of coefficients c (n_lm, Q) with others (n, n_lm, Q), by the compiled code."""
     terms, support = wigner_terms(lmax, order), in_blocks(np.reshape(others, (len(others), -1)))
     values = np.zeros((len(support), order, support.shape[2]))
     for block, out in zip(support, values, strict=True):

@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
 from helpers import (
+    CUTOFF,
+    CUTOFF_WIDTH,
+    GROWTH,
+    WIDTH,
     blocks,
     central_difference,
     coefficients,
+    cut_overlap,
     make_density,
     make_table,
     nu1_kernel,
@@ -17,14 +22,6 @@ from wk_potential.density import radial
 from wk_potential.density.expansion import Density, environment_adjoint, environment_jacobian, expand
 from wk_potential.density.radial import cutoff_function, overlap, radial_table
 
-# of the table in helpers
-CUTOFF, CUTOFF_WIDTH, WIDTH, GROWTH = 4.0, 1.0, 0.4, 4.0
-
-
-def cut_overlap(l, r, r2):
-    cut, cut2 = (cutoff_function(x, CUTOFF, CUTOFF_WIDTH) for x in (r, r2))
-    return cut * overlap(l, r, r2, WIDTH, GROWTH) * cut2
-
 
 def projected_density(lmax, seed=0):
     """A density of two elements with random projections."""
@@ -37,11 +34,14 @@ def projected_density(lmax, seed=0):
 
 
 def test_cutoff_function():
-    f = lambda r: cutoff_function(r, 5.0, 0.8)
+    def f(r):
+        return cutoff_function(r, 5.0, 0.8)
+
     assert f(4.6) == pytest.approx(0.5)
     r = np.linspace(0, 6, 601)
-    assert np.all(f(r[r <= 4.2]) == 1) and np.all(np.abs(f(r[r >= 5.0])) < 1e-15)
-    assert np.all(np.diff(f(r)) <= 0)
+    assert np.all(f(r[r <= 4.2]) == 1)
+    assert np.all(np.abs(f(r[r >= 5.0])) < 1e-15)
+    assert np.all(np.diff(f(r)) < 1e-15)
     # what remains at both ends is of third order: value and two derivatives are continuous
     h = np.array([1e-2, 1e-3, 1e-4])
     assert f(5.0 - h) == pytest.approx(10 * (h / 0.8) ** 3, rel=0.03)
@@ -72,7 +72,7 @@ def test_overlap_of_gaussians(r, r2):
 
 @pytest.mark.parametrize("l", range(7))
 def test_overlap_of_close_atoms(l):
-    """R_l goes as r^l for r -> 0, with no jump where the code changes from the Bessel function to its limit."""
+    """R_l goes as r^l for r -> 0, with no jump where the Bessel function is replaced by its limit."""
     r = np.geomspace(1e-9, 1e-5, 41) * 2 * WIDTH**2
     ratio = overlap(l, r, 1.0, WIDTH, GROWTH) / r**l
     assert ratio == pytest.approx(ratio[0], rel=3e-5)
@@ -94,9 +94,9 @@ def test_radial_functions_span_the_kernel(tolerance):
         used = np.flatnonzero(np.any(phi[:, l] != 0, axis=0))
         assert np.array_equal(used, np.arange(len(used)))
         trace = measure @ np.diag(kernel)
-        neglected = [measure @ (np.diag(kernel) - np.sum(phi[:, l, :n] ** 2, axis=1)) for n in (len(used) - 1, len(used))]
-        assert neglected[1] < tolerance * trace + 1e-7 * trace
-        assert neglected[0] > tolerance * trace
+        neglected = trace - measure @ np.cumsum(phi[:, l, used] ** 2, axis=1)
+        assert neglected[-1] < (tolerance + 1e-7) * trace
+        assert neglected[-2] > tolerance * trace
         error = (kernel - phi[:, l] @ phi[:, l].T) * np.sqrt(measure[:, None] * measure)
         assert np.linalg.norm(error) < (tolerance + 1e-6) * trace
         assert np.linalg.eigvalsh(error)[0] > -1e-6 * trace
@@ -110,7 +110,8 @@ def test_spline_spacing(monkeypatch):
     finer = radial_table(*arguments)
     middle = np.linspace(0, CUTOFF, len(finer.values))[1::2]
     phi = CubicHermiteSpline(np.linspace(0, CUTOFF, len(table.values)), table.values, table.slopes)(middle)
-    assert np.abs(phi - finer.values[1::2]).max() < 1e-6 * np.abs(phi).max()
+    error = np.abs(phi - finer.values[1::2])[middle > 0.1]
+    assert error.max() < 4e-7 * np.abs(phi).max()
 
 
 # --- coefficients ---
@@ -125,12 +126,9 @@ def test_nu1_kernel_is_the_pair_sum(n_elements):
     kernel = nu1_kernel(lmax, coefficients(density, x, a), coefficients(density, y, b))
     r, r2 = np.linalg.norm(x, axis=1)[:, None], np.linalg.norm(y, axis=1)
     yx, yy = real_harmonics(lmax, x), real_harmonics(lmax, y)
-    expected = np.concatenate(
-        [
-            np.einsum("jk,jm,kn->mn", cut_overlap(l, r, r2) * (a[:, None] == b), yx[:, block], yy[:, block]).ravel()
-            for l, block in enumerate(blocks(lmax))
-        ]
-    )
+    radial_parts = [cut_overlap(l, r, r2) * (a[:, None] == b) for l in range(lmax + 1)]
+    pairs = zip(radial_parts, blocks(lmax), strict=True)
+    expected = np.concatenate([(yx[:, block].T @ part @ yy[:, block]).ravel() for part, block in pairs])
     assert kernel == pytest.approx(expected, abs=1e-6 * np.abs(expected).max())
 
 
@@ -139,7 +137,9 @@ def test_elements_have_separate_channels():
     n = density.radial.values.shape[2]
     vectors, _ = random_environment(3)
     c = coefficients(density, vectors, np.full(5, 1))
-    assert np.all(c[:, :n] == 0) and np.all(c[:, 2 * n :] == 0) and np.any(c[:, n : 2 * n] != 0)
+    assert np.all(c[:, :n] == 0)
+    assert np.all(c[:, 2 * n :] == 0)
+    assert np.any(c[:, n : 2 * n] != 0)
     assert np.array_equal(c[:, n : 2 * n], coefficients(make_density(2, 1), vectors, np.zeros(5, int)))
 
 
@@ -204,7 +204,8 @@ def at_distance(density, r):
 @pytest.mark.parametrize("r", [CUTOFF, CUTOFF + 1e-9, 2 * CUTOFF])
 def test_nothing_beyond_the_cutoff(r):
     c, slope = at_distance(make_density(3, 1), r)
-    assert np.all(c == 0) and np.all(slope == 0)
+    assert np.all(c == 0)
+    assert np.all(slope == 0)
     vectors, elements = random_environment(7, 4, farthest=3.5)
     near = coefficients(make_density(3, 1), vectors, elements)
     farther = coefficients(make_density(3, 1), np.concatenate([vectors, [[0, 0, -r]]]), np.zeros(5, int))
@@ -222,7 +223,7 @@ def test_smooth_at_the_cutoff():
 
 
 def test_smooth_between_the_nodes():
-    """Value and derivative are continuous across the nodes of the splines, also at the start of the cutoff."""
+    """Value and derivative are continuous across nodes of the splines, also where the cutoff starts."""
     density = make_density(3, 1)
     for node in (0.02, 1.0, 2.02, CUTOFF - CUTOFF_WIDTH):
         below, above = (at_distance(density, node + d) for d in (-1e-9, 1e-9))

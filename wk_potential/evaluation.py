@@ -106,7 +106,7 @@ def _differences(frame: Frame, prediction: FramePrediction) -> dict[str, np.ndar
     return found
 
 
-def _mean_errors(differences: Sequence[dict[str, np.ndarray]], kinds: Sequence[str] = KINDS) -> dict[str, Any]:
+def _mean_errors(differences: Sequence[dict[str, np.ndarray]], kinds=KINDS) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for kind in kinds:
         parts = [d[kind] for d in differences if kind in d]
@@ -127,7 +127,7 @@ def errors(frames: Sequence[Frame], predictions: Sequence[FramePrediction]) -> d
         `energy_mae`, `energy_rmse` (eV), `energy_per_atom_mae`, `energy_per_atom_rmse` (eV), `forces_mae`,
         `forces_rmse` (eV/Angstrom, over components), `stress_mae`, `stress_rmse` (eV/Angstrom^3, over the six
         components), None where there is no label; `n_frames`, `n_atoms`, the number of labels `n_energies`,
-        `n_forces`, `n_stresses`; `forces_by_element` and `by_config_type`, the same by symbol and config_type.
+        `n_forces`, `n_stresses`; the same by symbol in `forces_by_element` and in `by_config_type`.
 
     """
     from ase.data import chemical_symbols

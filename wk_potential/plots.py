@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, told apart by the colour-blind too
 BLUE, VERMILION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#666666"
 MOST_POINTS = 100_000  # drawn in a panel, a random choice if there are more
-STYLE = {
+LOW = 0.32  # height by width of the panels of errors
+STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.spines.top": False,
@@ -49,7 +50,7 @@ def _save(figure: "Figure", path: str | Path) -> None:
 def _pairs(
     frames: Sequence[Frame], predictions: Sequence[FramePrediction]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Label and prediction, flat, of each kind that there is; energies per atom, less the mean of the labels."""
+    """Label and prediction, flat, of each kind that there is; energies per atom less the labels' mean."""
     pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     both = list(zip(frames, predictions, strict=True))
     energies = [(f.energy / len(f), p.energy / len(f)) for f, p in both if f.energy is not None]
@@ -65,17 +66,18 @@ def _pairs(
     return pairs
 
 
-def _scatter(axes: "Axes", x: np.ndarray, y: np.ndarray, extent: tuple[float, float, float, float]) -> None:
-    """Draw points, darker where they are dense on a logarithmic scale."""
+def _scatter(axes: "Axes", x: np.ndarray, y: np.ndarray, extent: Sequence[float], height: float) -> None:
+    """Draw points, darker where they are dense, on a logarithmic scale; the box is `height` by 1."""
     from matplotlib.colors import LinearSegmentedColormap
 
     if len(x) > MOST_POINTS:
         chosen = np.random.default_rng(0).choice(len(x), MOST_POINTS, replace=False)
         x, y = x[chosen], y[chosen]
-    if len(x) < 200:
+    if len(x) < 500:
         axes.scatter(x, y, s=15, color=BLUE, alpha=0.7, linewidths=0, zorder=3)
         return
-    bins = (90, int(90 * axes.get_box_aspect()))
+    columns = min(int(np.sqrt(len(x))), 100)
+    bins = (columns, int(columns * height))
     bounds = np.array(extent).reshape(2, 2)
     counts, *_ = np.histogram2d(x, y, bins, bounds.tolist())
     place = np.stack([x, y]) - bounds[:, :1]
@@ -87,7 +89,7 @@ def _scatter(axes: "Axes", x: np.ndarray, y: np.ndarray, extent: tuple[float, fl
     axes.scatter(x[order], y[order], s=size, c=density[order], cmap=colours, linewidths=0, zorder=3)
 
 
-def _parity_panel(top: "Axes", below: "Axes", kind: str, reference: np.ndarray, predicted: np.ndarray) -> None:
+def _parity_panel(top: "Axes", below: "Axes", kind: str, reference, predicted) -> None:
     title, unit, factor, error_unit, error_factor = _PANELS[kind]
     difference = (predicted - reference) * error_factor
     x, y = reference * factor, predicted * factor
@@ -97,16 +99,17 @@ def _parity_panel(top: "Axes", below: "Axes", kind: str, reference: np.ndarray, 
     span = 1.15 * float(np.abs(difference).max()) or 1.0
     top.plot([low, high], [low, high], color=GREY, linewidth=0.9, zorder=2)
     top.set_box_aspect(1)
-    below.set_box_aspect(0.32)
-    _scatter(top, x, y, (low, high, low, high))
+    below.set_box_aspect(LOW)
+    _scatter(top, x, y, (low, high, low, high), 1)
     top.set(xlim=(low, high), ylim=(low, high), ylabel=f"predicted / {unit}", title=title)
     top.tick_params(labelbottom=False)
     mae, rmse = np.abs(difference).mean(), np.sqrt(np.mean(difference**2))
     text = f"MAE {mae:.3g} {error_unit}\nRMSE {rmse:.3g} {error_unit}\n{len(x):,} values".replace(",", " ")
     top.text(0.04, 0.96, text, transform=top.transAxes, va="top", linespacing=1.5)
     below.axhline(0, color=GREY, linewidth=0.9, zorder=2)
-    _scatter(below, x, difference, (low, high, -span, span))
-    below.set(xlim=(low, high), ylim=(-span, span), xlabel=f"reference / {unit}", ylabel=f"error / {error_unit}")
+    _scatter(below, x, difference, (low, high, -span, span), LOW)
+    below.set(xlim=(low, high), ylim=(-span, span))
+    below.set(xlabel=f"reference / {unit}", ylabel=f"error / {error_unit}")
 
 
 def parity_figure(frames: Sequence[Frame], predictions: Sequence[FramePrediction], path: str | Path) -> None:
@@ -129,10 +132,17 @@ def parity_figure(frames: Sequence[Frame], predictions: Sequence[FramePrediction
         raise ValueError("there is nothing to draw: the frames have no energies, forces or stresses")
     with rc_context(STYLE):
         figure = Figure(figsize=(3.9 * len(pairs), 5.2), layout="constrained")
-        panels = figure.subplots(2, len(pairs), sharex="col", squeeze=False, height_ratios=[1, 0.32])
+        panels = figure.subplots(2, len(pairs), sharex="col", squeeze=False, height_ratios=[1, LOW])
         for column, (kind, (reference, predicted)) in enumerate(pairs.items()):
             _parity_panel(panels[0, column], panels[1, column], kind, reference, predicted)
         _save(figure, path)
+
+
+def _running_means(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Time and values averaged over smooth windows, a fiftieth of the run wide at half their height."""
+    window = np.hanning(len(time) // 25 + 2)
+    window /= window.sum()
+    return np.convolve(time, window, "valid"), np.convolve(values, window, "valid")
 
 
 def md_figure(log: Mapping[str, np.ndarray], n_atoms: int, path: str | Path, title: str = "") -> None:
@@ -161,7 +171,10 @@ def md_figure(log: Mapping[str, np.ndarray], n_atoms: int, path: str | Path, tit
         figure = Figure(figsize=(7.2, 0.5 + 1.75 * len(curves)), layout="constrained")
         panels = figure.subplots(len(curves), 1, sharex=True)
         for axes, (label, values, colour) in zip(panels, curves, strict=True):
-            axes.plot(time, values, color=colour, linewidth=0.9)
+            many = len(time) > 300
+            axes.plot(time, values, color=colour, linewidth=0.8, alpha=0.45 if many else 1)
+            if many:
+                axes.plot(*_running_means(time, values), color=colour, linewidth=1.8)
             axes.set_ylabel(label)
             axes.margins(x=0.01)
         mean = log["temperature"].mean()

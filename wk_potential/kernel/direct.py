@@ -3,6 +3,7 @@
 Environments and support points are arrays (n_lm, Q) of density coefficients, rows (l, m), columns the channels.
 """
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -37,10 +38,9 @@ def in_blocks(rows):
 
 def make_support(coefficients, weights, tangents=None) -> Support:
     """Support points from coefficients (n, n_lm, Q), weights (n,) and tangents (n, n_lm, Q) or None."""
-    n = len(weights)
-    flat = np.reshape(coefficients, (n, -1))
-    blocks = in_blocks(flat)
-    tangent = in_blocks(np.reshape(tangents, (n, -1))) if tangents is not None else np.zeros((0, *blocks.shape[1:]))
+    n, width = len(weights), prod(np.shape(coefficients)[1:])
+    blocks = in_blocks(np.reshape(coefficients, (n, width)))
+    tangent = in_blocks(np.reshape(tangents, (n, width))) if tangents is not None else np.zeros((0, *blocks.shape[1:]))
     return Support(blocks, tangent, np.ascontiguousarray(in_blocks(np.reshape(weights, (n, 1)))[:, 0]))
 
 

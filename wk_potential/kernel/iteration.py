@@ -128,7 +128,7 @@ def gradient_tangent(terms, weights, k, g, t, h):
         _add(h1, 2 * weights[1], terms.norm, t1)
     if order > 2:
         _add(h1, 3 * weights[2], terms.norm, t2)
-    if order > 3:
+    if order > 3 and np.any(weights[3:] != 0.0):
         _seeds(terms, weights, t2, t3, h2, h3)
         if order > 4:
             bilinear(terms.cube_grad1, h3, k2, h1)

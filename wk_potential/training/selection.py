@@ -92,4 +92,6 @@ def select_support(
         best.choose()
         if progress:
             progress((done + 1) / n_support)
+    if progress:
+        progress(1.0)
     return [e.coefficients[e.chosen] for e in elements]

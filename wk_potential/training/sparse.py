@@ -2,7 +2,7 @@
 
 The labels' design matrix is streamed frame by frame into triangular factors, one for each kind of label (tall-skinny
 QR): memory is O(M^2), the condition number is that of the matrix and not its square, and every question about
-noise and order weights is answered from the factors alone. The kernel's own matrix K_MM is diagonalised and
+noise and order weights is answered, by cross-validation, from the factors alone. The kernel's own matrix K_MM is diagonalised and
 directions below a relative threshold are dropped, so that nothing is divided by rounding errors.
 """
 
@@ -95,6 +95,7 @@ def _frame_design(frame: Frame, density: Density, elements, terms, sets, blocks,
 
 def stream_design(
     frames: Sequence[Frame],
+    folds,
     density: Density,
     elements,
     baseline,
@@ -102,11 +103,12 @@ def stream_design(
     sets,
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
-) -> list[TriangularFactor]:
-    """Triangular factors of [design, target] for energies, forces and stresses, rows divided by the labels' size.
+) -> list[list[TriangularFactor]]:
+    """Triangular factors of [design, target], by fold and by kind of label; rows are divided by the labels' size.
 
     Args:
         frames: the training frames.
+        folds: (n_frames,) fold of each frame, from 0.
         density, elements, baseline: of the model.
         support: (M_z, n_lm, Q) for each element.
         sets: (n_sets, order) order weights; the columns are the M support points for each set in turn.
@@ -118,7 +120,8 @@ def stream_design(
     terms = wigner_terms(density.lmax, sets.shape[1])
     counts = [len(s) for s in support]
     blocks = [in_blocks(s.reshape(len(s), -1)) for s in support]
-    factors = [TriangularFactor(len(sets) * sum(counts) + 1) for _ in range(3)]
+    n_columns = len(sets) * sum(counts) + 1
+    factors = [[TriangularFactor(n_columns) for _ in range(3)] for _ in range(max(folds) + 1)]
 
     def work(frame):
         with threadpool_limits(1, user_api="blas"):
@@ -126,14 +129,14 @@ def stream_design(
 
     for first in range(0, len(frames), 4 * threads):
         batch = frames[first : first + 4 * threads]
-        for frame, design in zip(batch, run_threads(work, batch, threads), strict=True):
-            values, kind, size = targets([frame], elements, baseline)
+        for n, design in enumerate(run_threads(work, batch, threads), first):
+            values, kind, size = targets([frames[n]], elements, baseline)
             rows = np.column_stack([design.reshape(len(values), -1), values]) / size[:, None]
             for k in np.unique(kind):
-                factors[k].add(rows[kind == k])
+                factors[folds[n]][k].add(rows[kind == k])
         if progress:
             progress(min(first + len(batch), len(frames)) / len(frames))
-    for factor in factors:
+    for factor in (f for of_fold in factors for f in of_fold):
         factor.merge()
     return factors
 
@@ -145,78 +148,115 @@ def whitening(kernel):
     return vectors[:, keep] / np.sqrt(values[keep])
 
 
-class SparseProblem:
-    """Regression on the triangular factors: evidence and weights for any order weights and noise.
+def _joined(factors: Sequence[TriangularFactor]) -> TriangularFactor:
+    """Factor of the rows of several."""
+    out = TriangularFactor(factors[0].factor.shape[1])
+    for f in factors:
+        out.add(f.factor)
+    out.merge()
+    out.n_rows = sum(f.n_rows for f in factors)
+    return out
+
+
+class SparseRegression:
+    """Regression on triangular factors, with k-fold cross-validation.
+
+    The kernel is sum_n amplitudes[n] kernels[n]; each kind of label has a noise (3,). All answers come from the
+    factors, so that trying other amplitudes and noises costs nothing that grows with the number of frames.
 
     Args:
-        factors: from `stream_design`, with one set of columns for each kernel.
-        kernels: (n_sets, M, M).
+        factors: by fold and kind, from `stream_design`, with one set of columns for each kernel.
+        kernels: (n_sets, M, M) of the support points among themselves.
+
+    Attributes:
+        kinds: kinds of label (0 energy, 1 forces, 2 stress) that there are.
 
     """
 
-    def __init__(self, factors: list[TriangularFactor], kernels):
+    def __init__(self, factors: list[list[TriangularFactor]], kernels):
         self.kernels = kernels
-        self.kinds = [k for k, f in enumerate(factors) if f.n_rows]
-        self.n_rows = [factors[k].n_rows for k in self.kinds]
-        n_sets, m = kernels.shape[:2]
-        self.design = [factors[k].factor[:, :-1].reshape(-1, n_sets, m) for k in self.kinds]
-        self.target = [factors[k].factor[:, -1] for k in self.kinds]
-
-    def _triangle(self, amplitudes, noise):
-        """R of [design / noise; 1] in the whitened basis, its right-hand side, and the residual sum of squares."""
-        basis = whitening(np.tensordot(amplitudes, self.kernels, 1))
-        rank = basis.shape[1]
-        rows = [
-            np.column_stack([np.tensordot(d, amplitudes, (1, 0)) @ basis, t]) / noise[k]
-            for k, d, t in zip(self.kinds, self.design, self.target, strict=True)
+        self.folds = factors
+        self.all = [_joined(of_kind) for of_kind in zip(*factors, strict=True)]
+        self.kinds = [k for k, f in enumerate(self.all) if f.n_rows]
+        self.without = [
+            [_joined([f[k] for f in factors if f is not fold]) for k in range(3)] if len(factors) > 1 else []
+            for fold in factors
         ]
-        rows.append(np.eye(rank, rank + 1))
-        triangle = qr(np.concatenate(rows), mode="r", overwrite_a=True, check_finite=False)[0][: rank + 1]
-        return basis, triangle[:rank, :rank], triangle[:rank, rank], triangle[rank, rank] ** 2
-
-    def log_evidence(self, amplitudes, noise) -> float:
-        """Logarithm of the marginal likelihood of the labels (projected process), up to a constant."""
-        _, r, _, misfit = self._triangle(amplitudes, noise)
-        log_det = 2 * np.sum(np.log(np.abs(np.diag(r))))
-        log_noise = sum(2 * n * np.log(noise[k]) for k, n in zip(self.kinds, self.n_rows, strict=True))
-        return -0.5 * (misfit + log_det + log_noise)
-
-    def weights(self, amplitudes, noise):
-        """Weights (M,) of the support points under the kernel sum_n amplitudes[n] kernels[n]."""
-        basis, r, rhs, _ = self._triangle(amplitudes, noise)
-        return basis @ solve_triangular(r, rhs)
 
     def rms(self) -> np.ndarray:
-        """Root mean square (3,) of the targets of each kind in units of their size."""
-        out = np.ones(3)
-        for k, t, n in zip(self.kinds, self.target, self.n_rows, strict=True):
-            out[k] = np.linalg.norm(t) / np.sqrt(n) or 1.0
+        """Root mean square (3,) of the targets of each kind in units of their size, 1 where there is none."""
+        norms = [np.linalg.norm(f.factor[:, -1]) / np.sqrt(max(f.n_rows, 1)) or 1.0 for f in self.all]
+        return np.array(norms)
+
+    def _columns(self, factor: TriangularFactor, amplitudes):
+        """Design (n, M) under the kernel and target (n,)."""
+        design = factor.factor[:, :-1].reshape(-1, *self.kernels.shape[:2])
+        return np.tensordot(design, amplitudes, (1, 0)), factor.factor[:, -1]
+
+    def _solve(self, factors, amplitudes, noise, basis):
+        """Weights (M,): least squares of [design / noise; 1] in the whitened basis, by QR."""
+        rank = basis.shape[1]
+        rows = [np.eye(rank, rank + 1)]
+        for k in self.kinds:
+            design, target = self._columns(factors[k], amplitudes)
+            rows.append(np.column_stack([design @ basis, target]) / noise[k])
+        triangle = qr(np.concatenate(rows), mode="r", overwrite_a=True, check_finite=False)[0]
+        return basis @ solve_triangular(triangle[:rank, :rank], triangle[:rank, rank])
+
+    def _misfit(self, factors, amplitudes, weights) -> np.ndarray:
+        """Sum of squared residuals (3,)."""
+        out = np.zeros(3)
+        for k in self.kinds:
+            design, target = self._columns(factors[k], amplitudes)
+            out[k] = np.sum((design @ weights - target) ** 2)
         return out
 
-    def maximise_evidence(self, amplitudes, noise, fixed_noise, free_amplitudes: bool, evaluations: int = 400):
-        """Amplitudes (n_sets,) and noise (3,) of highest evidence, from a starting guess.
+    def weights(self, amplitudes, noise) -> np.ndarray:
+        """Weights (M,) of the support points, fitted to all folds."""
+        return self._solve(self.all, amplitudes, noise, whitening(np.tensordot(amplitudes, self.kernels, 1)))
+
+    def errors(self, amplitudes, noise) -> np.ndarray:
+        """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
+        basis = whitening(np.tensordot(amplitudes, self.kernels, 1))
+        total = np.zeros(3)
+        for fold, rest in zip(self.folds, self.without, strict=True):
+            total += self._misfit(fold, amplitudes, self._solve(rest, amplitudes, noise, basis))
+        return np.sqrt(total / np.maximum([f.n_rows for f in self.all], 1))
+
+    def choose(self, amplitudes, noise, fixed_noise, free_amplitudes: bool, evaluations: int, progress=None):
+        """Amplitudes (n_sets,) and noise (3,) of least cross-validation error, from a starting guess.
+
+        What is minimised is the sum over kinds of the logarithm of the error: no kind is bought at the price of
+        another. (The marginal likelihood of a sparse model with far more forces than energies sells the energies.)
 
         Args:
             amplitudes, noise: where to start.
             fixed_noise: (3,) values that stay, or None each.
             free_amplitudes: whether each amplitude is free, or all keep their ratios.
             evaluations: at most.
+            progress: called with the fraction done, or None.
 
         """
-        free = [k for k in self.kinds if fixed_noise[k] is None]
+        noise = np.array([fixed or guess for fixed, guess in zip(fixed_noise, noise, strict=True)])
+        # one noise is redundant: only ratios to the amplitudes matter
+        free = [k for k in self.kinds if fixed_noise[k] is None and k != (1 if 1 in self.kinds else self.kinds[0])]
         n = len(amplitudes) if free_amplitudes else 1
-        start = np.array([fixed or guess for fixed, guess in zip(fixed_noise, noise, strict=True)])
+        count = 0
 
         def unpack(x):
-            s = start.copy()
+            s = noise.copy()
             s[free] *= np.exp(x[n:])
             return amplitudes * np.exp(x[:n]), s
 
-        found = minimize(
-            lambda x: -self.log_evidence(*unpack(x)),
-            np.zeros(n + len(free)),
-            method="L-BFGS-B",
-            bounds=[(-12.0, 12.0)] * n + [(-7.0, 6.0)] * len(free),
-            options={"maxfun": evaluations, "ftol": 1e-7},
-        )
-        return unpack(found.x)
+        def score(x):
+            nonlocal count
+            count += 1
+            if progress:
+                progress(min(count / evaluations, 1.0))
+            return np.sum(np.log(self.errors(*unpack(np.clip(x, -15, 15)))[self.kinds] + 1e-12))
+
+        settings = {"maxfev": evaluations, "ftol": 1e-3, "xtol": 0.1}
+        found = minimize(score, np.zeros(n + len(free)), method="Powell", options=settings)
+        if progress:
+            progress(1.0)
+        return unpack(np.clip(found.x, -15, 15))

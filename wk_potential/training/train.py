@@ -21,12 +21,14 @@ from .full import Labels, fit_full, full_support
 from .gram import flatten, gram_cost, gram_matrices
 from .options import OptionsError, TrainingOptions
 from .selection import select_support
-from .sparse import SparseProblem, kernel_matrices, stream_design
+from .sparse import SparseRegression, kernel_matrices, stream_design
 
 FULL_LABELS = 5000  # `auto` takes the full estimator up to here: about a gigabyte and a few minutes
 FULL_ENVIRONMENTS = 3000
-SEARCH_SUPPORT = 200  # support points with which the sparse estimator chooses the order weights
+SEARCH_SUPPORT = 400  # support points with which the sparse estimator chooses the order weights
 SEARCH_LABELS = 20_000
+N_FOLDS = 4
+START_NOISE = np.array([0.01, 0.1, 0.03])  # of the rms of energies, forces and virials: where the search begins
 
 Log = Callable[[str], None]
 Progress = Callable[[str, float], None]
@@ -243,22 +245,24 @@ def _sparse(task: _Task) -> _Fit:
     noise = None
     if options.order_weights is None:
         weights, noise = _search_order_weights(task, support, mean, fixed)
-    factors = _stream(task, task.frames, support, weights[None], "design")
-    problem = SparseProblem(factors, np.tensordot(weights, kernel_matrices(support, density.lmax, order), 1)[None])
-    amplitude, noise = problem.maximise_evidence(
-        np.ones(1), 0.03 * problem.rms() if noise is None else noise, fixed, options.order_weights is None
-    )
-    solution = problem.weights(amplitude, noise)
+    kernel = np.tensordot(weights, kernel_matrices(support, density.lmax, order), 1)
+    regression = SparseRegression(_stream(task, task.frames, support, weights[None], "design"), kernel[None])
+    amplitude = np.ones(1)
+    noise = START_NOISE * regression.rms() if noise is None else noise
+    if len(regression.folds) > 1:
+        amplitude, noise = regression.choose(
+            amplitude, noise, fixed, False, 40, lambda f: task.progress("noise", f)
+        )  # fmt: skip
+        held_out = regression.errors(amplitude, noise)
+    solution = regression.weights(amplitude, noise)
     cuts = np.cumsum([len(s) for s in support])[:-1]
     points = [SupportPoints(c, w) for c, w in zip(support, np.split(solution, cuts), strict=True)]
+    names = ("energy_per_sqrt_atom", "forces", "virial_per_sqrt_atom")
     errors = {}
-    for k, name in enumerate(("energy", "forces", "virial")):
-        if factors[k].n_rows:
-            rows = factors[k].factor
-            misfit = np.linalg.norm(rows @ np.append(solution, -1.0)) / np.sqrt(factors[k].n_rows)
-            errors[f"training_{name}_rms_misfit"] = float(misfit)
-    task.log("Misfit of the training labels (rms, eV and eV/Å, per sqrt(atom) for energy and virial): "
-             + ", ".join(f"{e:.3g}" for e in errors.values()))  # fmt: skip
+    if len(regression.folds) > 1:
+        errors = {f"cross_validation_{names[k]}_rmse": float(held_out[k]) for k in regression.kinds}
+        task.log("Expected errors (cross-validation, rmse): "
+                 + ", ".join(f"{name[17:-5].replace('_', ' ')} {e:.3g}" for name, e in errors.items()) + " (eV, eV/Å)")  # fmt: skip
     return _Fit(weights * amplitude[0], noise, points, errors, {})
 
 
@@ -270,14 +274,16 @@ def _mean_kernels(pools, lmax: int, order: int, seed: int) -> np.ndarray:
 
 
 def _stream(task: _Task, frames, support, sets, stage: str):
+    rng = np.random.default_rng(task.options.seed)
+    folds = rng.permutation(len(frames)) % min(N_FOLDS, len(frames))
     return stream_design(
-        frames, task.density, task.elements, task.baseline, support, sets, task.threads,
+        frames, folds, task.density, task.elements, task.baseline, support, sets, task.threads,
         lambda fraction: task.progress(stage, fraction),
     )  # fmt: skip
 
 
 def _search_order_weights(task: _Task, support, mean, fixed):
-    """Order weights and noise by evidence, with some of the support points and of the frames."""
+    """Order weights and noise by cross-validation, with some of the support points and of the frames."""
     share = min(1.0, SEARCH_SUPPORT / sum(map(len, support)))
     few = [s[: int(np.ceil(share * len(s)))] for s in support]  # the first chosen are the most different
     rng = np.random.default_rng(task.options.seed)
@@ -285,10 +291,11 @@ def _search_order_weights(task: _Task, support, mean, fixed):
     n_frames = int(np.searchsorted(np.cumsum(np.array(_labels(task.frames))[shuffled]), SEARCH_LABELS)) + 1
     frames = [task.frames[k] for k in sorted(shuffled[:n_frames])]
     order = task.options.order
-    factors = _stream(task, frames, few, np.eye(order), "order weights")
-    problem = SparseProblem(factors, kernel_matrices(few, task.density.lmax, order))
-    rms = problem.rms()
-    start = rms[problem.kinds[0]] ** 2 / (order * mean)
-    task.log(f"Maximising the evidence over order weights and noise ({sum(map(len, few))} support points)")
-    weights, noise = problem.maximise_evidence(start, 0.1 * rms, fixed, True)
-    return weights, noise
+    factors = _stream(task, frames, few, np.eye(order), "kernels of each order")
+    regression = SparseRegression(factors, kernel_matrices(few, task.density.lmax, order))
+    rms = regression.rms()
+    start, noise = rms[regression.kinds[0]] ** 2 / (order * mean), START_NOISE * rms
+    if len(regression.folds) == 1:
+        return start, noise
+    task.log(f"Cross-validating order weights and noise ({sum(map(len, few))} support points, {len(frames)} frames)")
+    return regression.choose(start, noise, fixed, True, 120, lambda f: task.progress("order weights", f))

@@ -1,0 +1,621 @@
+from functools import cache
+from itertools import combinations_with_replacement, product
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc111, make_supercell, molecule
+from helpers import (
+    CUTOFF,
+    blocks,
+    coefficients,
+    lanes_kernels,
+    make_density,
+    nu1_kernel,
+    oracle_kernels,
+    pair_sum,
+    polynomial_slope,
+    random_environment,
+    real_harmonics,
+    wigner_d,
+    wigner_iteration,
+)
+from scipy.spatial.transform import Rotation
+
+from wk_potential.density.expansion import Density
+from wk_potential.kernel.coupling import iteration_terms, kernel_size, real_cg, wigner_terms
+from wk_potential.kernel.direct import Support, environment_energy, in_blocks, make_support, pair_kernel
+from wk_potential.kernel.hessian import kernels_with_derivatives
+from wk_potential.kernel.iteration import (
+    gradient,
+    gradient_tangent,
+    invariants,
+    iterate,
+    iterate_tangent,
+    workspace,
+)
+from wk_potential.kernel.lanes import LANES
+from wk_potential.neighbours import find_neighbours
+from wk_potential.potential import Potential, evaluate
+from wk_potential.training.data import Frame
+from wk_potential.training.environments import VOIGT, frame_environments
+from wk_potential.training.gram import flatten, gram_matrices, label_slots
+
+TINY = 1e-100  # of complex steps, whose error is its square
+CASES = [(lmax, order) for lmax in range(4) for order in range(1, 7)]
+
+
+def scale_of(array):
+    return np.abs(array).max()
+
+
+def random_k1(lmax, *shape, seed=0):
+    return np.random.default_rng(seed).normal(size=(*shape, kernel_size(lmax)))
+
+
+def rotation_matrix(seed):
+    return Rotation.from_quat(np.random.default_rng(seed).normal(size=4)).as_matrix()
+
+
+# --- coupling ---
+
+
+@pytest.mark.parametrize(("l1", "l2"), [*product(range(4), repeat=2)])
+def test_coupling_is_orthogonal(l1, l2):
+    c = np.concatenate([real_cg(l1, l2, l) for l in range(abs(l1 - l2), l1 + l2 + 1)], axis=2)
+    c = c.reshape((2 * l1 + 1) * (2 * l2 + 1), -1)
+    assert c.T @ c == pytest.approx(np.eye(c.shape[0]), abs=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("l1", "l2", "l3"), [(1, 1, 1), (1, 2, 3), (2, 2, 3), (3, 3, 2), (6, 5, 6), (6, 6, 6)]
+)
+def test_coupling_is_covariant(l1, l2, l3):
+    """Coupling rotated harmonics is rotating the coupled ones, so it suits the harmonics of the density."""
+    d = wigner_d(6, tuple(map(tuple, rotation_matrix(0))))
+    rotated = np.einsum("abc,ax,by->xyc", real_cg(l1, l2, l3), d[l1], d[l2], optimize=True)
+    assert rotated == pytest.approx(np.einsum("abc,cz->abz", real_cg(l1, l2, l3), d[l3].T), abs=1e-12)
+
+
+def test_number_of_terms():
+    """The count that estimates of the cost are built on."""
+    assert len(iteration_terms(3, 2).w) == 8041
+
+
+@pytest.mark.parametrize(("lmax", "order"), [(-1, 2), (7, 2), (3, 0), (3, 7)])
+def test_limits_of_the_terms(lmax, order):
+    with pytest.raises(ValueError, match="lmax must be 0 to 6 and order 1 to 6"):
+        wigner_terms(lmax, order)
+
+
+# --- kernels ---
+
+
+def lanes_workspaces(lmax, order, k1, n):
+    """n workspaces full of rubbish, the first with k1 (LANES, n) in place."""
+    spaces = [workspace(wigner_terms(lmax, order), order) for _ in range(n)]
+    for space in spaces:
+        for array in space:
+            array[:] = 1e3
+    spaces[0][0][:] = k1.T
+    return spaces
+
+
+@pytest.mark.parametrize(("lmax", "order"), CASES)
+def test_kernels_are_integrals_over_rotations(lmax, order):
+    k1 = random_k1(lmax, LANES)
+    terms, (k,) = wigner_terms(lmax, order), lanes_workspaces(lmax, order, k1, 1)
+    iterate(terms, k)
+    values = np.zeros((order, LANES))
+    invariants(terms, k, values)
+    expected, components = wigner_iteration(lmax, order, k1)
+    for value, exact in zip(values, expected, strict=True):
+        assert value == pytest.approx(exact, abs=1e-12 * scale_of(exact))
+    for nu in (2, 3):
+        if order > 2 * nu - 2:
+            assert pytest.approx(components[nu - 1], abs=1e-12 * scale_of(components[nu - 1])) == k[nu - 1].T
+
+
+@pytest.mark.parametrize(("lmax", "order"), [(4, 6), (6, 4)])
+def test_kernels_of_larger_lmax(lmax, order):
+    """The same for coefficients of environments."""
+    density = make_density(lmax, 1)
+    c, *others = (coefficients(density, *random_environment(seed)) for seed in range(LANES + 2))
+    expected = oracle_kernels(lmax, order, nu1_kernel(lmax, c, np.array(others)))
+    values = lanes_kernels(lmax, order, c, others)
+    for value, exact in zip(values, expected, strict=True):
+        assert value == pytest.approx(exact, abs=1e-12 * scale_of(exact))
+
+
+@pytest.mark.parametrize("n_elements", [1, 2])
+def test_kernels_are_averages_of_overlaps(n_elements):
+    """To order 3 they are averages over O(3) of powers of one density's overlap with the other, rotated."""
+    lmax, order = 3, 3
+    density = make_density(lmax, n_elements, 1e-9)
+    (x, a), (y, b) = random_environment(1, 4, n_elements), random_environment(2, 5, n_elements)
+    values = lanes_kernels(lmax, order, coefficients(density, x, a), [coefficients(density, y, b)])[:, 0]
+    angles = 2 * np.pi * np.arange(3 * lmax + 1) / (3 * lmax + 1)
+    cosines, weights = np.polynomial.legendre.leggauss(2 * lmax)
+    expected = np.zeros(order)
+    for alpha, (cosine, weight), gamma in product(angles, zip(cosines, weights, strict=True), angles):
+        rotated = y @ Rotation.from_euler("ZYZ", [alpha, np.arccos(cosine), gamma]).as_matrix().T
+        for image in (rotated, -rotated):
+            overlap = pair_sum(lmax, x, a, image, b)
+            expected += weight / (4 * len(angles) ** 2) * overlap ** np.arange(1, order + 1)
+    assert values == pytest.approx(expected, rel=2e-6)
+
+
+def test_kernels_are_products_of_invariants():
+    """Order 2 is the scalar product of power spectra, order 3 of bispectra from integrals of three harmonics."""
+    lmax = 3
+    density = make_density(lmax, 2, 1e-2)
+    c, s = (coefficients(density, *random_environment(seed, 5, 2)) for seed in (1, 2))
+    values = lanes_kernels(lmax, 3, c, [s])[:, 0]
+    power = [
+        np.concatenate([(x[b].T @ x[b]).ravel() / np.sqrt(2 * l + 1) for l, b in enumerate(blocks(lmax))])
+        for x in (c, s)
+    ]
+    assert values[1] == pytest.approx(power[0] @ power[1], rel=1e-12)
+
+    cosines, weights = np.polynomial.legendre.leggauss(2 * lmax)
+    phi = 2 * np.pi * np.arange(3 * lmax + 1) / (3 * lmax + 1)
+    z, phi = (x.ravel() for x in np.meshgrid(cosines, phi, indexing="ij"))
+    points = np.stack([np.sqrt(1 - z * z) * np.cos(phi), np.sqrt(1 - z * z) * np.sin(phi), z], axis=1)
+    y, weights = real_harmonics(lmax, points), np.repeat(weights, 3 * lmax + 1)
+    bispectrum = ([], [])
+    for l in product(blocks(lmax), repeat=3):
+        coupling = np.einsum("p,pa,pb,pc->abc", weights, *(y[:, b] for b in l), optimize=True)
+        norm = np.linalg.norm(coupling)
+        if norm > 1e-10:
+            for x, features in zip((c, s), bispectrum, strict=True):
+                features.append(
+                    np.einsum("abc,ap,bq,cr->pqr", coupling / norm, *(x[b] for b in l), optimize=True).ravel()
+                )
+    bispectrum = [np.concatenate(features) for features in bispectrum]
+    assert values[2] == pytest.approx(bispectrum[0] @ bispectrum[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("lmax", [0, 3])
+@pytest.mark.parametrize("improper", [False, True])
+def test_rotated_environments_have_equal_kernels(lmax, improper):
+    density = make_density(lmax, 2)
+    (x, a), (y, b) = random_environment(1, 5, 2), random_environment(2, 6, 2)
+    rotation = rotation_matrix(1) * (-1 if improper else 1)
+    permuted = np.random.default_rng(0).permutation(6)
+    s = [coefficients(density, y, b), coefficients(density, (y @ rotation.T)[permuted], b[permuted])]
+    values = lanes_kernels(lmax, 6, coefficients(density, x, a), s)
+    assert values[:, 1] == pytest.approx(values[:, 0], rel=1e-12)
+
+
+def test_kernels_are_positive():
+    density = make_density(2, 2)
+    c = np.array([coefficients(density, *random_environment(seed, 4, 2)) for seed in range(12)])
+    gram = np.array([lanes_kernels(2, 6, x, c) for x in c]).transpose(1, 0, 2)
+    for matrix in gram:
+        assert matrix == pytest.approx(matrix.T, abs=1e-12 * scale_of(matrix))
+        assert np.linalg.eigvalsh(matrix)[0] > -1e-12 * scale_of(matrix)
+
+
+# --- derivatives with respect to the nu = 1 kernel ---
+
+
+def weighted(lmax, weights, k1):
+    return np.tensordot(weights, oracle_kernels(lmax, len(weights), k1), 1)
+
+
+def slopes(lmax, order, k1, u1):
+    """Derivatives (order, ...) of the kernels along u1, by a complex step."""
+    return oracle_kernels(lmax, order, k1 + 1j * TINY * u1).imag / TINY
+
+
+def curvatures(lmax, order, k1, u1, t1):
+    """Second derivatives (order, ...) of the kernels along u1 and t1."""
+    return polynomial_slope(lambda h: slopes(lmax, order, k1 + h * t1, u1))
+
+
+def order_weights(order, seed=0):
+    return np.random.default_rng(seed).normal(size=order)
+
+
+@pytest.mark.parametrize(
+    "weights", [*map(order_weights, range(1, 7)), np.array([1.0, 2, 3, 0, 0, 0]), np.eye(6)[4]]
+)
+@pytest.mark.parametrize("lmax", [0, 2, 3])
+def test_gradient(lmax, weights):
+    order = len(weights)
+    terms, (k1, t1, u1) = wigner_terms(lmax, order), random_k1(lmax, 3, LANES)
+    k, g, t, h = lanes_workspaces(lmax, order, k1, 4)
+    t[0][:] = t1.T
+    iterate(terms, k)
+    gradient(terms, weights, k, g)
+    expected = weights @ slopes(lmax, order, k1, u1)
+    assert np.sum(g[0].T * u1, axis=1) == pytest.approx(expected, abs=1e-12 * scale_of(expected))
+    iterate_tangent(terms, k, t)
+    gradient_tangent(terms, weights, k, g, t, h)
+    expected = weights @ curvatures(lmax, order, k1, u1, t1)
+    assert np.sum(h[0].T * u1, axis=1) == pytest.approx(expected, abs=1e-11 * scale_of(expected) + 1e-12)
+
+
+@pytest.mark.parametrize(("lmax", "order"), CASES)
+def test_hessians(lmax, order):
+    n = kernel_size(lmax)
+    k1, directions = random_k1(lmax), random_k1(lmax, 2, 10, seed=1)
+    values, grads, hessians = (np.full((order, *[n] * k), 1e3) for k in range(3))
+    kernels_with_derivatives(wigner_terms(lmax, order), k1, values, grads, hessians)
+    assert values == pytest.approx(oracle_kernels(lmax, order, k1), rel=1e-11)
+    first, second = slopes(lmax, order, k1, directions[0]), curvatures(lmax, order, k1, *directions)
+    for nu in range(order):
+        assert directions[0] @ grads[nu] == pytest.approx(first[nu], abs=1e-12 * scale_of(first[nu]))
+        products = np.sum(directions[0] @ hessians[nu] * directions[1], axis=1)
+        assert products == pytest.approx(second[nu], abs=1e-11 * scale_of(second[nu]) + 1e-12)
+        assert hessians[nu] == pytest.approx(hessians[nu].T, abs=1e-12 * scale_of(hessians[nu]))
+
+
+def test_one_pair_and_many_agree():
+    """Values, gradients and Hessian-vector products of the two implementations."""
+    lmax, order = 3, 6
+    terms, n = wigner_terms(lmax, order), kernel_size(lmax)
+    k1, t1 = random_k1(lmax, 2, LANES)
+    values, grads, hessians = (np.zeros((order, *[n] * k)) for k in range(3))
+    lanes_values = np.zeros((order, LANES))
+    for nu in range(order):
+        k, g, t, h = lanes_workspaces(lmax, order, k1, 4)
+        t[0][:] = t1.T
+        iterate(terms, k)
+        iterate_tangent(terms, k, t)
+        gradient(terms, np.eye(order)[nu], k, g)
+        gradient_tangent(terms, np.eye(order)[nu], k, g, t, h)
+        invariants(terms, k, lanes_values)
+        for lane in (0, LANES - 1):
+            kernels_with_derivatives(terms, k1[lane], values, grads, hessians)
+            products = hessians[nu] @ t1[lane]
+            assert lanes_values[nu, lane] == pytest.approx(values[nu], rel=1e-11)
+            assert g[0][:, lane] == pytest.approx(grads[nu], abs=1e-12 * scale_of(grads[nu]))
+            assert h[0][:, lane] == pytest.approx(products, abs=1e-12 * scale_of(products) + 1e-15)
+
+
+# --- energies of environments ---
+
+
+def random_support(lmax, n, channels, seed=0):
+    """Coefficients, weights and tangents of n support points, of about the norm of real ones."""
+    rng = np.random.default_rng(seed)
+    shape = (n, (lmax + 1) ** 2, channels)
+    return 0.5 * rng.normal(size=shape), rng.normal(size=n), 0.2 * rng.normal(size=shape)
+
+
+def support_energy(lmax, weights, c, coefficients, w, tangents=None):
+    """sum_s w_s k(c, c_s) + d/d eps k(c, c_s + eps delta_s) for c (..., n_lm, Q)."""
+    c = c[..., None, :, :]
+    if tangents is None:
+        return weighted(lmax, weights, nu1_kernel(lmax, c, coefficients)) @ w
+    k = weighted(lmax, weights, nu1_kernel(lmax, c, coefficients + 1j * TINY * tangents))
+    return k.real @ w + k.imag.sum(-1) / TINY
+
+
+@pytest.mark.parametrize("order", range(1, 7))
+@pytest.mark.parametrize("with_tangents", [False, True])
+@pytest.mark.parametrize("n", [1, LANES + 3])
+def test_environment_energy(order, with_tangents, n):
+    lmax, channels = 2, 3
+    weights = order_weights(order)
+    points, w, tangents = random_support(lmax, n, channels)
+    tangents = tangents if with_tangents else None
+    c = random_support(lmax, 1, channels, seed=1)[0][0]
+    grad = np.full(c.shape, 1e3)
+    support = make_support(points, w, tangents)
+    energy = environment_energy(wigner_terms(lmax, order), lmax, weights, support, c, grad)
+    expected = support_energy(lmax, weights, c, points, w, tangents)
+    assert energy == pytest.approx(expected, rel=1e-11, abs=1e-11)
+    u = random_support(lmax, 4, channels, seed=2)[0]
+    exact = polynomial_slope(lambda h: support_energy(lmax, weights, c + h * u, points, w, tangents))
+    assert np.tensordot(u, grad, 2) == pytest.approx(exact, abs=1e-11 * scale_of(exact))
+
+
+def test_pair_kernel():
+    lmax, channels = 3, 4
+    points = random_support(lmax, LANES, channels)[0]
+    c = random_support(lmax, 1, channels, seed=1)[0][0]
+    k1 = np.full((kernel_size(lmax), LANES), 1e3)
+    pair_kernel(lmax, c, in_blocks(points.reshape(LANES, -1))[0], k1)
+    assert pytest.approx(nu1_kernel(lmax, c, points), abs=1e-13) == k1.T
+
+
+def test_blocks_of_support_points():
+    rows = np.arange(3.0 * (2 * LANES + 1)).reshape(-1, 3)
+    packed = in_blocks(rows)
+    assert packed.shape == (3, 3, LANES)
+    assert np.array_equal(packed.transpose(0, 2, 1).reshape(-1, 3)[: len(rows)], rows)
+    assert np.all(packed[2, :, 1:] == 0)
+    support = make_support(rows[:, :, None], rows[:, 0])
+    assert support.tangents.shape == (0, 3, LANES)
+    assert np.array_equal(support.weights, packed[:, 0])
+
+
+# --- Gram matrices ---
+
+NUMBERS = np.array([6, 14])
+
+
+def frame(atoms, energy=True, forces=True, stress=False):
+    """A frame with labels of the given kinds (their values do not matter here)."""
+    return Frame(
+        atoms.numbers,
+        atoms.positions,
+        atoms.cell.array,
+        atoms.pbc,
+        energy=0.0 if energy else None,
+        forces=np.zeros((len(atoms), 3)) if forces else None,
+        stress=np.zeros(6) if stress else None,
+    )
+
+
+def rattled(atoms, seed, amount=0.1):
+    atoms = atoms.copy()
+    atoms.positions += np.random.default_rng(seed).normal(0, amount, atoms.positions.shape)
+    return atoms
+
+
+def small_molecule(seed=0):
+    return rattled(Atoms("CSi2C", [[0, 0, 0], [1.5, 0, 0], [-0.6, 1.5, 0], [0.3, 0.2, 1.4]]), seed)
+
+
+def small_crystal(seed=0):
+    """Two atoms in a triclinic cell much smaller than the cutoff."""
+    cell = [[2.6, 0.1, 0], [1.0, 2.4, 0.2], [-0.6, 0.9, 2.5]]
+    return rattled(Atoms("SiC", [[0.1, 0, 0], [1.4, 1.5, 1.2]], cell=cell, pbc=True), seed)
+
+
+def strain(v, h):
+    """1 + strain of Voigt component v, symmetrised."""
+    matrix = np.eye(3)
+    a, b = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))[v]
+    matrix[a, b] += h / 2
+    matrix[b, a] += h / 2
+    return matrix
+
+
+def displaced(atoms, label, h):
+    """The structure moved along the coordinate that a label (not the energy) refers to."""
+    atoms = atoms.copy()
+    if label <= 3 * len(atoms):
+        atoms.positions[(label - 1) // 3, (label - 1) % 3] += h
+    else:
+        atoms.set_cell(atoms.cell.array @ strain(label - 1 - 3 * len(atoms), h), scale_atoms=False)
+        atoms.positions = atoms.positions @ strain(label - 1 - 3 * len(atoms), h)
+    return atoms
+
+
+def all_coefficients(density, atoms):
+    return frame_environments(frame(atoms), density, NUMBERS, derivatives=False).coefficients
+
+
+def numerical_jacobian(density, atoms, h=1e-5):
+    """Derivatives (1 + 3 N + 6, N, n_lm, Q) of all coefficients by what each label measures, 0 for the energy."""
+    labels = range(1, 1 + 3 * len(atoms) + 6)
+
+    def moved(label, step):
+        return all_coefficients(density, displaced(atoms, label, step))
+
+    slopes = [(moved(label, h) - moved(label, -h)) / (2 * h) for label in labels]
+    return np.stack([np.zeros_like(slopes[0]), *slopes])
+
+
+def exact_block(lmax, order, ci, cs, ji, js, is_energy):
+    """Kernels (order, labels, labels) of a pair of environments and their derivatives along Jacobians ji, js."""
+    x, energies = ci + 1j * TINY * ji[:, None], np.ix_(range(order), *is_energy)
+
+    def kernels(h):
+        return oracle_kernels(lmax, order, nu1_kernel(lmax, x, cs + h * js))
+
+    here, slope = kernels(0), polynomial_slope(kernels)
+    block = np.where(is_energy[0][:, None], slope.real, slope.imag / TINY)
+    block[:, :, is_energy[1]] = here.imag[:, :, is_energy[1]] / TINY
+    block[energies] = here.real[energies]
+    return block
+
+
+def exact_gram(lmax, order, density, a, b, labels_a, labels_b):
+    """Energies and derivatives (order, labels of a, labels of b) of the kernel summed over pairs of atoms."""
+    ca, cb = all_coefficients(density, a), all_coefficients(density, b)
+    ja, jb = numerical_jacobian(density, a)[labels_a], numerical_jacobian(density, b)[labels_b]
+    is_energy = labels_a == 0, labels_b == 0
+    pairs = [(i, s) for i, s in product(range(len(a)), range(len(b))) if a.numbers[i] == b.numbers[s]]
+    return sum(exact_block(lmax, order, ca[i], cb[s], ja[:, i], jb[:, s], is_energy) for i, s in pairs)
+
+
+def test_gram_matrices():
+    """All blocks of molecules, crystals and a lone atom, which differ in the labels they have."""
+    lmax, order = 2, 6
+    full = make_density(lmax, 2, 1e-2)
+    projection = np.random.default_rng(0).normal(size=(*full.projection.shape[:3], 3))
+    density = Density(lmax, full.radial, projection)
+    lone = Atoms("Si", cell=9 * np.eye(3), pbc=True)
+    structures = [small_molecule(), small_molecule(1)[:3], small_crystal(), small_crystal(1), lone]
+    kinds = [
+        (True, True, False),
+        (False, True, False),
+        (True, True, True),
+        (False, False, True),
+        (True, True, True),
+    ]
+    frames = [frame(atoms, *kind) for atoms, kind in zip(structures, kinds, strict=True)]
+    flat = flatten(frames, [frame_environments(f, density, NUMBERS) for f in frames])
+    gram = gram_matrices(flat, lmax, order, threads=2)
+    labels = [
+        np.flatnonzero(np.repeat(kind, [1, 3 * len(atoms), 6]))
+        for atoms, kind in zip(structures, kinds, strict=True)
+    ]
+    first = np.concatenate([[0], np.cumsum([len(own) for own in labels])])
+    assert gram.shape == (order, first[-1], first[-1])
+    assert np.array_equal(gram, gram.transpose(0, 2, 1))
+    for (i, a), (j, b) in combinations_with_replacement(enumerate(structures), 2):
+        expected = exact_gram(lmax, order, density, a, b, labels[i], labels[j])
+        block = gram[:, first[i] : first[i + 1], first[j] : first[j + 1]]
+        for value, exact in zip(block, expected, strict=True):
+            assert value == pytest.approx(exact, abs=1e-7 * scale_of(exact) + 1e-9)
+    for lower in range(1, order):
+        fewer = gram_matrices(flat, lmax, lower)
+        assert fewer == pytest.approx(gram[:lower], abs=1e-12 * scale_of(gram[:lower]))
+
+
+@pytest.mark.parametrize("atoms", [small_molecule(), small_crystal()])
+def test_jacobian_of_a_frame(atoms):
+    density = make_density(2, 2)
+    environments = frame_environments(frame(atoms, stress=True), density, NUMBERS)
+    assert np.array_equal(environments.centres, np.searchsorted(NUMBERS, atoms.numbers))
+    expected = numerical_jacobian(density, atoms)
+    full = np.zeros_like(expected)
+    for i in range(len(atoms)):
+        for row in range(environments.first[i], environments.first[i + 1]):
+            full[environments.label[row], i] += environments.jacobian[row].reshape(full.shape[2:])
+    assert full == pytest.approx(expected, abs=1e-7 * scale_of(expected))
+
+
+def test_labels_of_a_frame():
+    atoms = small_molecule()
+    assert np.array_equal(label_slots(frame(atoms, stress=True)), np.arange(19))
+    only_forces = label_slots(frame(atoms, energy=False))
+    assert np.array_equal(only_forces, [-1, *range(12), *[-1] * 6])
+    assert np.array_equal(label_slots(frame(atoms, forces=False)), [0, *[-1] * 18])
+    assert VOIGT == ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+# --- energies and forces of many atoms ---
+
+
+@cache
+def make_potential(lmax=2, order=4, with_tangents=False, n_support=(LANES + 3, 5), seed=0):
+    """A potential of two elements with random support points."""
+    full = make_density(lmax, 2, 1e-2)
+    rng = np.random.default_rng(seed)
+    density = Density(lmax, full.radial, rng.normal(size=(*full.projection.shape[:3], 3)))
+    parts = []
+    for element, n in enumerate(n_support):
+        points, w, tangents = random_support(lmax, n, 3, seed + element)
+        parts.append(make_support(points, w, tangents if with_tangents else None))
+    support = Support(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    first = np.concatenate([[0], np.cumsum([len(part.weights) for part in parts])])
+    return Potential(density, wigner_terms(lmax, order), order_weights(order, seed), support, first)
+
+
+def results(potential, atoms, threads=1, skin=0.0):
+    """Energies, forces and virial."""
+    elements = np.searchsorted(NUMBERS, atoms.numbers)
+    neighbours = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, CUTOFF + skin)
+    vectors = neighbours.vectors(atoms.positions, atoms.cell.array)
+    return evaluate(potential, elements, neighbours, vectors, threads)
+
+
+def two_elements(atoms, seed=0):
+    atoms.numbers = np.random.default_rng(seed).permuted(np.resize(NUMBERS, len(atoms)))
+    return rattled(atoms, seed)
+
+
+SYSTEMS = {
+    "molecule": two_elements(molecule("CH3CH2OH")),
+    "slab": two_elements(fcc111("Al", (2, 1, 2), vacuum=None, periodic=False)),
+    "crystal": small_crystal(),
+    "atom": Atoms("C"),
+}
+SYSTEMS["slab"].cell[1, 0] += 0.3
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(("lmax", "order", "with_tangents"), [(2, 6, True), (3, 4, False), (1, 2, True)])
+def test_forces_and_virial(system, lmax, order, with_tangents):
+    potential, atoms = make_potential(lmax, order, with_tangents), SYSTEMS[system]
+    energies, forces, virial = results(potential, atoms)
+    assert energies.shape == (len(atoms),)
+
+    def energy(label, h):
+        return results(potential, displaced(atoms, label, h))[0].sum()
+
+    h = 3e-5
+    slopes = np.array(
+        [(energy(label, h) - energy(label, -h)) / (2 * h) for label in range(1, 7 + 3 * len(atoms))]
+    )
+    assert forces == pytest.approx(-slopes[:-6].reshape(-1, 3), abs=1e-6 * scale_of(forces))
+    assert [virial[v] for v in VOIGT] == pytest.approx(slopes[-6:], abs=1e-6 * scale_of(virial))
+    assert virial == pytest.approx(virial.T, abs=1e-12 * scale_of(virial))
+    assert forces.sum(axis=0) == pytest.approx(0, abs=1e-11 * (1 + scale_of(forces)))
+
+
+@pytest.mark.parametrize("with_tangents", [False, True])
+def test_energies_are_those_of_the_environments(with_tangents):
+    """Each centre sees the support points of its own element."""
+    potential, atoms = make_potential(with_tangents=with_tangents), SYSTEMS["crystal"]
+    c = all_coefficients(potential.density, atoms)
+    expected = []
+    for i, element in enumerate(np.searchsorted(NUMBERS, atoms.numbers)):
+        points, w, tangents = random_support(2, (LANES + 3, 5)[element], 3, element)
+        tangents = tangents if with_tangents else None
+        expected.append(support_energy(2, potential.order_weights, c[i], points, w, tangents))
+    assert results(potential, atoms)[0] == pytest.approx(np.array(expected), rel=1e-11)
+
+
+def test_element_without_support_points():
+    potential = make_potential(n_support=(0, 5))
+    energies, forces, _ = results(potential, SYSTEMS["molecule"])
+    assert np.all((energies != 0) == (SYSTEMS["molecule"].numbers == NUMBERS[1]))
+    assert np.all(np.isfinite(forces))
+
+
+@pytest.mark.parametrize("with_tangents", [False, True])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_threads_change_nothing(system, with_tangents):
+    potential = make_potential(with_tangents=with_tangents)
+    for one, two in zip(*(results(potential, SYSTEMS[system], threads) for threads in (1, 2)), strict=True):
+        assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("system", ["molecule", "slab", "crystal"])
+def test_symmetries(system):
+    """Order of the atoms, translation, wrapping, improper rotation, pairs beyond the cutoff do not matter."""
+    potential, atoms = make_potential(order=6, with_tangents=True), SYSTEMS[system]
+    energies, forces, virial = results(potential, atoms)
+
+    def close(x, y):
+        return x == pytest.approx(y, abs=1e-11 * scale_of(y))
+
+    for same, exact in zip(results(potential, atoms, skin=1.0), (energies, forces, virial), strict=True):
+        assert close(same, exact)
+
+    order = np.random.default_rng(0).permutation(len(atoms))
+    e, f, v = results(potential, atoms[order])
+    assert close(e, energies[order])
+    assert close(f, forces[order])
+    assert close(v, virial)
+
+    moved = atoms.copy()
+    moved.positions += [3.1, -2.2, 7.3]
+    moved.positions += (
+        np.random.default_rng(1).integers(-2, 3, (len(atoms), 3)) * atoms.pbc @ atoms.cell.array
+    )
+    e, f, v = results(potential, moved)
+    assert close(e, energies)
+    assert close(f, forces)
+    assert close(v, virial)
+
+    rotation, turned = -rotation_matrix(2), atoms.copy()
+    turned.positions, turned.cell[:] = atoms.positions @ rotation.T, atoms.cell.array @ rotation.T
+    e, f, v = results(potential, turned)
+    assert close(e, energies)
+    assert close(f, forces @ rotation.T)
+    assert close(v, rotation @ virial @ rotation.T)
+
+
+def test_supercell_is_extensive():
+    potential, atoms = make_potential(order=6, with_tangents=True), SYSTEMS["crystal"]
+    large = make_supercell(atoms, [[2, 0, 0], [1, 1, 0], [0, -1, 3]], order="atom-major")
+    energies, forces, virial = results(potential, atoms)
+    e, f, v = results(potential, large, threads=2)
+    assert e == pytest.approx(np.repeat(energies, 6), rel=1e-10)
+    assert f == pytest.approx(np.repeat(forces, 6, axis=0), abs=1e-10 * scale_of(forces))
+    assert v == pytest.approx(6 * virial, rel=1e-10)
+
+
+def test_perfect_crystal_has_no_forces():
+    atoms = bulk("Si", cubic=True)
+    forces = results(make_potential(), atoms)[1]
+    assert forces == pytest.approx(0, abs=1e-10)

@@ -1,0 +1,40 @@
+"""The command line: `wk-potential COMMAND`. Commands are imported when they are called or listed."""
+
+from importlib import import_module
+
+import click
+
+from .. import __version__
+
+_COMMANDS = {"train": "train", "evaluate": "inspect", "info": "inspect"}
+_COMMANDS |= {"md": "simulate", "relax": "simulate", "demo": "demo"}
+
+
+class _Commands(click.Group):
+    """Subcommands in the order in which one needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        return getattr(import_module(f".{_COMMANDS[cmd_name]}", __name__), cmd_name)
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="wk-potential")
+def main() -> None:
+    """Wigner-kernel interatomic potentials: train them on labelled frames, test them, run them.
+
+    Energies are in eV, lengths in Angstrom, forces in eV/Angstrom, stresses in eV/Angstrom^3 unless an option
+    says otherwise. See `wk-potential COMMAND --help`.
+
+    \b
+    Try it:  wk-potential demo
+    """
+
+
+__all__ = ["main"]

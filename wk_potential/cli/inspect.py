@@ -1,0 +1,120 @@
+"""`wk-potential evaluate` and `wk-potential info`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import Command, check_output, data_argument, model_argument, threads_option
+from .screen import Screen
+
+_path = click.Path(path_type=Path)
+
+
+@click.command(cls=Command, short_help="Compare a model with labelled frames.")
+@model_argument
+@data_argument
+@click.option(
+    "--frames", default=":", metavar="SLICE", help="Python slice of the frames, such as -100: [default: all]."
+)
+@click.option("--energy-unit", metavar="UNIT", help="Energy unit of the files, e.g. kcal/mol [default: eV].")
+@click.option("--energy-key", metavar="NAME", help="Name of the energies in the files.")
+@click.option("--forces-key", metavar="NAME", help="Name of the forces in the files.")
+@click.option("--stress-key", metavar="NAME", help="Name of the stresses (or of a virial) in the files.")
+@click.option("--json", "json_file", type=_path, metavar="FILE", help="Write the errors as JSON.")
+@click.option("--plot", type=_path, metavar="FILE.png", help="Draw predictions against labels.")
+@click.option(
+    "-o",
+    "--output",
+    type=_path,
+    metavar="FILE.xyz",
+    help="Write the frames as predicted.",
+)
+@threads_option
+@click.pass_obj
+def evaluate(
+    screen: Screen,
+    model: Path,
+    data: tuple[Path, ...],
+    json_file: Path | None,
+    plot: Path | None,
+    output: Path | None,
+    threads: int | None,
+    **reading: Any,
+) -> None:
+    """Compare predictions of MODEL with the labels of the frames in DATA.
+
+    The JSON holds energy_mae, energy_rmse, energy_per_atom_mae, energy_per_atom_rmse (eV), forces_mae,
+    forces_rmse (eV/Angstrom), stress_mae, stress_rmse (eV/Angstrom^3), null where there is no label,
+    n_frames, and the same by element and config_type.
+
+    \b
+    Examples:
+      wk-potential evaluate ethanol.wkp test.xyz --json errors.json --plot parity.png
+      wk-potential evaluate ethanol.wkp rmd17_ethanol.npz --frames -100: --energy-unit kcal/mol
+    """
+    from ..evaluation import errors, predict_frames
+    from ..model import Model
+    from ..modelfile import write_atomically
+    from ..training.data import read_frames
+    from .tables import show_errors
+
+    for path in (json_file, plot, output):
+        if path is not None:
+            check_output(path)
+    loaded = Model.load(model)
+    frames = read_frames(data, **reading)
+    with screen.progress() as progress:
+        predictions = predict_frames(loaded, frames, threads, progress)
+    table = errors(frames, predictions)
+    show_errors(screen, table, f"Errors on {table['n_frames']} frames, {table['n_atoms']} atoms")
+    if json_file is not None:
+        write_atomically(json_file, (json.dumps(table, indent=1, allow_nan=False) + "\n").encode())
+    if plot is not None:
+        from ..plots import parity_figure
+
+        parity_figure(frames, predictions, plot)
+    if output is not None:
+        _write_predictions(output, frames, predictions)
+    written = [str(path) for path in (json_file, plot, output) if path is not None]
+    if written:
+        screen.say(f"Written to {', '.join(written)}")
+
+
+def _write_predictions(path: Path, frames: Any, predictions: Any) -> None:
+    """Write the frames with the predicted energies, forces and stresses, as extended XYZ."""
+    from dataclasses import asdict, replace
+    from io import StringIO
+
+    from ase.io import write
+
+    from ..modelfile import write_atomically
+
+    images = [replace(f, **asdict(p)).to_atoms() for f, p in zip(frames, predictions, strict=True)]
+    text = StringIO()
+    write(text, images, format="extxyz")
+    write_atomically(path, text.getvalue().encode())
+
+
+@click.command(cls=Command, short_help="Show what a model is.")
+@model_argument
+@click.option("--json", "as_json", is_flag=True, help="Print the whole header of the file as JSON.")
+@click.pass_obj
+def info(screen: Screen, model: Path, as_json: bool) -> None:
+    """Show what MODEL is and what it was trained on.
+
+    Lengths in Angstrom, energies in eV unless a unit is printed.
+
+    \b
+    Example:
+      wk-potential info ethanol.wkp
+    """
+    from ..model import Model
+    from ..modelfile import read_container
+    from .tables import show_model
+
+    if as_json:
+        screen.say(json.dumps(read_container(model)[0], indent=1))
+    else:
+        show_model(screen, Model.load(model), str(model))

@@ -1,0 +1,119 @@
+"""What the user sees: results on stdout, progress and warnings on stderr, plain if not on a terminal."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_WIDTH = 110  # of output that is not on a terminal
+EVERY = 10.0  # seconds between lines of progress that is not on a terminal
+
+
+class Screen:
+    """Prints, so that text and progress bars do not run into each other."""
+
+    def __init__(self) -> None:
+        self.out, self.err = self._console(False), self._console(True)
+        self._bars: Progress | None = None
+
+    @staticmethod
+    def _console(stderr: bool) -> Console:
+        stream = sys.stderr if stderr else sys.stdout
+        width = None if stream.isatty() else PLAIN_WIDTH
+        return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+    def _print(self, console: Console, thing: Text | Table) -> None:
+        live = self._bars is not None and console.is_terminal
+        (self.err if live else console).print(thing, soft_wrap=isinstance(thing, Text))
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """Print a line of text."""
+        self._print(self.out, Text(text, style))
+
+    def warn(self, text: str, label: str = "Warning: ") -> None:
+        """Print a line of text on stderr."""
+        style = "bold red" if label.startswith("Error") else "yellow"
+        self._print(self.err, Text(label, style) + Text(" ".join(text.split())))
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table, its first column to the left and the others to the right."""
+        table = Table(title=Text(title, "bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for i, name in enumerate(columns):
+            table.add_column(Text(name), justify="right" if i else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        self._print(self.out, table)
+
+    def facts(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
+        """Print names and what belongs to them, line by line."""
+        self.say(title, "bold")
+        width = max(len(name) for name, _ in rows)
+        for name, value in rows:
+            self.say(f"  {name:<{width}}  {value}")
+
+    @contextmanager
+    def progress(self) -> Iterator[Callable[[str, float], None]]:
+        """Yield a function that takes the name of a stage and the fraction of it that is done.
+
+        What follows a colon in the name may change from call to call.
+        """
+        if not self.err.is_terminal:
+            yield _plain_progress(self)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        tasks: dict[str, TaskID] = {}
+        bars = Progress(*columns, console=self.err, redirect_stdout=False, redirect_stderr=False)
+
+        def show(stage: str, fraction: float) -> None:
+            name = stage.partition(":")[0]
+            if name not in tasks:
+                tasks[name] = bars.add_task(stage, total=1.0)
+            bars.update(tasks[name], completed=fraction, description=stage)
+
+        self._bars = bars
+        try:
+            with bars:
+                yield show
+        finally:
+            self._bars = None
+
+
+def _plain_progress(screen: Screen) -> Callable[[str, float], None]:
+    """A line now and then for stages that take long."""
+    started: dict[str, float] = {}
+    told = time.monotonic()
+
+    def show(stage: str, fraction: float) -> None:
+        nonlocal told
+        now = time.monotonic()
+        name = stage.partition(":")[0]
+        if name not in started:
+            started[name] = told = now
+        begin = started[name]
+        if now - told > EVERY and 0 < fraction < 1:
+            told = now
+            left = (now - begin) * (1 - fraction) / fraction
+            screen.warn(f"{stage}: {100 * fraction:.0f} %, {left:.0f} s left", label="")
+
+    return show

@@ -1,0 +1,120 @@
+"""Tables of labels, of errors and of what a model is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..model import Model
+from ..training.data import Frame, label_table
+from .screen import Screen
+
+GPA = 160.2176634  # GPa in an eV/Angstrom^3
+MEASURES = ("mae", "rmse")
+# kind of error: its name, unit, the factor to it and where the number of labels is
+_ERRORS = {
+    "energy": ("energy", "meV", 1e3, "n_energies"),
+    "energy_per_atom": ("energy/atom", "meV", 1e3, "n_energies"),
+    "forces": ("forces", "meV/Å", 1e3, "n_forces"),
+    "stress": ("stress", "GPa", GPA, "n_stresses"),
+}
+
+
+def _numbers(table: Mapping[str, Any], kind: str) -> list[str]:
+    """MAE and RMSE of a kind of label, in the unit of the table."""
+    values = (table[f"{kind}_{measure}"] for measure in MEASURES)
+    return ["" if value is None else f"{value * _ERRORS[kind][2]:.4g}" for value in values]
+
+
+def show_labels(screen: Screen, frames: Sequence[Frame]) -> None:
+    """Print what labels were found, and under which names."""
+    rows = []
+    for kind, name, n_frames, n_values in label_table(frames):
+        if kind in ("energy", "forces", "stress"):
+            rows.append((kind, name if n_frames else "none", str(n_frames), str(n_values)))
+        elif kind != "config_type" or name:
+            rows.append((kind, name, str(n_frames), f"{n_values} atoms"))
+    screen.table("Found in the data", ("", "name", "frames", "values"), rows)
+
+
+def show_errors(screen: Screen, table: Mapping[str, Any], title: str) -> None:
+    """Print the errors that `wk_potential.evaluation.errors` found."""
+    kinds = [kind for kind in _ERRORS if table[f"{kind}_mae"] is not None]
+    rows = [[_ERRORS[k][0], _ERRORS[k][1], *_numbers(table, k), str(table[_ERRORS[k][3]])] for k in kinds]
+    screen.table(title, ("", "unit", "MAE", "RMSE", "values"), rows)
+    if elements := table["forces_by_element"]:
+        rows = [[symbol, *_numbers(e, "forces"), str(e["n_atoms"])] for symbol, e in elements.items()]
+        screen.table("Forces by element, meV/Å", ("", "MAE", "RMSE", "atoms"), rows)
+    types = table["by_config_type"]
+    if set(types) != {""}:
+        kinds = [kind for kind in kinds if kind != "energy"]
+        rows = [
+            [name or "(none)", str(e["n_frames"]), *(text for k in kinds for text in _numbers(e, k))]
+            for name, e in types.items()
+        ]
+        units = ", ".join(f"{_ERRORS[k][0]} in {_ERRORS[k][1]}" for k in kinds)
+        heads = [f"{_ERRORS[k][0]} {measure.upper()}" for k in kinds for measure in MEASURES]
+        screen.table(f"By config_type: {units}", ("", "frames", *heads), rows)
+
+
+def _list(values: Any, form: str = ".4g") -> str:
+    if isinstance(values, Mapping):
+        return ", ".join(f"{k} {_list(v, form)}" for k, v in values.items())
+    if isinstance(values, list | tuple):
+        return ", ".join(_list(v, form) for v in values)
+    return f"{values:{form}}" if isinstance(values, float) else str(values)
+
+
+def show_model(screen: Screen, model: Model, title: str) -> None:
+    """Print what a model is and what it was trained on."""
+    from ase.data import chemical_symbols
+
+    symbols = [chemical_symbols[z] for z in model.elements]
+    counts = {s: len(support) for s, support in zip(symbols, model.support, strict=True)}
+    tangents = model.support[0].tangents is not None
+    channels = model.density.projection.shape[3]
+    baseline = {s: float(e) for s, e in zip(symbols, model.baseline, strict=True)}
+    free = "" if len(model.compositions) == len(symbols) else ", for compositions as in the data"
+    rows = [
+        ("elements", " ".join(symbols)),
+        ("cutoff", f"{model.cutoff:g} Å"),
+        ("kernel", f"lmax {model.density.lmax}, order {len(model.order_weights)}, {channels} channels"),
+        ("order weights", _list([float(a) for a in model.order_weights])),
+        (
+            "support points",
+            f"{sum(counts.values())} ({_list(counts)}){', with tangents' if tangents else ''}",
+        ),
+        ("baseline", f"{_list(baseline, '.4f')} eV{free}"),
+        *_training_facts(model.info),
+    ]
+    screen.facts(title, rows)
+
+
+def _training_facts(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the header says of the training, as far as it does."""
+    rows = []
+    training = info.get("training", {})
+    if noise := info.get("hyperparameters", {}).get("noise"):
+        rows.append(("noise", f"{_list(noise)} (eV, eV/Å, per sqrt(atom) but for forces)"))
+    if "frames" in training:
+        labels = ", ".join(f"{kind} {n}" for kind, n in training.get("labels", {}).items() if n)
+        rows.append(
+            ("trained on", f"{training['frames']} frames" + (f"; labels: {labels}" if labels else ""))
+        )
+    for name, value in training.get("errors", {}).items():
+        text = name.replace("leave_one_out", "left-out").replace("_", " ")
+        rows.append((text.replace("rmse", "RMSE").replace("mae", "MAE"), _error(name, value)))
+    rows += [
+        (name.replace("_", " "), str(training[name])) for name in ("date", "data_hash") if name in training
+    ]
+    if "package_version" in info:
+        rows.append(("made by", f"wk_potential {info['package_version']}"))
+    return rows
+
+
+def _error(name: str, value: Any) -> str:
+    """An error in a readable unit; its name says what of."""
+    if not isinstance(value, float):
+        return str(value)
+    for kind, unit in (("force", "meV/Å"), ("energy", "meV"), ("virial", "meV")):
+        if kind in name:
+            return f"{1e3 * value:.4g} {unit}"
+    return f"{GPA * value:.4g} GPa" if "stress" in name else f"{value:.4g}"

@@ -1,0 +1,364 @@
+"""Molecular dynamics of ASE structures, with files that survive an interruption."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, get_args
+
+import numpy as np
+from ase import Atoms, units
+
+from .structures import append_frame, read_structure, with_results
+
+Ensemble = Literal["nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible"]
+ENSEMBLES: tuple[str, ...] = get_args(Ensemble)
+PICOSECOND = 1000 * units.fs
+
+_COLUMNS = {
+    "step": "step",
+    "time": "time/ps",
+    "potential": "Epot/eV",
+    "kinetic": "Ekin/eV",
+    "total": "Etot/eV",
+    "temperature": "T/K",
+    "volume": "V/A^3",
+    "pressure": "P/GPa",
+}
+
+
+class DynamicsError(ValueError):
+    """A run that cannot start or cannot go on; the message says why and what is kept."""
+
+
+@dataclass(frozen=True)
+class MDSettings:
+    """What to run.
+
+    Attributes:
+        ensemble: nve (velocity Verlet), nvt-langevin, nvt-bussi (stochastic velocity rescaling), npt (of
+            Martyna, Tobias and Klein; the cell keeps its shape) or npt-flexible (the cell is free).
+        temperature: K, of the initial velocities and of the thermostat.
+        timestep: fs.
+        time: ps from the start of the trajectory to its end, whether or not it is continued in between.
+        friction: 1/ps, of nvt-langevin.
+        thermostat_time: fs, of nvt-bussi and npt.
+        barostat_time: fs, of npt.
+        pressure: GPa, of npt.
+        seed: of the initial velocities and the thermostat's noise.
+        interval: steps between frames of the trajectory.
+        log_interval: steps between lines of the log.
+        keep_velocities: start with the velocities of the structure.
+
+    """
+
+    ensemble: Ensemble = "nve"
+    temperature: float = 300.0
+    timestep: float = 0.5
+    time: float = 1.0
+    friction: float = 5.0
+    thermostat_time: float = 100.0
+    barostat_time: float = 1000.0
+    pressure: float = 0.0
+    seed: int = 0
+    interval: int = 10
+    log_interval: int = 10
+    keep_velocities: bool = False
+
+    def __post_init__(self):
+        """Check the settings.
+
+        Raises:
+            DynamicsError: one of them makes no sense.
+
+        """
+        if self.ensemble not in ENSEMBLES:
+            raise DynamicsError(f"unknown ensemble {self.ensemble!r}: choose one of {', '.join(ENSEMBLES)}")
+        times = ("timestep", "time", "friction", "thermostat_time", "barostat_time")
+        for name in (*times, "interval", "log_interval"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise DynamicsError(f"{name} must be positive, not {getattr(self, name)}")
+        if not 0 <= self.temperature < np.inf or (self.temperature == 0 and self.ensemble != "nve"):
+            raise DynamicsError(f"a temperature of {self.temperature} K makes no sense for {self.ensemble}")
+
+    @property
+    def steps(self) -> int:
+        """Number of steps in all."""
+        return max(round(1000 * self.time / self.timestep), 1)
+
+
+@dataclass(frozen=True)
+class MDSummary:
+    """How a run went.
+
+    Attributes:
+        steps: made now, without those of the run that was continued.
+        time: ps at the end.
+        temperature: K, mean over the second half of the log.
+        drift: eV per atom and ps, slope of the total energy; of meaning for nve only.
+        volume: Angstrom^3, mean over the second half of the log, None unless npt.
+        seconds_per_step: wall time.
+
+    """
+
+    steps: int
+    time: float
+    temperature: float
+    drift: float
+    volume: float | None
+    seconds_per_step: float
+
+
+def degrees_of_freedom(atoms: Atoms, thermostatted: bool = False) -> int:
+    """Degrees of freedom that share the temperature: all but what is constrained or conserved at zero.
+
+    Args:
+        atoms: the structure.
+        thermostatted: whether rotations of a molecule as a whole are, too.
+
+    """
+    free = atoms.get_number_of_degrees_of_freedom()
+    if atoms.constraints or len(atoms) == 1:
+        return free
+    if not atoms.pbc.any() and not thermostatted:
+        free -= np.linalg.matrix_rank(_inertia(atoms), tol=1e-3)
+    return max(free - 3, 1)
+
+
+def _inertia(atoms: Atoms) -> np.ndarray:
+    """Tensor of inertia about the centre of mass, amu Angstrom^2."""
+    r = atoms.positions - atoms.get_center_of_mass()
+    m = atoms.get_masses()
+    return np.eye(3) * np.einsum("i,ix,ix", m, r, r) - np.einsum("i,ix,iy->xy", m, r, r)
+
+
+def set_velocities(atoms: Atoms, temperature: float, rng: np.random.Generator) -> None:
+    """Draw velocities from the Maxwell-Boltzmann distribution, scaled to the exact temperature.
+
+    The centre of mass is at rest and a molecule does not rotate, unless atoms are constrained.
+
+    Args:
+        atoms: the structure, changed in place.
+        temperature: K.
+        rng: source of random numbers.
+
+    """
+    masses = atoms.get_masses()[:, None]
+    atoms.set_momenta(rng.normal(size=(len(atoms), 3)) * np.sqrt(masses * units.kB * temperature))
+    if not atoms.constraints and len(atoms) > 1:
+        velocities = atoms.get_velocities()
+        velocities -= (masses * velocities).sum(axis=0) / masses.sum()
+        atoms.set_velocities(velocities)
+        if not atoms.pbc.any():
+            turn = np.linalg.pinv(_inertia(atoms), rcond=1e-6) @ atoms.get_angular_momentum()
+            atoms.set_velocities(velocities - np.cross(turn, atoms.positions - atoms.get_center_of_mass()))
+    kinetic = 0.5 * degrees_of_freedom(atoms) * units.kB * temperature
+    if kinetic > 0:
+        atoms.set_momenta(atoms.get_momenta() * np.sqrt(kinetic / atoms.get_kinetic_energy()))
+
+
+def _make_dynamics(atoms: Atoms, settings: MDSettings, rng: np.random.Generator) -> tuple[Any, int]:
+    """Return ASE's integrator and the degrees of freedom that have the temperature."""
+    from ase.md import nose_hoover_chain
+    from ase.md.bussi import Bussi
+    from ase.md.langevin import Langevin
+    from ase.md.verlet import VelocityVerlet
+
+    s, step = settings, settings.timestep * units.fs
+    free = degrees_of_freedom(atoms)
+    if s.ensemble == "nve":
+        return VelocityVerlet(atoms, step), free
+    if s.ensemble == "nvt-langevin":
+        from ase.constraints import FixCom
+
+        free = degrees_of_freedom(atoms, thermostatted=True)
+        if not atoms.constraints and len(atoms) > 1:
+            atoms.set_constraint(FixCom())  # or a molecule would drift away
+        noise: dict[str, Any] = {
+            "temperature_K": s.temperature,
+            "friction": s.friction / PICOSECOND,
+            "rng": rng,
+        }
+        return Langevin(atoms, step, fixcm=False, **noise), free
+    if s.ensemble == "nvt-bussi":
+        bussi = Bussi(atoms, step, s.temperature, s.thermostat_time * units.fs, rng=rng)
+        # ASE counts motions that are conserved at zero, and would heat a small molecule too much
+        bussi.ndof, bussi.target_kinetic_energy = free, 0.5 * free * bussi.temp
+        return bussi, free
+    if not atoms.pbc.all() or atoms.cell.rank < 3:
+        raise DynamicsError(f"{s.ensemble} needs a cell that is periodic in three directions")
+    if atoms.constraints:
+        raise DynamicsError(f"{s.ensemble} does not work with constrained atoms")
+    kind = "IsotropicMTKNPT" if s.ensemble == "npt" else "MTKNPT"
+    # the thermostat counts 3 N degrees of freedom, but the centre of mass is at rest
+    temperature = s.temperature * free / (3 * len(atoms))
+    times = {"tdamp": s.thermostat_time * units.fs, "pdamp": s.barostat_time * units.fs}
+    pressure = s.pressure * units.GPa
+    dynamics = getattr(nose_hoover_chain, kind)
+    return dynamics(atoms, step, temperature_K=temperature, pressure_au=pressure, **times), free
+
+
+class _Recorder:
+    """Watches a run: checks every step, writes trajectory and log, reports progress."""
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        dynamics: Any,
+        settings: MDSettings,
+        free: int,
+        trajectory: Path,
+        log: IO[str],
+        progress: Callable[[str, float], None] | None,
+    ):
+        self.atoms, self.dynamics, self.settings, self.free = atoms, dynamics, settings, free
+        self.trajectory, self.log, self.progress = trajectory, log, progress
+        self.hottest = 10 * settings.temperature + 5000
+
+    def __call__(self) -> None:
+        """Look at the structure after a step, before anything of it is written."""
+        step, settings = self.dynamics.nsteps, self.settings
+        temperature = 2 * self.atoms.get_kinetic_energy() / (self.free * units.kB)
+        potential = self.atoms.get_potential_energy()
+        if not (np.isfinite(potential) and np.isfinite(temperature)):
+            raise DynamicsError("the energy is not finite any more")
+        if temperature > self.hottest:
+            raise DynamicsError(f"the temperature has reached {temperature:.0f} K")
+        if step % settings.interval == 0 or step == settings.steps:
+            frame = with_results(self.atoms)
+            frame.set_constraint([c for c in frame.constraints if type(c).__name__ != "FixCom"])
+            frame.info = {"step": step, "time": self.time}
+            append_frame(self.trajectory, frame)
+        if step % settings.log_interval == 0 or step == settings.steps:
+            self._write_line(potential, temperature)
+        if self.progress is not None:
+            self.progress(f"{self.settings.ensemble}: {temperature:4.0f} K", step / settings.steps)
+
+    @property
+    def time(self) -> float:
+        """Time of the trajectory, ps."""
+        return round(self.dynamics.nsteps * self.settings.timestep / 1000, 9)
+
+    def _write_line(self, potential: float, temperature: float) -> None:
+        kinetic = self.atoms.get_kinetic_energy()
+        line = f"{self.dynamics.nsteps:>9d} {self.time:>12.5f} {potential:>17.8f} {kinetic:>15.8f} "
+        line += f"{potential + kinetic:>17.8f} {temperature:>9.2f}"
+        if self.settings.ensemble.startswith("npt"):
+            pressure = -self.atoms.get_stress(include_ideal_gas=True)[:3].mean() / units.GPa
+            line += f" {self.atoms.get_volume():>14.5f} {pressure:>10.5f}"
+        self.log.write(line + "\n")
+        self.log.flush()
+
+
+def _start_log(path: Path, settings: MDSettings, first_step: int) -> IO[str]:
+    """Open the log, on a restart without the lines that come after the frame to start from."""
+    names = list(_COLUMNS.values())[: 8 if settings.ensemble.startswith("npt") else 6]
+    widths = (8, 12, 17, 15, 17, 9, 14, 10)
+    header = "#" + " ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=False)) + "\n"
+    kept = ""
+    if first_step > 0 and path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        kept = "".join(x for x in lines if x.startswith("#") or int(x.split()[0]) <= first_step)
+    path.write_text(kept or header)
+    return path.open("a")
+
+
+def read_log(path: str | Path) -> dict[str, np.ndarray]:
+    """Return the columns of a log.
+
+    Args:
+        path: written by `run_md`.
+
+    Returns:
+        Arrays (n,) step, time (ps), potential, kinetic, total (eV), temperature (K), of npt also volume
+        (Angstrom^3) and pressure (GPa).
+
+    """
+    columns = np.loadtxt(path, ndmin=2).T
+    return dict(zip(_COLUMNS, columns, strict=False))
+
+
+def _starting_point(atoms: Atoms, settings: MDSettings, trajectory: Path, restart: bool) -> tuple[Atoms, int]:
+    """Return the structure with velocities, and the step that it is at."""
+    if not restart:
+        atoms = atoms.copy()
+        if not settings.keep_velocities:
+            set_velocities(atoms, settings.temperature, np.random.default_rng(settings.seed))
+        elif not atoms.has("momenta"):
+            raise DynamicsError("the structure has no velocities to keep")
+        return atoms, 0
+    last = read_structure(trajectory)
+    if "step" not in last.info or not last.has("momenta"):
+        raise DynamicsError(f"{trajectory}: cannot be continued, its last frame lacks step number or momenta")
+    if not np.array_equal(last.numbers, atoms.numbers):
+        raise DynamicsError(f"{trajectory}: cannot be continued, it holds other atoms than the structure")
+    step = int(last.info["step"])
+    if not np.isclose(step * settings.timestep / 1000, float(last.info.get("time", np.nan)), atol=1e-6):
+        raise DynamicsError(f"{trajectory}: cannot be continued, it was made with another time step")
+    if step >= settings.steps:
+        raise DynamicsError(f"{trajectory}: is {last.info['time']} ps long already; ask for a longer time")
+    last.set_constraint(atoms.copy().constraints)
+    return last, step
+
+
+def run_md(
+    atoms: Atoms,
+    settings: MDSettings,
+    trajectory: str | Path,
+    log: str | Path | None = None,
+    restart: bool = False,
+    progress: Callable[[str, float], None] | None = None,
+) -> MDSummary:
+    """Run molecular dynamics; existing files are overwritten, or continued.
+
+    With `restart` the run goes on from the last frame of the trajectory (positions, momenta, cell, number of
+    the step) until `settings.time` is reached; the noise of a thermostat is new, its other variables start at
+    rest. A .traj file keeps all digits, extended XYZ keeps eight decimals.
+
+    Args:
+        atoms: the structure, with a calculator; not changed.
+        settings: what to run.
+        trajectory: a .traj file, or else written as extended XYZ.
+        log: text with one line for some steps, by default named as the trajectory, ending in .log.
+        restart: continue the trajectory.
+        progress: called with the name of the stage and the fraction done.
+
+    Raises:
+        DynamicsError: the settings do not fit the structure, the trajectory cannot be continued, or energy,
+            positions or temperature have exploded; everything before is in the files.
+        UnknownElementError: an element is not in the model.
+
+    """
+    from time import perf_counter
+
+    trajectory = Path(trajectory)
+    log = trajectory.with_suffix(".log") if log is None else Path(log)
+    calculator = atoms.calc
+    atoms, first_step = _starting_point(atoms, settings, trajectory, restart)
+    atoms.calc = calculator
+    rng = np.random.default_rng([settings.seed, first_step, 1])
+    dynamics, free = _make_dynamics(atoms, settings, rng)
+    atoms.get_potential_energy()  # what the model refuses is said before files are touched
+    if not restart:
+        trajectory.unlink(missing_ok=True)
+    with _start_log(log, settings, first_step) as lines:
+        dynamics.attach(_Recorder(atoms, dynamics, settings, free, trajectory, lines, progress))
+        dynamics.nsteps = first_step
+        begin = perf_counter()
+        try:
+            dynamics.run(settings.steps - first_step)
+        except (ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
+            where = f"step {dynamics.nsteps} ({dynamics.nsteps * settings.timestep / 1000:g} ps)"
+            raise DynamicsError(
+                f"the run broke off at {where}: {error}. All frames before are in {trajectory}; try a "
+                "smaller time step or a lower temperature, or train on more such structures"
+            ) from error
+        seconds = perf_counter() - begin
+    return _summary(read_log(log), len(atoms), settings.steps - first_step, seconds)
+
+
+def _summary(log: dict[str, np.ndarray], n_atoms: int, steps: int, seconds: float) -> MDSummary:
+    late = slice(len(log["time"]) // 2, None)
+    drift = np.polyfit(log["time"], log["total"], 1)[0] / n_atoms if len(log["time"]) > 2 else 0.0
+    volume = float(log["volume"][late].mean()) if "volume" in log else None
+    temperature = float(log["temperature"][late].mean())
+    return MDSummary(steps, float(log["time"][-1]), temperature, float(drift), volume, seconds / steps)

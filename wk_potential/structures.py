@@ -1,0 +1,101 @@
+"""Files of structures: one in, one out, and trajectories that can be continued."""
+
+import os
+import tempfile
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
+from ase.io.formats import UnknownFileTypeError, filetype
+
+_RECORDED = ("energy", "forces", "stress")
+
+
+class StructureError(ValueError):
+    """A file of structures that cannot be read or written; the message says why."""
+
+
+def read_structure(path: str | Path, index: int = -1) -> Atoms:
+    """Read one structure with ASE, without the results that the file may hold.
+
+    Args:
+        path: in any format that ASE reads.
+        index: of the frame, from 0, or from the end if negative.
+
+    Raises:
+        StructureError: the file or the frame is not there or cannot be read.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StructureError(f"{path}: {'not a file' if path.exists() else 'file not found'}; check the path")
+    try:
+        atoms: Any = read(path, index=index, do_not_split_by_at_sign=True)
+    except IndexError:
+        raise StructureError(f"{path}: there is no frame {index}") from None
+    except Exception as error:  # the readers raise whatever they like
+        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        raise StructureError(f"{path}: cannot be read as a structure ({reason})") from error
+    if not len(atoms):
+        raise StructureError(f"{path}: no atoms in the frame")
+    atoms.calc = None
+    return atoms
+
+
+def output_format(path: str | Path) -> str:
+    """Return ASE's name of the format that a file is to be written in.
+
+    Raises:
+        StructureError: the name does not tell.
+
+    """
+    try:
+        return filetype(str(path), read=False)
+    except UnknownFileTypeError:
+        raise StructureError(f"{path}: no format has this ending; use .xyz, .cif or .traj") from None
+
+
+def with_results(atoms: Atoms) -> Atoms:
+    """Return a copy that holds the energy, forces and stress its calculator has computed."""
+    copy = atoms.copy()
+    results = {name: atoms.calc.results[name] for name in _RECORDED if name in atoms.calc.results}
+    copy.calc = SinglePointCalculator(copy, **results)
+    return copy
+
+
+def write_structure(path: str | Path, atoms: Atoms) -> None:
+    """Write a structure with its results, in the format that the name ends in; whole or not at all.
+
+    Raises:
+        StructureError: the name does not tell the format.
+
+    """
+    path, kind = Path(path), output_format(path)
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        write(temporary, with_results(atoms), format=kind)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def append_frame(path: Path, atoms: Atoms) -> None:
+    """Append a structure with its results to a .traj file, or else to extended XYZ."""
+    if path.suffix == ".traj":
+        from ase.io.trajectory import Trajectory
+
+        with Trajectory(path, "a") as file:
+            file.write(atoms)
+        return
+    text = StringIO()
+    write(text, atoms, format="extxyz")
+    with path.open("a") as file:  # at one go: an interruption leaves no half frame
+        file.write(text.getvalue())
