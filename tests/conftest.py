@@ -27,9 +27,7 @@ def shared_data() -> Path:
 def random_model() -> Callable[..., Model]:
     """Make a small model with random support points: no physics, but smooth and exact in its derivatives."""
 
-    def make(
-        numbers=(1, 6, 8), lmax=2, cutoff=4.0, n=5, tangents=True, scale=0.3, seed=0, info=None
-    ) -> Model:
+    def make(numbers=(1, 6, 8), lmax=2, cutoff=4.0, n=5, tangents=True, scale=3.0, seed=0, info=None) -> Model:
         rng = np.random.default_rng(seed)
         density = full_density(lmax, radial_table(cutoff, 2.0, 0.5, 4.0, lmax, 1e-2), len(numbers))
         shape = (n, (lmax + 1) ** 2, density.projection.shape[3])
@@ -66,7 +64,5 @@ def copper_frames() -> list[Frame]:
 @pytest.fixture(scope="session")
 def copper_model(copper_frames) -> Model:
     """A model of copper that is good enough for dynamics at room temperature."""
-    options = TrainingOptions(
-        cutoff=4.0, cutoff_width=2.0, lmax=2, order=3, density_width=0.5, channel_tolerance=1e-2
-    )
+    options = TrainingOptions(cutoff=4.0, cutoff_width=2.0, lmax=2, order=3, density_width=0.5, channel_tolerance=1e-2)
     return train(copper_frames[:8], options)

@@ -146,7 +146,7 @@ def test_kernels_are_averages_of_overlaps(n_elements):
 
 
 def test_kernels_are_products_of_invariants():
-    """Order 2 is the scalar product of power spectra, order 3 of bispectra from integrals of three harmonics."""
+    """Order 2 is the product of power spectra, order 3 of bispectra from integrals of three harmonics."""
     lmax = 3
     density = make_density(lmax, 2, 1e-2)
     c, s = (coefficients(density, *random_environment(seed, 5, 2)) for seed in (1, 2))
@@ -391,7 +391,7 @@ def all_coefficients(density, atoms):
 
 
 def numerical_jacobian(density, atoms, h=1e-5):
-    """Derivatives (1 + 3 N + 6, N, n_lm, Q) of all coefficients by what each label measures, 0 for the energy."""
+    """Derivatives (1 + 3 N + 6, N, n_lm, Q) of all coefficients by what labels measure, 0 for energy."""
     labels = range(1, 1 + 3 * len(atoms) + 6)
 
     def moved(label, step):
@@ -402,7 +402,7 @@ def numerical_jacobian(density, atoms, h=1e-5):
 
 
 def exact_block(lmax, order, ci, cs, ji, js, is_energy):
-    """Kernels (order, labels, labels) of a pair of environments and their derivatives along Jacobians ji, js."""
+    """Kernels (order, labels, labels) of two environments and derivatives along Jacobians ji, js."""
     x, energies = ci + 1j * TINY * ji[:, None], np.ix_(range(order), *is_energy)
 
     def kernels(h):

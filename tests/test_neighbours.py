@@ -25,7 +25,7 @@ def ase_pairs(positions, cell, pbc, cutoff):
 
 
 def pairs(neighbours):
-    found = np.column_stack([neighbours.centre, neighbours.index, neighbours.shift])
+    found = np.column_stack([neighbours.centre, neighbours.neighbour, neighbours.shift])
     keys = {(*map(int, key),) for key in found}
     assert len(keys) == len(found)
     return keys
@@ -42,7 +42,7 @@ def check(positions, cell, pbc, cutoff):
     assert neighbours.first[0] == 0
     assert neighbours.first[-1] == len(expected)
     vectors = neighbours.vectors(positions, cell)
-    i, j, shift = neighbours.centre, neighbours.index, neighbours.shift
+    i, j, shift = neighbours.centre, neighbours.neighbour, neighbours.shift
     assert vectors == pytest.approx(positions[j] + shift @ cell - positions[i], abs=1e-12)
     assert np.all(np.linalg.norm(vectors, axis=1) < cutoff)
     return len(expected)

@@ -18,7 +18,7 @@ _PUBLIC = {
     "TrainingOptions": "training.options",
     "train": "training.train",
 }
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+__all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

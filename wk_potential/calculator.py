@@ -60,7 +60,7 @@ class WKCalculator(Calculator):
         if len(distances) and distances.min() < 1e-4:
             p = int(distances.argmin())
             raise ValueError(
-                f"atoms {neighbours.centre[p]} and {neighbours.index[p]} are on one site "
+                f"atoms {neighbours.centre[p]} and {neighbours.neighbour[p]} are on one site "
                 f"({np.sqrt(distances[p]):.2g} Å apart)"
             )
         prediction = self.model.predict(atoms.numbers, neighbours, vectors, self.threads)

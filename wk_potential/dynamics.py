@@ -212,7 +212,8 @@ class _Recorder:
     ):
         self.atoms, self.dynamics, self.settings, self.free = atoms, dynamics, settings, free
         self.trajectory, self.log, self.progress = trajectory, log, progress
-        self.hottest = 10 * settings.temperature + 5000
+        now = 2 * atoms.get_kinetic_energy() / (free * units.kB)
+        self.hottest = 10 * max(settings.temperature, now) + 5000
 
     def __call__(self) -> None:
         """Look at the structure after a step, before anything of it is written."""
@@ -252,12 +253,15 @@ class _Recorder:
 def _start_log(path: Path, settings: MDSettings, first_step: int) -> IO[str]:
     """Open the log, on a restart without the lines that come after the frame to start from."""
     names = list(_COLUMNS.values())[: 8 if settings.ensemble.startswith("npt") else 6]
-    widths = (8, 12, 17, 15, 17, 9, 14, 10)
-    header = "#" + " ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=False)) + "\n"
+    widths = (7, 12, 17, 15, 17, 9, 14, 10)
+    header = "# " + " ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=False)) + "\n"
     kept = ""
     if first_step > 0 and path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        kept = "".join(x for x in lines if x.startswith("#") or int(x.split()[0]) <= first_step)
+        for line in path.read_text().splitlines(keepends=True):
+            row = line.split()
+            whole = len(row) == len(names) and line.endswith("\n")  # the last may be half
+            if line.startswith("#") or (whole and int(row[0]) <= first_step):
+                kept += line
     path.write_text(kept or header)
     return path.open("a")
 

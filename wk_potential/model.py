@@ -176,9 +176,8 @@ class Model:
             lmax, cutoff = int(header.pop("lmax")), float(header.pop("cutoff"))
             radial = RadialTable(cutoff, arrays["radial_values"], arrays["radial_slopes"])
             cuts = np.cumsum(arrays["support_counts"])[:-1]
-            parts = [np.split(arrays[f"support_{name}"], cuts) for name in ("coefficients", "weights")]
-            tangents = arrays.get("support_tangents")
-            parts.append([None] * (len(cuts) + 1) if tangents is None else np.split(tangents, cuts))
+            present = [n for n in ("coefficients", "weights", "tangents") if f"support_{n}" in arrays]
+            parts = [np.split(arrays[f"support_{name}"], cuts) for name in present]
             return cls(
                 arrays["elements"],
                 Density(lmax, radial, arrays["projection"]),

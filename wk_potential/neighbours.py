@@ -6,24 +6,24 @@ import numpy as np
 
 
 class Neighbours(NamedTuple):
-    """Full neighbour list: pair p is (centre, index[p]) for first[centre] <= p < first[centre + 1].
+    """Full neighbour list: pair p is (centre[p], neighbour[p]), first[centre] <= p < first[centre + 1].
 
     Attributes:
         first: (N + 1,) int64.
         centre: (P,) int64, sorted.
-        index: (P,) int64, the neighbour's atom.
+        neighbour: (P,) int64.
         shift: (P, 3) int32, cell translations of the neighbour.
 
     """
 
     first: np.ndarray
     centre: np.ndarray
-    index: np.ndarray
+    neighbour: np.ndarray
     shift: np.ndarray
 
     def vectors(self, positions, cell):
         """Vectors (P, 3) from each centre to its neighbours, Angstrom."""
-        vectors = positions[self.index] - positions[self.centre]
+        vectors = positions[self.neighbour] - positions[self.centre]
         if self.shift.any():
             vectors += self.shift @ cell
         return vectors
@@ -83,7 +83,7 @@ class VerletList:
 
     def __init__(self, cutoff: float, skin: float):
         self.cutoff, self.skin = cutoff, skin
-        self._made_for = None
+        self._made_for: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.n_built = 0
 
     def update(self, positions, cell, pbc) -> Neighbours:

@@ -47,9 +47,7 @@ def _save(figure: "Figure", path: str | Path) -> None:
     figure.savefig(path, dpi=160, facecolor="white")
 
 
-def _pairs(
-    frames: Sequence[Frame], predictions: Sequence[FramePrediction]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _pairs(frames: Sequence[Frame], predictions: Sequence[FramePrediction]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Label and prediction, flat, of each kind that there is; energies per atom less the labels' mean."""
     pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     both = list(zip(frames, predictions, strict=True))

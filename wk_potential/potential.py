@@ -69,7 +69,7 @@ def evaluate(potential: Potential, elements, neighbours, vectors, threads: int =
     """
     n = len(elements)
     energies, gradients = np.zeros(n), np.zeros((len(vectors), 3))
-    arguments = (elements, neighbours.first, vectors, elements[neighbours.index], energies, gradients)
+    arguments = (elements, neighbours.first, vectors, elements[neighbours.neighbour], energies, gradients)
     # dearest atoms first, so that no thread is left alone with one at the end
     cost = np.diff(potential.first_block)[elements]
     n_tasks = 1 if threads == 1 else min(n, 8 * threads)
@@ -77,5 +77,5 @@ def evaluate(potential: Potential, elements, neighbours, vectors, threads: int =
     tasks = [by_cost[k::n_tasks] for k in range(n_tasks)]
     run_threads(lambda atoms: _local_energies(potential, atoms, *arguments), tasks, threads)
     forces, virial = np.zeros((n, 3)), np.zeros((3, 3))
-    _scatter(neighbours.centre, neighbours.index, vectors, gradients, forces, virial)
+    _scatter(neighbours.centre, neighbours.neighbour, vectors, gradients, forces, virial)
     return energies, forces, virial

@@ -9,7 +9,7 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
-from ase.io.formats import UnknownFileTypeError, filetype
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 _RECORDED = ("energy", "forces", "stress")
 
@@ -34,7 +34,7 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
         raise StructureError(f"{path}: {'not a file' if path.exists() else 'file not found'}; check the path")
     try:
         atoms: Any = read(path, index=index, do_not_split_by_at_sign=True)
-    except IndexError:
+    except (IndexError, StopIteration):
         raise StructureError(f"{path}: there is no frame {index}") from None
     except Exception as error:  # the readers raise whatever they like
         reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
@@ -53,9 +53,12 @@ def output_format(path: str | Path) -> str:
 
     """
     try:
-        return filetype(str(path), read=False)
+        kind = filetype(str(path), read=False)
     except UnknownFileTypeError:
-        raise StructureError(f"{path}: no format has this ending; use .xyz, .cif or .traj") from None
+        kind = ""
+    if kind not in ioformats or not ioformats[kind].can_write:
+        raise StructureError(f"{path}: no format to write has this name or ending; use .xyz, .cif or .traj")
+    return kind
 
 
 def with_results(atoms: Atoms) -> Atoms:

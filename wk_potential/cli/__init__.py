@@ -22,9 +22,7 @@ class _Commands(click.Group):
         return getattr(import_module(f".{_COMMANDS[cmd_name]}", __name__), cmd_name)
 
 
-@click.group(
-    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="wk-potential")
 def main() -> None:
     """Wigner-kernel interatomic potentials: train them on labelled frames, test them, run them.

@@ -19,9 +19,7 @@ from .screen import Screen
 ENSEMBLES = ("nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible")
 OPTIMISERS = ("LBFGS", "BFGS", "FIRE")
 _path = click.Path(path_type=Path)
-frame_option = click.option(
-    "--frame", default=-1, show_default=True, metavar="INDEX", help="Frame of STRUCTURE."
-)
+frame_option = click.option("--frame", default=-1, show_default=True, metavar="INDEX", help="Frame of STRUCTURE.")
 
 
 def _load(model: Path, structure: Path, frame: int, threads: int | None) -> Any:
@@ -38,9 +36,7 @@ def _load(model: Path, structure: Path, frame: int, threads: int | None) -> Any:
 @click.command(cls=Command, short_help="Run molecular dynamics.")
 @model_argument
 @structure_argument
-@click.option(
-    "-o", "--output", type=_path, required=True, metavar="FILE", help="Trajectory, .traj or extended .xyz."
-)
+@click.option("-o", "--output", type=_path, required=True, metavar="FILE", help="Trajectory, .traj or extended .xyz.")
 @click.option(
     "--ensemble",
     type=click.Choice(ENSEMBLES),
@@ -48,13 +44,9 @@ def _load(model: Path, structure: Path, frame: int, threads: int | None) -> Any:
     show_default=True,
     help="See above.",
 )
-@click.option(
-    "--temperature", default=300.0, show_default=True, help="K, of initial velocities and thermostat."
-)
+@click.option("--temperature", default=300.0, show_default=True, help="K, of initial velocities and thermostat.")
 @click.option("--timestep", default=0.5, show_default=True, help="fs.")
-@click.option(
-    "--time", default=1.0, show_default=True, help="ps, from the start of the trajectory to its end."
-)
+@click.option("--time", default=1.0, show_default=True, help="ps, from the start of the trajectory to its end.")
 @click.option("--friction", default=5.0, show_default=True, help="1/ps, of nvt-langevin.")
 @click.option("--thermostat-time", default=100.0, show_default=True, help="fs, of nvt-bussi and npt.")
 @click.option("--barostat-time", default=1000.0, show_default=True, help="fs, of npt.")
@@ -118,9 +110,7 @@ def md(
         with screen.progress() as progress:
             summary = run_md(atoms, run, output, log, restart, progress)
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"interrupted; {output} is whole up to its last frame, go on with --restart"
-        ) from None
+        raise Interrupted(f"interrupted; {output} is whole up to its last frame, go on with --restart") from None
     if plot is not None:
         from ..plots import md_figure
 
@@ -145,15 +135,11 @@ def show_run(screen: Screen, summary: Any, run: Any, files: list[Path]) -> None:
 @click.command(cls=Command, short_help="Relax positions, with --cell also the cell.")
 @model_argument
 @structure_argument
-@click.option(
-    "-o", "--output", type=_path, required=True, metavar="FILE", help="Relaxed structure, any ASE format."
-)
+@click.option("-o", "--output", type=_path, required=True, metavar="FILE", help="Relaxed structure, any ASE format.")
 @click.option("--fmax", default=0.01, show_default=True, help="eV/Angstrom, the largest force left.")
 @click.option("--cell", is_flag=True, help="Relax the cell as well.")
 @click.option("--pressure", default=0.0, show_default=True, help="GPa, with --cell.")
-@click.option(
-    "--optimiser", type=click.Choice(OPTIMISERS), default="LBFGS", show_default=True, help="Search method."
-)
+@click.option("--optimiser", type=click.Choice(OPTIMISERS), default="LBFGS", show_default=True, help="Search method.")
 @click.option("--steps", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
 @frame_option
 @threads_option

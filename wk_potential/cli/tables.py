@@ -96,15 +96,11 @@ def _training_facts(info: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("noise", f"{_list(noise)} (eV, eV/Å, per sqrt(atom) but for forces)"))
     if "frames" in training:
         labels = ", ".join(f"{kind} {n}" for kind, n in training.get("labels", {}).items() if n)
-        rows.append(
-            ("trained on", f"{training['frames']} frames" + (f"; labels: {labels}" if labels else ""))
-        )
+        rows.append(("trained on", f"{training['frames']} frames" + (f"; labels: {labels}" if labels else "")))
     for name, value in training.get("errors", {}).items():
         text = name.replace("leave_one_out", "left-out").replace("_", " ")
         rows.append((text.replace("rmse", "RMSE").replace("mae", "MAE"), _error(name, value)))
-    rows += [
-        (name.replace("_", " "), str(training[name])) for name in ("date", "data_hash") if name in training
-    ]
+    rows += [(name.replace("_", " "), str(training[name])) for name in ("date", "data_hash") if name in training]
     if "package_version" in info:
         rows.append(("made by", f"wk_potential {info['package_version']}"))
     return rows

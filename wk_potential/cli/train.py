@@ -17,9 +17,7 @@ class _Pair(click.ParamType):
 
     name = "symbol=value"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> dict[str, float]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
         """Return {symbol: value}."""
         pairs = (item.partition("=") for item in str(value).split(","))
         try:
@@ -96,9 +94,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     metavar="MODEL.wkp",
     help="Model to write.",
 )
-@click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Options from a TOML file."
-)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Options from a TOML file.")
 @threads_option
 @_training_options
 @click.pass_obj

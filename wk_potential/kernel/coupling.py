@@ -5,7 +5,7 @@ tensor) or -1 (pseudotensor), stored flat: sigma = +1 first, then L, then M, the
 has sigma = +1 only.
 """
 
-from functools import lru_cache
+from functools import cache
 from math import factorial, sqrt
 from typing import NamedTuple
 
@@ -66,7 +66,7 @@ def _real_from_complex(l: int) -> np.ndarray:
     return u
 
 
-@lru_cache(maxsize=None)
+@cache
 def real_cg(l1: int, l2: int, l3: int) -> np.ndarray:
     """Coupling coefficients (2 l1 + 1, 2 l2 + 1, 2 l3 + 1) of real harmonics.
 
@@ -85,7 +85,7 @@ def real_cg(l1: int, l2: int, l3: int) -> np.ndarray:
     return out
 
 
-@lru_cache(maxsize=None)
+@cache
 def iteration_terms(lmax: int, nu: int) -> Terms:
     """Term list of k^(nu) = P[k^(nu-1) k^(1)], nu >= 2, truncated at lmax, both parities kept.
 
@@ -111,7 +111,7 @@ def iteration_terms(lmax: int, nu: int) -> Terms:
                     w = value[:, None] * value
                     if nu == 2:
                         a, b = np.minimum(a, b), np.maximum(a, b)
-                    for key, wi in zip(zip(o.flat, a.flat, b.flat), w.flat):
+                    for key, wi in zip(zip(o.flat, a.flat, b.flat, strict=True), w.flat, strict=True):
                         merged[key] = merged.get(key, 0.0) + wi
     kept = [(o, a, b, w) for (o, a, b), w in merged.items() if abs(w) > 1e-13]
     return _sorted_terms(kept, 2 * size)
@@ -125,7 +125,7 @@ def transposed(terms: Terms, n_a: int, factor: int) -> Terms:
     """
     o = np.repeat(np.arange(len(terms.start) - 1), np.diff(terms.start))
     target, other = (terms.a, terms.b) if factor == 0 else (terms.b, terms.a)
-    return _sorted_terms(zip(target, o, other, terms.w), n_a)
+    return _sorted_terms(zip(target, o, other, terms.w, strict=True), n_a)
 
 
 def square_gradient_terms(lmax: int) -> Terms:
@@ -133,9 +133,9 @@ def square_gradient_terms(lmax: int) -> Terms:
     terms, size = iteration_terms(lmax, 2), kernel_size(lmax)
     o = np.repeat(np.arange(len(terms.start) - 1), np.diff(terms.start))
     merged: dict[tuple[int, int, int], float] = {}
-    for oi, a, b, w in zip(o, terms.a, terms.b, terms.w):
-        merged[(a, oi, b)] = merged.get((a, oi, b), 0.0) + w
-        merged[(b, oi, a)] = merged.get((b, oi, a), 0.0) + w
+    for oi, a, b, w in zip(o.tolist(), terms.a.tolist(), terms.b.tolist(), terms.w.tolist(), strict=True):
+        merged[a, oi, b] = merged.get((a, oi, b), 0.0) + w
+        merged[b, oi, a] = merged.get((b, oi, a), 0.0) + w
     return _sorted_terms([(t, oi, s, w) for (t, oi, s), w in merged.items()], size)
 
 
@@ -167,7 +167,7 @@ class WignerTerms(NamedTuple):
     cube_grad1: Terms
 
 
-@lru_cache(maxsize=None)
+@cache
 def wigner_terms(lmax: int, order: int) -> WignerTerms:
     """Term lists for kernels of orders 1 to `order` (at most 6) with angular momenta to `lmax` (at most 6)."""
     if not 0 <= lmax <= 6 or not 1 <= order <= 6:

@@ -35,7 +35,7 @@ def iterate(terms, k):
 @njit(cache=True)
 def iterate_tangent(terms, k, t):
     """Fill the derivatives t2, t3 of k2, k3 along the direction t1 of k1."""
-    k1, k2, k3 = k
+    k1, k2, _ = k
     t1, t2, t3 = t
     t2[:] = 0.0
     t3[:] = 0.0
@@ -118,8 +118,8 @@ def gradient(terms, weights, k, g):
 @njit(cache=True)
 def gradient_tangent(terms, weights, k, g, t, h):
     """Fill h1 with the derivative of g1 along t1. Needs g as `gradient` left it and t from `iterate_tangent`."""
-    k1, k2, k3 = k
-    g1, g2, g3 = g
+    k1, k2, _ = k
+    _, g2, g3 = g
     t1, t2, t3 = t
     h1, h2, h3 = h
     order = weights.shape[0]

@@ -69,13 +69,15 @@ def targets(frames: Sequence[Frame], elements, baseline):
             of atoms for energies and virials, 1 for forces.
 
     """
-    values, kind, size = [], [], []
+    values: list[np.ndarray] = []
+    kind: list[np.ndarray] = []
+    size: list[np.ndarray] = []
     for frame in frames:
         root = np.sqrt(len(frame))
         if frame.energy is not None:
-            values.append([frame.energy - baseline[np.searchsorted(elements, frame.numbers)].sum()])
-            kind.append([0])
-            size.append([root])
+            values.append(np.array([frame.energy - baseline[np.searchsorted(elements, frame.numbers)].sum()]))
+            kind.append(np.zeros(1))
+            size.append(np.array([root]))
         if frame.forces is not None:
             values.append(-frame.forces.ravel())
             kind.append(np.full(frame.forces.size, 1))

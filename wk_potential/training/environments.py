@@ -93,12 +93,12 @@ def frame_environments(frame: Frame, density: Density, elements, derivatives: bo
     vectors = neighbours.vectors(frame.positions, frame.cell)
     centres = np.searchsorted(elements, frame.numbers)
     forces, stress = derivatives and frame.forces is not None, derivatives and frame.stress is not None
-    arguments = (centres, neighbours.first, vectors, centres[neighbours.index])
-    rows = _count_rows(neighbours.first, neighbours.index, forces, stress)
+    around = centres[neighbours.neighbour]
+    rows = _count_rows(neighbours.first, neighbours.neighbour, forces, stress)
     width = (density.lmax + 1) ** 2 * density.projection.shape[3]
     jacobian, label = np.zeros((rows[-1], width)), np.zeros(rows[-1], np.int64)
     if forces or stress:
         _fill_rows(
-            density, centres, neighbours.first, neighbours.index, vectors, arguments[3], forces, stress, rows, jacobian, label
-        )
-    return FrameEnvironments(centres, expand(density, *arguments), jacobian, label, rows)
+            density, centres, neighbours.first, neighbours.neighbour, vectors, around, forces, stress, rows, jacobian, label
+        )  # fmt: skip
+    return FrameEnvironments(centres, expand(density, centres, neighbours.first, vectors, around), jacobian, label, rows)

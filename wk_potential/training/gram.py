@@ -64,8 +64,8 @@ def flatten(frames, environments: list[FrameEnvironments]) -> FlatEnvironments:
         coefficients=np.concatenate([e.coefficients.reshape(len(e.centres), -1) for e in environments]),
         row_first=row_first,
         jacobian=np.concatenate([e.jacobian for e in environments]),
-        label=np.concatenate([first + s[e.label] for first, s, e in zip(label_first, slots, environments, strict=False)]),
-        energy_label=np.array([first if s[0] == 0 else -1 for first, s in zip(label_first, slots, strict=False)]),
+        label=np.concatenate([n + s[e.label] for n, s, e in zip(label_first[:-1], slots, environments, strict=True)]),
+        energy_label=np.array([n if s[0] == 0 else -1 for n, s in zip(label_first[:-1], slots, strict=True)]),
         label_first=label_first,
     )
 
@@ -148,7 +148,9 @@ def _pair_block(terms, lmax, ci, cs, ji, js, li, ls, ei, es, values, grads, hess
 
 
 @njit(cache=True, nogil=True)
-def _gram_of_pairs(terms, lmax, n_channels, pairs, frame_first, centres, coefficients, row_first, jacobian, label, energy_label, out):
+def _gram_of_pairs(
+    terms, lmax, n_channels, pairs, frame_first, centres, coefficients, row_first, jacobian, label, energy_label, out
+):
     """Fill the blocks of out (order, N, N) that belong to the given pairs of frames (n, 2)."""
     order = out.shape[0]
     n = terms.norm.shape[0] // 2

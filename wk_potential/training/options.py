@@ -32,7 +32,7 @@ class TrainingOptions(BaseModel):
         {}, description="weight of an element's atoms in the density [covalent radius in Angstrom]"
     )
     radial_tolerance: float = Field(1e-5, gt=0, lt=0.1, description="part of the radial kernel neglected")
-    channel_tolerance: float = Field(3e-4, ge=0, lt=0.3, description="size of the density channels neglected")
+    channel_tolerance: float = Field(1e-4, ge=0, lt=0.3, description="size of the density channels neglected")
 
     # the kernel
     lmax: int = Field(3, ge=0, le=6, description="largest angular momentum")

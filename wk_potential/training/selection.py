@@ -1,6 +1,7 @@
 """Choice of support environments by pivoted Cholesky: each next one is what the chosen ones describe worst."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class _Element:
             out[:, first * lanes : last * lanes] = rows
 
         edges = np.linspace(0, len(self.blocks), self.threads + 1).astype(int)
-        run_threads(work, [s for s in zip(edges[:-1], edges[1:], strict=True) if s[1] > s[0]], self.threads)
+        run_threads(work, [span for span in pairwise(edges) if span[1] > span[0]], self.threads)
         return self.order_weights @ out[:, : len(self.coefficients)]
 
     def choose(self):

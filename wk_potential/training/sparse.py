@@ -2,8 +2,8 @@
 
 The labels' design matrix is streamed frame by frame into triangular factors, one for each kind of label (tall-skinny
 QR): memory is O(M^2), the condition number is that of the matrix and not its square, and every question about
-noise and order weights is answered, by cross-validation, from the factors alone. The kernel's own matrix K_MM is diagonalised and
-directions below a relative threshold are dropped, so that nothing is divided by rounding errors.
+noise and order weights is answered, by cross-validation, from the factors alone. The kernel's own matrix K_MM is
+diagonalised and directions below a relative threshold are dropped, so that nothing is divided by rounding errors.
 """
 
 from collections.abc import Callable, Sequence

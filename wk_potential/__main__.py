@@ -1,0 +1,5 @@
+"""`python -m wk_potential` is the command `wk-potential`."""
+
+from .cli import main
+
+main()
