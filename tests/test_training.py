@@ -15,17 +15,12 @@ from wk_potential.training.baseline import fit_baseline, targets
 from wk_potential.training.compression import model_density
 from wk_potential.training.data import DataError
 from wk_potential.training.environments import frame_environments
-from wk_potential.training.full import Labels, _inverse, fit_full, maximise_likelihood
+from wk_potential.training.design import kernel_matrices, stream_design
 from wk_potential.training.gram import flatten, gram_matrices
+from wk_potential.training.likelihood import Labels, _inverse, fit_likelihood, maximise_likelihood
 from wk_potential.training.options import OptionsError
+from wk_potential.training.regression import SparseRegression, TriangularFactor, whitening
 from wk_potential.training.selection import select_support
-from wk_potential.training.sparse import (
-    SparseRegression,
-    TriangularFactor,
-    kernel_matrices,
-    stream_design,
-    whitening,
-)
 
 SMALL = {"lmax": 2, "cutoff": 4.0, "cutoff_width": 3.0}
 
@@ -118,7 +113,7 @@ def small_gram(frames, order=2):
 
 def test_leave_one_out_residuals_are_those_of_refitting(molecules):
     gram, flat, labels, options = small_gram(molecules[:5])
-    fit = fit_full(gram, flat, labels, options, lambda text: None)
+    fit = fit_likelihood(gram, flat, labels, options, lambda text: None)
     kernel = np.tensordot(fit.order_weights, gram, 1)
     noisy = kernel + np.diag((fit.noise[labels.kind] * labels.size) ** 2)
     for first, last in zip(flat.label_first[:-1], flat.label_first[1:], strict=True):
@@ -137,7 +132,7 @@ def test_likelihood_is_that_of_the_multivariate_normal_and_is_maximised(molecule
         covariance = np.tensordot(weights, gram, 1) + np.diag((noise[labels.kind] * labels.size) ** 2)
         return multivariate_normal(cov=covariance).logpdf(labels.values)
 
-    fit = fit_full(gram, flat, labels, options, lambda text: None)
+    fit = fit_likelihood(gram, flat, labels, options, lambda text: None)
     assert fit.log_likelihood == pytest.approx(log_density(fit.order_weights, fit.noise), rel=1e-8)
     for factor in (0.5, 2.0):
         assert log_density(factor * fit.order_weights, fit.noise) < fit.log_likelihood + 1e-3

@@ -1,11 +1,14 @@
 """`wk-potential demo`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .common import Command, Interrupted, threads_option
-from .screen import Screen
+
+if TYPE_CHECKING:
+    from .screen import Screen
 
 NEXT = """
 Next, look at {parity} and {energy}, then try
@@ -29,7 +32,7 @@ and with your own frames
 )
 @threads_option
 @click.pass_obj
-def demo(screen: Screen, output: Path, threads: int | None) -> None:
+def demo(screen: "Screen", output: Path, threads: int | None) -> None:
     """Train on ethanol, test, run molecular dynamics: everything once, in about three minutes.
 
     Of 100 frames in the package (eV, Angstrom) every second one is for training and the others are for the

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .common import Command, check_output, data_argument, model_argument, threads_option
-from .screen import Screen
+
+if TYPE_CHECKING:
+    from .screen import Screen
 
 _path = click.Path(path_type=Path)
 
@@ -34,7 +36,7 @@ _path = click.Path(path_type=Path)
 @threads_option
 @click.pass_obj
 def evaluate(
-    screen: Screen,
+    screen: "Screen",
     model: Path,
     data: tuple[Path, ...],
     json_file: Path | None,
@@ -101,7 +103,7 @@ def _write_predictions(path: Path, frames: Any, predictions: Any) -> None:
 @model_argument
 @click.option("--json", "as_json", is_flag=True, help="Print the whole header of the file as JSON.")
 @click.pass_obj
-def info(screen: Screen, model: Path, as_json: bool) -> None:
+def info(screen: "Screen", model: Path, as_json: bool) -> None:
     """Show what MODEL is and what it was trained on.
 
     Lengths in Angstrom, energies in eV unless a unit is printed.

@@ -1,7 +1,7 @@
 """`wk-potential md` and `wk-potential relax`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,9 @@ from .common import (
     structure_argument,
     threads_option,
 )
-from .screen import Screen
+
+if TYPE_CHECKING:
+    from .screen import Screen
 
 ENSEMBLES = ("nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible")
 OPTIMISERS = ("LBFGS", "BFGS", "FIRE")
@@ -63,7 +65,7 @@ def _load(model: Path, structure: Path, frame: int, threads: int | None) -> Any:
 @threads_option
 @click.pass_obj
 def md(
-    screen: Screen,
+    screen: "Screen",
     model: Path,
     structure: Path,
     output: Path,
@@ -118,7 +120,7 @@ def md(
     show_run(screen, summary, run, [path for path in (output, log, plot) if path is not None])
 
 
-def show_run(screen: Screen, summary: Any, run: Any, files: list[Path]) -> None:
+def show_run(screen: "Screen", summary: Any, run: Any, files: list[Path]) -> None:
     """Print how a run went."""
     per_day = 86400 / summary.seconds_per_step * run.timestep * 1e-6
     speed = f"{1e3 * summary.seconds_per_step:.3g} ms per step, {per_day:.3g} ns per day"
@@ -145,7 +147,7 @@ def show_run(screen: Screen, summary: Any, run: Any, files: list[Path]) -> None:
 @threads_option
 @click.pass_obj
 def relax(
-    screen: Screen,
+    screen: "Screen",
     model: Path,
     structure: Path,
     output: Path,

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
 
 from ..training.options import TrainingOptions
 from .common import Command, check_output, data_argument, threads_option
-from .screen import Screen
+
+if TYPE_CHECKING:
+    from .screen import Screen
 
 
 class _Pair(click.ParamType):
@@ -99,7 +101,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 @_training_options
 @click.pass_obj
 def train(
-    screen: Screen,
+    screen: "Screen",
     data: tuple[Path, ...],
     output: Path,
     config: Path | None,
@@ -128,7 +130,7 @@ def train(
 
 
 def train_model(
-    screen: Screen, data: tuple[Path, ...], output: Path, options: TrainingOptions, threads: int | None
+    screen: "Screen", data: tuple[Path, ...], output: Path, options: TrainingOptions, threads: int | None
 ) -> None:
     """Read frames, train on them, write the model and tell what happens."""
     from ..training.data import read_frames, unit_warnings

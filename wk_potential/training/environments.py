@@ -99,6 +99,7 @@ def frame_environments(frame: Frame, density: Density, elements, derivatives: bo
     jacobian, label = np.zeros((rows[-1], width)), np.zeros(rows[-1], np.int64)
     if forces or stress:
         _fill_rows(
-            density, centres, neighbours.first, neighbours.neighbour, vectors, around, forces, stress, rows, jacobian, label
+            density, centres, neighbours.first, neighbours.neighbour, vectors, around, forces, stress,
+            rows, jacobian, label,
         )  # fmt: skip
     return FrameEnvironments(centres, expand(density, centres, neighbours.first, vectors, around), jacobian, label, rows)

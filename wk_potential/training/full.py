@@ -1,151 +1,69 @@
-"""The full estimator: exact Gaussian process regression on all labels, hyperparameters by marginal likelihood.
+"""The full estimator: exact Gaussian process regression, exported as support points.
 
 Every representer of a label is a derivative of the kernel at a training environment; all that share an environment
 add up to one weight and one tangent, so the exact model is a set of support points.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.linalg import LinAlgError, cho_solve, cholesky, lapack
-from scipy.optimize import minimize
 
 from ..model import SupportPoints
-from .gram import FlatEnvironments
-from .options import TrainingOptions
-
-LEAST_NOISE = 3e-3  # of the rms of a kind of label: below, likelihood grows but errors of unseen frames do not fall
-
-
-@dataclass(frozen=True)
-class FullFit:
-    """Result of the full estimator.
-
-    Attributes:
-        order_weights: (order,) a_nu.
-        noise: (3,) of energy, forces and stress.
-        alpha: (N,) dual coefficients.
-        residuals: (N,) leave-one-frame-out errors of the labels (exact, for these hyperparameters).
-        log_likelihood: logarithm of the marginal likelihood.
-
-    """
-
-    order_weights: np.ndarray
-    noise: np.ndarray
-    alpha: np.ndarray
-    residuals: np.ndarray
-    log_likelihood: float
+from .baseline import targets
+from .environments import frame_environments
+from .gram import FlatEnvironments, flatten, gram_cost, gram_matrices
+from .likelihood import Labels, fit_likelihood
+from .task import Fit, Task, label_counts, predict_cost
 
 
-@dataclass(frozen=True)
-class Labels:
-    """Targets of the fit: `values`, `kind` and `size` (n_labels,) as `baseline.targets` returns them."""
+def fit_full(task: Task) -> Fit:
+    """Assemble the Gram matrices, choose hyperparameters, solve, and turn the result into support points."""
+    options = task.options
+    environments = []
+    for k, frame in enumerate(task.frames):
+        environments.append(frame_environments(frame, task.density, task.elements))
+        task.progress("environments", (k + 1) / len(task.frames))
+    flat = flatten(task.frames, environments)
+    labels = Labels(*targets(task.frames, task.elements, task.baseline))
+    n = flat.n_labels
+    gram_seconds = gram_cost(flat, options.lmax, options.order) / (task.threads * 2.5e10)
+    search_seconds = 40 * 1.5 * n**3 / (task.threads * 2.5e10)
+    predict_cost(task, ((options.order + 5) * n**2 + 2 * flat.jacobian.size) * 8e-9, gram_seconds + search_seconds)
+    done = 0.0
 
-    values: np.ndarray
-    kind: np.ndarray
-    size: np.ndarray
+    def assembled(part):
+        nonlocal done
+        done += part
+        task.progress("Gram matrices", min(done, 1.0))
 
-    def spread(self) -> np.ndarray:
-        """Root mean square (3,) of each kind in units of its size, 1 for a kind without labels."""
-        out = np.ones(3)
-        for kind in np.unique(self.kind):
-            of_kind = self.kind == kind
-            out[kind] = np.sqrt(np.mean((self.values[of_kind] / self.size[of_kind]) ** 2)) or 1.0
-        return out
-
-
-def _inverse(gram, order_weights, noise, labels: Labels):
-    """Inverse covariance (N, N) and the log determinant of the covariance."""
-    covariance = np.tensordot(order_weights, gram, 1)
-    covariance[np.diag_indices_from(covariance)] += (noise[labels.kind] * labels.size) ** 2
-    factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
-    log_det = 2 * np.sum(np.log(np.diag(factor)))
-    inverse = lapack.dpotri(factor, lower=1, overwrite_c=1)[0]
-    inverse = np.tril(inverse)
-    inverse += np.tril(inverse, -1).T
-    return inverse, log_det
-
-
-def _start(gram, labels: Labels):
-    """Weights that give each order an equal part of the labels' variance, and small noise."""
-    kind = 1 if np.any(labels.kind == 1) else labels.kind[0]
-    rows = np.flatnonzero(labels.kind == kind)
-    prior = gram[:, rows, rows].mean(axis=1)
-    return np.mean(labels.values[rows] ** 2) / np.maximum(prior, 1e-12) / len(gram), 3e-3 * labels.spread()
+    gram = gram_matrices(flat, options.lmax, options.order, task.threads, assembled)
+    task.log("Maximising the marginal likelihood")
+    fit = fit_likelihood(gram, flat, labels, options, task.log)
+    shape = (task.density.lmax + 1) ** 2, task.density.projection.shape[3]
+    support = full_support(flat, fit.alpha, len(task.elements), shape)
+    errors = _leave_one_out_errors(task, labels, fit.residuals)
+    task.log("Expected errors (leave one frame out, exact): " + _describe(errors))
+    return Fit(fit.order_weights, fit.noise, support, errors, {"log_likelihood": fit.log_likelihood})
 
 
-def maximise_likelihood(gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None]):
-    """Order weights and noise of highest marginal likelihood; those set in the options stay as they are.
-
-    Analytic gradients, L-BFGS on the logarithms. Weights of orders that do not help go to their lower bound.
-    """
-    weights, noise = _start(gram, labels)
-    least = LEAST_NOISE * labels.spread()
-    kinds = [k for k in range(3) if np.any(labels.kind == k)]
-    fixed = (options.energy_noise, options.forces_noise, options.stress_noise)
-    noise = np.array([given or guess for given, guess in zip(fixed, noise, strict=True)])
-    free_kinds = [k for k in kinds if fixed[k] is None]
-    free_orders = list(range(len(gram))) if options.order_weights is None else []
-    if options.order_weights is not None:
-        weights = np.array(options.order_weights, float)
-    by_kind = [(labels.kind == k).astype(float) * labels.size**2 for k in range(3)]
-    steps = 0
-
-    def unpack(x):
-        w, s = weights.copy(), noise.copy()
-        w[free_orders] *= np.exp(x[: len(free_orders)])
-        s[free_kinds] *= np.exp(x[len(free_orders) :])
-        return w, s
-
-    def objective(x):
-        nonlocal steps
-        w, s = unpack(x)
-        try:
-            inverse, log_det = _inverse(gram, w, s, labels)
-        except LinAlgError:
-            return 1e12, np.zeros_like(x)
-        alpha = inverse @ labels.values
-        value = 0.5 * labels.values @ alpha + 0.5 * log_det
-        inverse -= np.outer(alpha, alpha)
-        by_weight = [0.5 * w[nu] * np.vdot(inverse, gram[nu]) for nu in free_orders]
-        by_noise = [s[k] ** 2 * np.diag(inverse) @ by_kind[k] for k in free_kinds]
-        steps += 1
-        if steps % 10 == 0:
-            report(f"  step {steps}: log likelihood {-value:.1f}")
-        return value, np.array(by_weight + by_noise)
-
-    n_free = len(free_orders) + len(free_kinds)
-    if n_free:
-        bounds = [(-18.0, 14.0)] * len(free_orders) + [(np.log(least[k] / noise[k]), 8.0) for k in free_kinds]
-        settings = {"maxiter": 50, "ftol": 1e-7}
-        found = minimize(objective, np.zeros(n_free), jac=True, method="L-BFGS-B", bounds=bounds, options=settings)
-        weights, noise = unpack(found.x)
-    return weights, noise
+def _leave_one_out_errors(task: Task, labels: Labels, residuals) -> dict[str, float]:
+    names = {0: "energy_per_atom", 1: "forces", 2: "virial_per_atom"}
+    atoms = np.repeat([len(f) for f in task.frames], label_counts(task.frames))
+    errors = {}
+    for kind in np.unique(labels.kind):
+        r = residuals[labels.kind == kind] / (atoms[labels.kind == kind] if kind != 1 else 1)
+        errors[f"leave_one_out_{names[kind]}_mae"] = float(np.mean(np.abs(r)))
+        errors[f"leave_one_out_{names[kind]}_rmse"] = float(np.sqrt(np.mean(r**2)))
+    return errors
 
 
-def fit_full(gram, flat: FlatEnvironments, labels: Labels, options, report: Callable[[str], None]) -> FullFit:
-    """Choose hyperparameters and solve.
-
-    Args:
-        gram: (order, N, N) from `gram_matrices`.
-        flat: the environments.
-        labels: the targets.
-        options: `TrainingOptions`.
-        report: receives lines of text.
-
-    """
-    weights, noise = maximise_likelihood(gram, labels, options, report)
-    inverse, log_det = _inverse(gram, weights, noise, labels)
-    covariance = np.tensordot(weights, gram, 1)
-    covariance[np.diag_indices_from(covariance)] += (noise[labels.kind] * labels.size) ** 2
-    alpha = cho_solve((cholesky(covariance, lower=True, overwrite_a=True), True), labels.values)
-    residuals = np.zeros_like(alpha)
-    for first, last in zip(flat.label_first[:-1], flat.label_first[1:], strict=True):
-        own = slice(first, last)
-        residuals[own] = np.linalg.solve(inverse[own, own], alpha[own])
-    evidence = -0.5 * (labels.values @ alpha + log_det + len(alpha) * np.log(2 * np.pi))
-    return FullFit(weights, noise, alpha, residuals, float(evidence))
+def _describe(errors: dict[str, float]) -> str:
+    """MAE of each kind in the units that people use."""
+    units = {"energy_per_atom": "meV/atom", "forces": "meV/Å", "virial_per_atom": "meV/atom"}
+    parts = []
+    for name, value in errors.items():
+        if name.endswith("_mae"):
+            kind = name.removesuffix("_mae").removeprefix("leave_one_out_").removeprefix("training_")
+            parts.append(f"{kind.replace('_', ' ')} {1e3 * value:.3g} {units[kind]}")
+    return ", ".join(parts) + " (MAE)"
 
 
 def full_support(flat: FlatEnvironments, alpha, n_elements: int, shape: tuple[int, int]) -> list[SupportPoints]:

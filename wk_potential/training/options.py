@@ -37,14 +37,14 @@ class TrainingOptions(BaseModel):
     # the kernel
     lmax: int = Field(3, ge=0, le=6, description="largest angular momentum")
     order: int = Field(4, ge=1, le=6, description="correlation order nu (body order less one)")
-    order_weights: list[float] | None = Field(None, description="a_1, a_2, ... [maximum likelihood]")
+    order_weights: list[float] | None = Field(None, description="a_1, a_2, ...; sparse: up to a common factor [chosen]")
 
     # the fit
     estimator: Literal["auto", "full", "sparse"] = Field("auto", description="full: exact; sparse: support points")
     support_points: int = Field(1000, ge=1, description="support points of the sparse estimator")
-    energy_noise: float | None = Field(None, gt=0, description="eV per sqrt(atom) [maximum likelihood]")
-    forces_noise: float | None = Field(None, gt=0, description="eV/Angstrom [maximum likelihood]")
-    stress_noise: float | None = Field(None, gt=0, description="virial, eV per sqrt(atom) [maximum likelihood]")
+    energy_noise: float | None = Field(None, gt=0, description="eV per sqrt(atom) [chosen]")
+    forces_noise: float | None = Field(None, gt=0, description="eV/Angstrom [chosen]")
+    stress_noise: float | None = Field(None, gt=0, description="virial, eV per sqrt(atom) [chosen]")
     use_stress: bool = Field(True, description="train on stresses if there are any")
     isolated_atoms: dict[str, float] | None = Field(
         None, description="energies of the isolated atoms, eV, instead of a fitted baseline"

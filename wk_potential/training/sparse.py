@@ -1,262 +1,112 @@
-"""The sparse estimator: support environments with weights, fitted to energies, forces and stresses.
-
-The labels' design matrix is streamed frame by frame into triangular factors, one for each kind of label (tall-skinny
-QR): memory is O(M^2), the condition number is that of the matrix and not its square, and every question about
-noise and order weights is answered, by cross-validation, from the factors alone. The kernel's own matrix K_MM is
-diagonalised and directions below a relative threshold are dropped, so that nothing is divided by rounding errors.
-"""
-
-from collections.abc import Callable, Sequence
+"""The sparse estimator: support environments with weights, chosen by the kernel, fitted by cross-validation."""
 
 import numpy as np
-from scipy.linalg import qr, solve_triangular
-from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
+from ase.data import chemical_symbols
 
-from ..density.expansion import Density
-from ..kernel.coupling import wigner_terms
-from ..kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
-from ..threads import run_threads
-from .baseline import targets
-from .data import Frame
+from ..model import SupportPoints
+from .design import kernel_matrices, stream_design
 from .environments import frame_environments
-from .gram import label_slots
+from .regression import SparseRegression
+from .selection import MAX_CANDIDATES, select_support
+from .task import Fit, Task, label_counts, predict_cost
 
-LEAST_EIGENVALUE = 1e-11  # of K_MM, relative to the largest: smaller ones are rounding
-
-
-class TriangularFactor:
-    """R of the QR decomposition of rows that come in batches, [design, target]; R^T R is their Gram matrix."""
-
-    def __init__(self, n_columns: int):
-        self.factor = np.zeros((0, n_columns))
-        self.n_rows = 0
-        self._waiting: list[np.ndarray] = []
-        self._n_waiting = 0
-
-    def add(self, rows) -> None:
-        """Take up rows (n, n_columns)."""
-        self._waiting.append(rows)
-        self._n_waiting += len(rows)
-        self.n_rows += len(rows)
-        if self._n_waiting > max(2000, rows.shape[1]):
-            self.merge()
-
-    def merge(self) -> np.ndarray:
-        """Reduce what waits and return R (at most n_columns rows)."""
-        if self._waiting:
-            stacked = np.concatenate([self.factor, *self._waiting])
-            self._waiting, self._n_waiting = [], 0
-            n = min(stacked.shape)
-            self.factor = qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0][:n]
-        return self.factor
+SEARCH_SUPPORT = 400  # support points with which the order weights are chosen
+SEARCH_LABELS = 20_000
+N_FOLDS = 4
+START_NOISE = np.array([0.01, 0.1, 0.03])  # of the rms of energies, forces and virials: where the search begins
 
 
-def kernel_matrices(support: list[np.ndarray], lmax: int, order: int) -> np.ndarray:
-    """Kernels (order, M, M) among the support points, elements one after the other."""
-    terms = wigner_terms(lmax, order)
-    out = np.zeros((order, *2 * (sum(len(s) for s in support),)))
-    first = 0
-    for points in support:
-        n = len(points)
-        blocks = in_blocks(points.reshape(n, -1))
-        rows = np.zeros((order, blocks.shape[0] * blocks.shape[2]))
-        for i, c in enumerate(points):
-            kernel_rows(terms, lmax, order, c, blocks, rows)
-            out[:, first + i, first : first + n] = rows[:, :n]
-        first += n
-    return 0.5 * (out + out.transpose(0, 2, 1))
+def fit_sparse(task: Task) -> Fit:
+    """Select support points, choose hyperparameters by cross-validation, and fit the weights."""
+    options, density = task.options, task.density
+    order = options.order
+    coefficients: list[list[np.ndarray]] = [[] for _ in task.elements]
+    for k, frame in enumerate(task.frames):
+        environments = frame_environments(frame, density, task.elements, derivatives=False)
+        for z in range(len(task.elements)):
+            coefficients[z].append(environments.coefficients[environments.centres == z])
+        task.progress("environments", (k + 1) / len(task.frames))
+    pools = [np.concatenate(c) for c in coefficients]
+    n_atoms, n_support = sum(map(len, pools)), min(options.support_points, sum(map(len, pools)))
+    _predict(task, n_atoms, n_support)
+
+    mean = _mean_kernels(pools, density.lmax, order, options.seed)
+    weights = np.array(options.order_weights) if options.order_weights is not None else 1.0 / (order * mean)
+    support = select_support(
+        pools, n_support, density.lmax, weights, task.threads, options.seed,
+        lambda fraction: task.progress("support points", fraction),
+    )  # fmt: skip
+    chosen = ", ".join(f"{chemical_symbols[z]} {len(s)}" for z, s in zip(task.elements, support, strict=True))
+    task.log(f"Support points: {chosen}")
+    fixed = (options.energy_noise, options.forces_noise, options.stress_noise)
+    noise = None
+    if options.order_weights is None:
+        weights, noise = _search_order_weights(task, support, mean, fixed)
+    kernel = np.tensordot(weights, kernel_matrices(support, density.lmax, order), 1)
+    regression = SparseRegression(_stream(task, task.frames, support, weights[None], "design"), kernel[None])
+    amplitude = np.ones(1)
+    noise = START_NOISE * regression.rms() if noise is None else noise
+    errors = {}
+    if len(regression.folds) > 1:
+        searched = lambda fraction: task.progress("noise", fraction)  # noqa: E731
+        amplitude, noise = regression.choose(amplitude, noise, fixed, False, 40, searched)
+        names = ("energy_per_sqrt_atom", "forces", "virial_per_sqrt_atom")
+        held_out = regression.errors(amplitude, noise)
+        errors = {f"cross_validation_{names[k]}_rmse": float(held_out[k]) for k in regression.kinds}
+        found = ", ".join(f"{names[k].replace('_', ' ')} {held_out[k]:.3g}" for k in regression.kinds)
+        task.log(f"Expected errors ({N_FOLDS}-fold cross-validation, rmse, eV and Å): {found}")
+    solution = regression.weights(amplitude, noise)
+    cuts = np.cumsum([len(s) for s in support])[:-1]
+    points = [SupportPoints(c, w) for c, w in zip(support, np.split(solution, cuts), strict=True)]
+    return Fit(weights * amplitude[0], noise, points, errors, {})
 
 
-def _frame_design(frame: Frame, density: Density, elements, terms, sets, blocks, counts):
-    """Design matrix (labels, n_sets, M) of one frame."""
-    environments = frame_environments(frame, density, elements)
-    slots = label_slots(frame)
-    first = np.concatenate([[0], np.cumsum(counts)])
-    out = np.zeros((slots.max() + 1, len(sets), first[-1]))
-    for i, z in enumerate(environments.centres):
-        if counts[z] == 0:
-            continue
-        n = blocks[z].shape[0] * blocks[z].shape[2]
-        values, grads = np.zeros((len(sets), n)), np.zeros((blocks[z].shape[1], len(sets), n))
-        kernel_rows_with_gradients(
-            terms, density.lmax, sets, environments.coefficients[i], blocks[z], values, grads
-        )
-        columns = slice(first[z], first[z + 1])
-        if slots[0] >= 0:
-            out[slots[0], :, columns] += values[:, : counts[z]]
-        rows = slice(environments.first[i], environments.first[i + 1])
-        if rows.stop > rows.start:
-            product = environments.jacobian[rows] @ grads.reshape(len(grads), -1)
-            own = slots[environments.label[rows]]  # an environment has each label once
-            out[own, :, columns] += product.reshape(-1, len(sets), n)[:, :, : counts[z]]
-    return out
+def _predict(task: Task, n_atoms: int, n_support: int) -> None:
+    """Predict memory and time: kernels with gradients, and two passes of QR (the search, the fit)."""
+    options = task.options
+    labels, width = sum(label_counts(task.frames)), (task.density.lmax + 1) ** 2 * task.density.projection.shape[3]
+    searched = min(SEARCH_SUPPORT, n_support) if options.order_weights is None else 0
+    columns = options.order * searched
+    gigabytes = 8e-9 * (
+        12 * max(columns, n_support) ** 2 * N_FOLDS / 2 + MAX_CANDIDATES * n_support
+        + (n_atoms + 8 * task.threads * max(columns, n_support)) * width
+    )  # fmt: skip
+    share = min(1.0, SEARCH_LABELS / labels)
+    pairs = n_atoms * (2 * n_support + share * options.order * searched) / len(task.elements)
+    products = labels * (n_support**2 + share * columns**2) + 120 * N_FOLDS * 3 * columns * searched**2
+    predict_cost(task, gigabytes, (3e-6 * pairs + products / 1e10) / task.threads)
 
 
-def stream_design(
-    frames: Sequence[Frame],
-    folds,
-    density: Density,
-    elements,
-    baseline,
-    support: list[np.ndarray],
-    sets,
-    threads: int = 1,
-    progress: Callable[[float], None] | None = None,
-) -> list[list[TriangularFactor]]:
-    """Triangular factors of [design, target], by fold and by kind of label; rows are divided by the labels' size.
-
-    Args:
-        frames: the training frames.
-        folds: (n_frames,) fold of each frame, from 0.
-        density, elements, baseline: of the model.
-        support: (M_z, n_lm, Q) for each element.
-        sets: (n_sets, order) order weights; the columns are the M support points for each set in turn.
-        threads: how many.
-        progress: called with the fraction done, or None.
-
-    """
-    sets = np.atleast_2d(np.asarray(sets, float))
-    terms = wigner_terms(density.lmax, sets.shape[1])
-    counts = [len(s) for s in support]
-    blocks = [in_blocks(s.reshape(len(s), -1)) for s in support]
-    n_columns = len(sets) * sum(counts) + 1
-    factors = [[TriangularFactor(n_columns) for _ in range(3)] for _ in range(max(folds) + 1)]
-
-    def work(frame):
-        with threadpool_limits(1, user_api="blas"):
-            return _frame_design(frame, density, elements, terms, sets, blocks, counts)
-
-    for first in range(0, len(frames), 4 * threads):
-        batch = frames[first : first + 4 * threads]
-        for n, design in enumerate(run_threads(work, batch, threads), first):
-            values, kind, size = targets([frames[n]], elements, baseline)
-            rows = np.column_stack([design.reshape(len(values), -1), values]) / size[:, None]
-            for k in np.unique(kind):
-                factors[folds[n]][k].add(rows[kind == k])
-        if progress:
-            progress(min(first + len(batch), len(frames)) / len(frames))
-    for factor in (f for of_fold in factors for f in of_fold):
-        factor.merge()
-    return factors
+def _mean_kernels(pools, lmax: int, order: int, seed: int) -> np.ndarray:
+    """Mean kernel (order,) of an environment with itself, over a sample."""
+    rng = np.random.default_rng(seed)
+    sample = [c for pool in pools for c in pool[rng.permutation(len(pool))[:50]]]
+    return np.mean([kernel_matrices([c[None]], lmax, order)[:, 0, 0] for c in sample], axis=0)
 
 
-def whitening(kernel):
-    """Matrix T (M, r) with T^T K T = 1 on the directions of K above the threshold."""
-    values, vectors = np.linalg.eigh(kernel)
-    keep = values > LEAST_EIGENVALUE * values[-1]
-    return vectors[:, keep] / np.sqrt(values[keep])
+def _stream(task: Task, frames, support, sets, stage: str):
+    rng = np.random.default_rng(task.options.seed)
+    folds = rng.permutation(len(frames)) % min(N_FOLDS, len(frames))
+    return stream_design(
+        frames, folds, task.density, task.elements, task.baseline, support, sets, task.threads,
+        lambda fraction: task.progress(stage, fraction),
+    )  # fmt: skip
 
 
-def _joined(factors: Sequence[TriangularFactor]) -> TriangularFactor:
-    """Factor of the rows of several."""
-    out = TriangularFactor(factors[0].factor.shape[1])
-    for f in factors:
-        out.add(f.factor)
-    out.merge()
-    out.n_rows = sum(f.n_rows for f in factors)
-    return out
-
-
-class SparseRegression:
-    """Regression on triangular factors, with k-fold cross-validation.
-
-    The kernel is sum_n amplitudes[n] kernels[n]; each kind of label has a noise (3,). All answers come from the
-    factors, so that trying other amplitudes and noises costs nothing that grows with the number of frames.
-
-    Args:
-        factors: by fold and kind, from `stream_design`, with one set of columns for each kernel.
-        kernels: (n_sets, M, M) of the support points among themselves.
-
-    Attributes:
-        kinds: kinds of label (0 energy, 1 forces, 2 stress) that there are.
-
-    """
-
-    def __init__(self, factors: list[list[TriangularFactor]], kernels):
-        self.kernels = kernels
-        self.folds = factors
-        self.all = [_joined(of_kind) for of_kind in zip(*factors, strict=True)]
-        self.kinds = [k for k, f in enumerate(self.all) if f.n_rows]
-        self.without = [
-            [_joined([f[k] for f in factors if f is not fold]) for k in range(3)] if len(factors) > 1 else []
-            for fold in factors
-        ]
-
-    def rms(self) -> np.ndarray:
-        """Root mean square (3,) of the targets of each kind in units of their size, 1 where there is none."""
-        norms = [np.linalg.norm(f.factor[:, -1]) / np.sqrt(max(f.n_rows, 1)) or 1.0 for f in self.all]
-        return np.array(norms)
-
-    def _columns(self, factor: TriangularFactor, amplitudes):
-        """Design (n, M) under the kernel and target (n,)."""
-        design = factor.factor[:, :-1].reshape(-1, *self.kernels.shape[:2])
-        return np.tensordot(design, amplitudes, (1, 0)), factor.factor[:, -1]
-
-    def _solve(self, factors, amplitudes, noise, basis):
-        """Weights (M,): least squares of [design / noise; 1] in the whitened basis, by QR."""
-        rank = basis.shape[1]
-        rows = [np.eye(rank, rank + 1)]
-        for k in self.kinds:
-            design, target = self._columns(factors[k], amplitudes)
-            rows.append(np.column_stack([design @ basis, target]) / noise[k])
-        triangle = qr(np.concatenate(rows), mode="r", overwrite_a=True, check_finite=False)[0]
-        return basis @ solve_triangular(triangle[:rank, :rank], triangle[:rank, rank])
-
-    def _misfit(self, factors, amplitudes, weights) -> np.ndarray:
-        """Sum of squared residuals (3,)."""
-        out = np.zeros(3)
-        for k in self.kinds:
-            design, target = self._columns(factors[k], amplitudes)
-            out[k] = np.sum((design @ weights - target) ** 2)
-        return out
-
-    def weights(self, amplitudes, noise) -> np.ndarray:
-        """Weights (M,) of the support points, fitted to all folds."""
-        return self._solve(self.all, amplitudes, noise, whitening(np.tensordot(amplitudes, self.kernels, 1)))
-
-    def errors(self, amplitudes, noise) -> np.ndarray:
-        """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
-        basis = whitening(np.tensordot(amplitudes, self.kernels, 1))
-        total = np.zeros(3)
-        for fold, rest in zip(self.folds, self.without, strict=True):
-            total += self._misfit(fold, amplitudes, self._solve(rest, amplitudes, noise, basis))
-        return np.sqrt(total / np.maximum([f.n_rows for f in self.all], 1))
-
-    def choose(self, amplitudes, noise, fixed_noise, free_amplitudes: bool, evaluations: int, progress=None):
-        """Amplitudes (n_sets,) and noise (3,) of least cross-validation error, from a starting guess.
-
-        What is minimised is the sum over kinds of the logarithm of the error: no kind is bought at the price of
-        another. (The marginal likelihood of a sparse model with far more forces than energies sells the energies.)
-
-        Args:
-            amplitudes, noise: where to start.
-            fixed_noise: (3,) values that stay, or None each.
-            free_amplitudes: whether each amplitude is free, or all keep their ratios.
-            evaluations: at most.
-            progress: called with the fraction done, or None.
-
-        """
-        noise = np.array([fixed or guess for fixed, guess in zip(fixed_noise, noise, strict=True)])
-        # one noise is redundant: only ratios to the amplitudes matter
-        free = [k for k in self.kinds if fixed_noise[k] is None and k != (1 if 1 in self.kinds else self.kinds[0])]
-        n = len(amplitudes) if free_amplitudes else 1
-        count = 0
-
-        def unpack(x):
-            s = noise.copy()
-            s[free] *= np.exp(x[n:])
-            return amplitudes * np.exp(x[:n]), s
-
-        def score(x):
-            nonlocal count
-            count += 1
-            if progress:
-                progress(min(count / evaluations, 1.0))
-            return np.sum(np.log(self.errors(*unpack(np.clip(x, -15, 15)))[self.kinds] + 1e-12))
-
-        settings = {"maxfev": evaluations, "ftol": 1e-3, "xtol": 0.1}
-        found = minimize(score, np.zeros(n + len(free)), method="Powell", options=settings)
-        if progress:
-            progress(1.0)
-        return unpack(np.clip(found.x, -15, 15))
+def _search_order_weights(task: Task, support, mean, fixed):
+    """Order weights and noise by cross-validation, with some of the support points and of the frames."""
+    share = min(1.0, SEARCH_SUPPORT / sum(map(len, support)))
+    few = [s[: int(np.ceil(share * len(s)))] for s in support]  # the first chosen are the most different
+    rng = np.random.default_rng(task.options.seed)
+    shuffled = rng.permutation(len(task.frames))
+    n_frames = int(np.searchsorted(np.cumsum(np.array(label_counts(task.frames))[shuffled]), SEARCH_LABELS)) + 1
+    frames = [task.frames[k] for k in sorted(shuffled[:n_frames])]
+    order = task.options.order
+    factors = _stream(task, frames, few, np.eye(order), "kernels of each order")
+    regression = SparseRegression(factors, kernel_matrices(few, task.density.lmax, order))
+    rms = regression.rms()
+    start, noise = rms[regression.kinds[0]] ** 2 / (order * mean), START_NOISE * rms
+    if len(regression.folds) == 1:
+        return start, noise
+    task.log(f"Cross-validating order weights and noise ({sum(map(len, few))} support points, {len(frames)} frames)")
+    return regression.choose(start, noise, fixed, True, 120, lambda f: task.progress("order weights", f))

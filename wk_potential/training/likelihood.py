@@ -1,0 +1,145 @@
+"""Exact Gaussian process regression on Gram matrices: hyperparameters by marginal likelihood, leave-one-out errors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_solve, cholesky, lapack
+from scipy.optimize import minimize
+
+from .gram import FlatEnvironments
+from .options import TrainingOptions
+
+LEAST_NOISE = 3e-3  # of the rms of a kind of label: below, likelihood grows but errors of unseen frames do not fall
+
+
+@dataclass(frozen=True)
+class GaussianProcess:
+    """A fitted Gaussian process.
+
+    Attributes:
+        order_weights: (order,) a_nu.
+        noise: (3,) of energy, forces and stress.
+        alpha: (N,) dual coefficients.
+        residuals: (N,) leave-one-frame-out errors of the labels (exact, for these hyperparameters).
+        log_likelihood: logarithm of the marginal likelihood.
+
+    """
+
+    order_weights: np.ndarray
+    noise: np.ndarray
+    alpha: np.ndarray
+    residuals: np.ndarray
+    log_likelihood: float
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Targets of the fit: `values`, `kind` and `size` (n_labels,) as `baseline.targets` returns them."""
+
+    values: np.ndarray
+    kind: np.ndarray
+    size: np.ndarray
+
+    def spread(self) -> np.ndarray:
+        """Root mean square (3,) of each kind in units of its size, 1 for a kind without labels."""
+        out = np.ones(3)
+        for kind in np.unique(self.kind):
+            of_kind = self.kind == kind
+            out[kind] = np.sqrt(np.mean((self.values[of_kind] / self.size[of_kind]) ** 2)) or 1.0
+        return out
+
+
+def _inverse(gram, order_weights, noise, labels: Labels):
+    """Inverse covariance (N, N) and the log determinant of the covariance."""
+    covariance = np.tensordot(order_weights, gram, 1)
+    covariance[np.diag_indices_from(covariance)] += (noise[labels.kind] * labels.size) ** 2
+    factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
+    log_det = 2 * np.sum(np.log(np.diag(factor)))
+    inverse = lapack.dpotri(factor, lower=1, overwrite_c=1)[0]
+    inverse = np.tril(inverse)
+    inverse += np.tril(inverse, -1).T
+    return inverse, log_det
+
+
+def _start(gram, labels: Labels):
+    """Weights that give each order an equal part of the labels' variance, and small noise."""
+    kind = 1 if np.any(labels.kind == 1) else labels.kind[0]
+    rows = np.flatnonzero(labels.kind == kind)
+    prior = gram[:, rows, rows].mean(axis=1)
+    return np.mean(labels.values[rows] ** 2) / np.maximum(prior, 1e-12) / len(gram), 3e-3 * labels.spread()
+
+
+def maximise_likelihood(gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None]):
+    """Order weights and noise of highest marginal likelihood; those set in the options stay as they are.
+
+    Analytic gradients, L-BFGS on the logarithms. Weights of orders that do not help go to their lower bound.
+    """
+    weights, noise = _start(gram, labels)
+    least = LEAST_NOISE * labels.spread()
+    kinds = [k for k in range(3) if np.any(labels.kind == k)]
+    fixed = (options.energy_noise, options.forces_noise, options.stress_noise)
+    noise = np.array([given or guess for given, guess in zip(fixed, noise, strict=True)])
+    free_kinds = [k for k in kinds if fixed[k] is None]
+    free_orders = list(range(len(gram))) if options.order_weights is None else []
+    if options.order_weights is not None:
+        weights = np.array(options.order_weights, float)
+    by_kind = [(labels.kind == k).astype(float) * labels.size**2 for k in range(3)]
+    steps = 0
+
+    def unpack(x):
+        w, s = weights.copy(), noise.copy()
+        w[free_orders] *= np.exp(x[: len(free_orders)])
+        s[free_kinds] *= np.exp(x[len(free_orders) :])
+        return w, s
+
+    def objective(x):
+        nonlocal steps
+        w, s = unpack(x)
+        try:
+            inverse, log_det = _inverse(gram, w, s, labels)
+        except LinAlgError:
+            return 1e12, np.zeros_like(x)
+        alpha = inverse @ labels.values
+        value = 0.5 * labels.values @ alpha + 0.5 * log_det
+        inverse -= np.outer(alpha, alpha)
+        by_weight = [0.5 * w[nu] * np.vdot(inverse, gram[nu]) for nu in free_orders]
+        by_noise = [s[k] ** 2 * np.diag(inverse) @ by_kind[k] for k in free_kinds]
+        steps += 1
+        if steps % 10 == 0:
+            report(f"  step {steps}: log likelihood {-value:.1f}")
+        return value, np.array(by_weight + by_noise)
+
+    n_free = len(free_orders) + len(free_kinds)
+    if n_free:
+        bounds = [(-18.0, 14.0)] * len(free_orders) + [(np.log(least[k] / noise[k]), 8.0) for k in free_kinds]
+        settings = {"maxiter": 50, "ftol": 1e-7}
+        found = minimize(objective, np.zeros(n_free), jac=True, method="L-BFGS-B", bounds=bounds, options=settings)
+        weights, noise = unpack(found.x)
+    return weights, noise
+
+
+def fit_likelihood(
+    gram, flat: FlatEnvironments, labels: Labels, options: TrainingOptions, report: Callable[[str], None]
+) -> GaussianProcess:
+    """Choose hyperparameters and solve.
+
+    Args:
+        gram: (order, N, N) from `gram_matrices`.
+        flat: the environments.
+        labels: the targets.
+        options: `TrainingOptions`.
+        report: receives lines of text.
+
+    """
+    weights, noise = maximise_likelihood(gram, labels, options, report)
+    inverse, log_det = _inverse(gram, weights, noise, labels)
+    covariance = np.tensordot(weights, gram, 1)
+    covariance[np.diag_indices_from(covariance)] += (noise[labels.kind] * labels.size) ** 2
+    alpha = cho_solve((cholesky(covariance, lower=True, overwrite_a=True), True), labels.values)
+    residuals = np.zeros_like(alpha)
+    for first, last in zip(flat.label_first[:-1], flat.label_first[1:], strict=True):
+        own = slice(first, last)
+        residuals[own] = np.linalg.solve(inverse[own, own], alpha[own])
+    evidence = -0.5 * (labels.values @ alpha + log_det + len(alpha) * np.log(2 * np.pi))
+    return GaussianProcess(weights, noise, alpha, residuals, float(evidence))

@@ -1,0 +1,163 @@
+"""Least squares for the sparse estimator on triangular factors of the design matrix.
+
+The labels' design matrix is streamed into triangular factors (tall-skinny QR): memory is O(M^2), the condition number
+is that of the matrix and not its square, and every question about noise and order weights is answered, by
+cross-validation, from the factors alone. The kernel's own matrix K_MM is diagonalised and directions below a relative
+threshold are dropped, so that nothing is divided by rounding errors.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.linalg import qr, solve_triangular
+from scipy.optimize import minimize
+
+LEAST_EIGENVALUE = 1e-11  # of K_MM, relative to the largest: smaller ones are rounding
+
+
+class TriangularFactor:
+    """R of the QR decomposition of rows that come in batches, [design, target]; R^T R is their Gram matrix."""
+
+    def __init__(self, n_columns: int):
+        self.factor = np.zeros((0, n_columns))
+        self.n_rows = 0
+        self._waiting: list[np.ndarray] = []
+        self._n_waiting = 0
+
+    def add(self, rows) -> None:
+        """Take up rows (n, n_columns)."""
+        self._waiting.append(rows)
+        self._n_waiting += len(rows)
+        self.n_rows += len(rows)
+        if self._n_waiting > max(2000, rows.shape[1]):
+            self.merge()
+
+    def merge(self) -> np.ndarray:
+        """Reduce what waits and return R (at most n_columns rows)."""
+        if self._waiting:
+            stacked = np.concatenate([self.factor, *self._waiting])
+            self._waiting, self._n_waiting = [], 0
+            n = min(stacked.shape)
+            self.factor = qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0][:n]
+        return self.factor
+
+
+def whitening(kernel):
+    """Matrix T (M, r) with T^T K T = 1 on the directions of K above the threshold."""
+    values, vectors = np.linalg.eigh(kernel)
+    keep = values > LEAST_EIGENVALUE * values[-1]
+    return vectors[:, keep] / np.sqrt(values[keep])
+
+
+def _joined(factors: Sequence[TriangularFactor]) -> TriangularFactor:
+    """Factor of the rows of several."""
+    out = TriangularFactor(factors[0].factor.shape[1])
+    for f in factors:
+        out.add(f.factor)
+    out.merge()
+    out.n_rows = sum(f.n_rows for f in factors)
+    return out
+
+
+class SparseRegression:
+    """Regression on triangular factors, with k-fold cross-validation.
+
+    The kernel is sum_n amplitudes[n] kernels[n]; each kind of label has a noise (3,). All answers come from the
+    factors, so that trying other amplitudes and noises costs nothing that grows with the number of frames.
+
+    Args:
+        factors: by fold and kind, from `stream_design`, with one set of columns for each kernel.
+        kernels: (n_sets, M, M) of the support points among themselves.
+
+    Attributes:
+        kinds: kinds of label (0 energy, 1 forces, 2 stress) that there are.
+
+    """
+
+    def __init__(self, factors: list[list[TriangularFactor]], kernels):
+        self.kernels = kernels
+        self.folds = factors
+        self.all = [_joined(of_kind) for of_kind in zip(*factors, strict=True)]
+        self.kinds = [k for k, f in enumerate(self.all) if f.n_rows]
+        self.without = [
+            [_joined([f[k] for f in factors if f is not fold]) for k in range(3)] if len(factors) > 1 else []
+            for fold in factors
+        ]
+
+    def rms(self) -> np.ndarray:
+        """Root mean square (3,) of the targets of each kind in units of their size, 1 where there is none."""
+        norms = [np.linalg.norm(f.factor[:, -1]) / np.sqrt(max(f.n_rows, 1)) or 1.0 for f in self.all]
+        return np.array(norms)
+
+    def _columns(self, factor: TriangularFactor, amplitudes):
+        """Design (n, M) under the kernel and target (n,)."""
+        design = factor.factor[:, :-1].reshape(-1, *self.kernels.shape[:2])
+        return np.tensordot(design, amplitudes, (1, 0)), factor.factor[:, -1]
+
+    def _solve(self, factors, amplitudes, noise, basis):
+        """Weights (M,): least squares of [design / noise; 1] in the whitened basis, by QR."""
+        rank = basis.shape[1]
+        rows = [np.eye(rank, rank + 1)]
+        for k in self.kinds:
+            design, target = self._columns(factors[k], amplitudes)
+            rows.append(np.column_stack([design @ basis, target]) / noise[k])
+        triangle = qr(np.concatenate(rows), mode="r", overwrite_a=True, check_finite=False)[0]
+        return basis @ solve_triangular(triangle[:rank, :rank], triangle[:rank, rank])
+
+    def _misfit(self, factors, amplitudes, weights) -> np.ndarray:
+        """Sum of squared residuals (3,)."""
+        out = np.zeros(3)
+        for k in self.kinds:
+            design, target = self._columns(factors[k], amplitudes)
+            out[k] = np.sum((design @ weights - target) ** 2)
+        return out
+
+    def weights(self, amplitudes, noise) -> np.ndarray:
+        """Weights (M,) of the support points, fitted to all folds."""
+        return self._solve(self.all, amplitudes, noise, whitening(np.tensordot(amplitudes, self.kernels, 1)))
+
+    def errors(self, amplitudes, noise) -> np.ndarray:
+        """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
+        basis = whitening(np.tensordot(amplitudes, self.kernels, 1))
+        total = np.zeros(3)
+        for fold, rest in zip(self.folds, self.without, strict=True):
+            total += self._misfit(fold, amplitudes, self._solve(rest, amplitudes, noise, basis))
+        return np.sqrt(total / np.maximum([f.n_rows for f in self.all], 1))
+
+    def choose(self, amplitudes, noise, fixed_noise, free_amplitudes: bool, evaluations: int, progress=None):
+        """Amplitudes (n_sets,) and noise (3,) of least cross-validation error, from a starting guess.
+
+        What is minimised is the sum over kinds of the logarithm of the error: no kind is bought at the price of
+        another. (The marginal likelihood of a sparse model with far more forces than energies sells the energies.)
+
+        Args:
+            amplitudes, noise: where to start.
+            fixed_noise: (3,) values that stay, or None each.
+            free_amplitudes: whether each amplitude is free, or all keep their ratios.
+            evaluations: at most.
+            progress: called with the fraction done, or None.
+
+        """
+        noise = np.array([fixed or guess for fixed, guess in zip(fixed_noise, noise, strict=True)])
+        # one noise is redundant: only ratios to the amplitudes matter
+        free = [k for k in self.kinds if fixed_noise[k] is None and k != (1 if 1 in self.kinds else self.kinds[0])]
+        n = len(amplitudes) if free_amplitudes else 1
+        count = 0
+
+        def unpack(x):
+            s = noise.copy()
+            s[free] *= np.exp(x[n:])
+            return amplitudes * np.exp(x[:n]), s
+
+        def score(x):
+            nonlocal count
+            count += 1
+            if progress:
+                progress(min(count / evaluations, 1.0))
+            return np.sum(np.log(self.errors(*unpack(np.clip(x, -15, 15)))[self.kinds] + 1e-12))
+
+        settings = {"maxfev": evaluations, "ftol": 1e-3, "xtol": 0.1}
+        found = minimize(score, np.zeros(n + len(free)), method="Powell", options=settings)
+        if progress:
+            progress(1.0)
+        return unpack(np.clip(found.x, -15, 15))

@@ -1,0 +1,73 @@
+"""What the steps of training share: the task, the result, the prediction of what it will take."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..density.expansion import Density
+from ..model import SupportPoints
+from .baseline import KINDS
+from .data import Frame
+from .options import TrainingOptions
+
+Log = Callable[[str], None]
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every step needs to know."""
+
+    frames: Sequence[Frame]
+    options: TrainingOptions
+    elements: np.ndarray
+    baseline: np.ndarray
+    density: Density
+    threads: int
+    log: Log
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What an estimator returns: the kernel, the support points and what the header says of them."""
+
+    order_weights: np.ndarray
+    noise: np.ndarray
+    support: list[SupportPoints]
+    errors: dict[str, float]
+    remarks: dict[str, float | int | str]
+
+
+def available_memory() -> float | None:
+    """Gigabytes that can be had without swapping, None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1.024e-6
+    except OSError:
+        pass
+    return None
+
+
+def predict_cost(task: Task, gigabytes: float, seconds: float) -> None:
+    """Say what memory and time the fit will take, and refuse what cannot fit.
+
+    Raises:
+        MemoryError: more than the machine has free.
+
+    """
+    task.log(f"Predicted: {gigabytes:.2g} GB of memory, {max(seconds, 1):.2g} s on {task.threads} threads")
+    free = available_memory()
+    if free is not None and gigabytes > 0.95 * free:
+        raise MemoryError(
+            f"the fit needs {gigabytes:.2g} GB and {free:.2g} GB are free: train on fewer frames, or use the sparse "
+            "estimator with fewer support points"
+        )
+
+
+def label_counts(frames) -> list[int]:
+    """Number of labels of each frame."""
+    return [sum(np.size(v) for k in KINDS if (v := getattr(f, k)) is not None) for f in frames]
