@@ -9,7 +9,7 @@ import numpy as np
 from ase import units
 from ase.build import bulk
 from ase.md.bussi import Bussi
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary, ZeroRotation
+from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from common import parser, show
@@ -21,7 +21,7 @@ def ethanol_nve(model, data, picoseconds: float, threads):
     """Drift (meV/atom/ps) by linear fit of the total energy, its fluctuation, and whether all bonds held."""
     atoms = read_frames(data / "rmd17" / "ethanol_train.npz", "0", "kcal/mol")[0].to_atoms()
     atoms.calc = WKCalculator(model, threads=threads)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.default_rng(1))
+    thermalize_momenta(atoms, temperature_K=300, rng=np.random.default_rng(1))
     Stationary(atoms)
     ZeroRotation(atoms)
     bonds = bonded(atoms)
@@ -50,7 +50,7 @@ def silicon_nvt(model, picoseconds: float, threads):
     sites = atoms.positions.copy()
     atoms.calc = WKCalculator(model, threads=threads)
     rng = np.random.default_rng(1)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=1000, rng=rng)
+    thermalize_momenta(atoms, temperature_K=1000, rng=rng)
     Stationary(atoms)
     md = Bussi(atoms, 2 * units.fs, temperature_K=1000, taut=100 * units.fs, rng=rng)
     temperatures, largest, mean = [], 0.0, 0.0

@@ -19,7 +19,9 @@ def test_data():
 
 def test_short_demo(tmp_path):
     stages, lines = {}, []
-    options = TrainingOptions(cutoff=3.5, cutoff_width=2, lmax=1, order=2, density_width=0.5, channel_tolerance=0.03)
+    density = {"cutoff": 3.5, "cutoff_width": 2, "lmax": 1, "density_width": 0.5, "channel_tolerance": 0.03}
+    fit = {"order": 2, "order_weights": [300, 2000], "energy_noise": 0.02, "forces_noise": 0.3}  # no search
+    options = TrainingOptions(**density, **fit)
     result = run_demo(
         tmp_path / "new" / "demo",
         threads=1,

@@ -14,8 +14,8 @@ from wk_potential.neighbours import find_neighbours
 from wk_potential.training.baseline import fit_baseline, targets
 from wk_potential.training.compression import model_density
 from wk_potential.training.data import DataError
-from wk_potential.training.environments import frame_environments
 from wk_potential.training.design import kernel_matrices, stream_design
+from wk_potential.training.environments import frame_environments
 from wk_potential.training.gram import flatten, gram_matrices
 from wk_potential.training.likelihood import Labels, _inverse, fit_likelihood, maximise_likelihood
 from wk_potential.training.options import OptionsError

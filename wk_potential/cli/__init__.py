@@ -1,11 +1,15 @@
 """The command line: `wk-potential COMMAND`. Commands are imported when they are called or listed."""
 
+import os
+import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
 from .. import __version__
 
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 _COMMANDS = {"train": "train", "evaluate": "inspect", "info": "inspect"}
 _COMMANDS |= {"md": "simulate", "relax": "simulate", "demo": "demo"}
 
@@ -20,6 +24,17 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         return getattr(import_module(f".{_COMMANDS[cmd_name]}", __name__), cmd_name)
+
+    def main(self, args: Any = None, *rest: Any, **extra: Any) -> Any:
+        """Run as a program if there are no arguments here."""
+        try:
+            return super().main(args, *rest, **extra)
+        except SystemExit as stop:
+            if args is None and stop.code == INTERRUPTED:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(INTERRUPTED)  # Python would wait for threads in long compiled loops
+            raise
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

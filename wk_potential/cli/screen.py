@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -83,13 +84,17 @@ class Screen:
             TimeRemainingColumn(),
         )
         tasks: dict[str, TaskID] = {}
+        done: dict[str, float] = {}
+        lock = Lock()
         bars = Progress(*columns, console=self.err, redirect_stdout=False, redirect_stderr=False)
 
         def show(stage: str, fraction: float) -> None:
             name = stage.partition(":")[0]
-            if name not in tasks:
-                tasks[name] = bars.add_task(stage, total=1.0)
-            bars.update(tasks[name], completed=fraction, description=stage)
+            with lock:
+                if name not in tasks:
+                    tasks[name] = bars.add_task(stage, total=1.0)
+                done[name] = max(fraction, done.get(name, 0.0))  # threads may overtake each other
+                bars.update(tasks[name], completed=done[name], description=stage)
 
         self._bars = bars
         try:
@@ -103,17 +108,18 @@ def _plain_progress(screen: Screen) -> Callable[[str, float], None]:
     """A line now and then for stages that take long."""
     started: dict[str, float] = {}
     told = time.monotonic()
+    lock = Lock()
 
     def show(stage: str, fraction: float) -> None:
         nonlocal told
         now = time.monotonic()
         name = stage.partition(":")[0]
-        if name not in started:
-            started[name] = told = now
-        begin = started[name]
-        if now - told > EVERY and 0 < fraction < 1:
-            told = now
-            left = (now - begin) * (1 - fraction) / fraction
-            screen.warn(f"{stage}: {100 * fraction:.0f} %, {left:.0f} s left", label="")
+        with lock:
+            if name not in started:
+                started[name] = told = now
+            if now - told > EVERY and 0 < fraction < 1:
+                told = now
+                left = (now - started[name]) * (1 - fraction) / fraction
+                screen.warn(f"{stage}: {100 * fraction:.0f} %, {left:.0f} s left", label="")
 
     return show

@@ -102,4 +102,5 @@ def frame_environments(frame: Frame, density: Density, elements, derivatives: bo
             density, centres, neighbours.first, neighbours.neighbour, vectors, around, forces, stress,
             rows, jacobian, label,
         )  # fmt: skip
-    return FrameEnvironments(centres, expand(density, centres, neighbours.first, vectors, around), jacobian, label, rows)
+    coefficients = expand(density, centres, neighbours.first, vectors, around)
+    return FrameEnvironments(centres, coefficients, jacobian, label, rows)

@@ -1,0 +1,27 @@
+"""The examples run, at reduced length, and show what they promise."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "md"
+
+
+def test_every_example_is_tested():
+    tested = {"ethanol_nve.py", "copper_surface.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_ethanol_nve(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    change = runpy.run_path(str(EXAMPLES / "ethanol_nve.py"))["main"](["--frames", "12", "--steps", "40"])
+    assert abs(change) < 1.0
+    assert (tmp_path / "ethanol.wkp").is_file()
+
+
+def test_copper_surface(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = runpy.run_path(str(EXAMPLES / "copper_surface.py"))["main"](["--frames", "12"])
+    assert results["model"][0] == pytest.approx(results["reference"][0], abs=0.02)
+    assert results["model"][1] == pytest.approx(results["reference"][1], rel=0.1)
