@@ -29,19 +29,18 @@ class Support(NamedTuple):
 
 
 def in_blocks(rows):
-    """Rearrange (n, k) into (n_blocks, k, LANES), the last block padded with zeros."""
-    n, k = rows.shape
+    """Rearrange (n, ...) into (n_blocks, k, LANES), k the size of a row; the last block is padded with zeros."""
+    n, k = len(rows), int(np.prod(rows.shape[1:]))
     padded = np.zeros((-(-n // LANES) * LANES, k))
-    padded[:n] = rows
+    padded[:n] = np.reshape(rows, (n, k))
     return np.ascontiguousarray(padded.reshape(-1, LANES, k).transpose(0, 2, 1))
 
 
 def make_support(coefficients, weights, tangents=None) -> Support:
     """Support points from coefficients (n, n_lm, Q), weights (n,) and tangents (n, n_lm, Q) or None."""
-    n, width = len(weights), prod(np.shape(coefficients)[1:])
-    blocks = in_blocks(np.reshape(coefficients, (n, width)))
-    tangent = in_blocks(np.reshape(tangents, (n, width))) if tangents is not None else np.zeros((0, *blocks.shape[1:]))
-    return Support(blocks, tangent, np.ascontiguousarray(in_blocks(np.reshape(weights, (n, 1)))[:, 0]))
+    blocks = in_blocks(coefficients)
+    tangent_blocks = in_blocks(tangents) if tangents is not None else np.zeros((0, *blocks.shape[1:]))
+    return Support(blocks, tangent_blocks, np.ascontiguousarray(in_blocks(weights[:, None])[:, 0]))
 
 
 @njit(cache=True)

@@ -23,7 +23,7 @@ def kernel_matrices(support: list[np.ndarray], lmax: int, order: int) -> np.ndar
     first = 0
     for points in support:
         n = len(points)
-        blocks = in_blocks(points.reshape(n, -1))
+        blocks = in_blocks(points)
         rows = np.zeros((order, blocks.shape[0] * blocks.shape[2]))
         for i, c in enumerate(points):
             kernel_rows(terms, lmax, order, c, blocks, rows)
@@ -83,7 +83,7 @@ def stream_design(
     sets = np.atleast_2d(np.asarray(sets, float))
     terms = wigner_terms(density.lmax, sets.shape[1])
     counts = [len(s) for s in support]
-    blocks = [in_blocks(s.reshape(len(s), -1)) for s in support]
+    blocks = [in_blocks(s) for s in support]
     n_columns = len(sets) * sum(counts) + 1
     factors = [[TriangularFactor(n_columns) for _ in range(3)] for _ in range(max(folds) + 1)]
 

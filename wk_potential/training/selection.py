@@ -9,7 +9,6 @@ from ..kernel.coupling import wigner_terms
 from ..kernel.direct import in_blocks, kernel_rows
 from ..threads import run_threads
 
-MAX_CANDIDATES = 20_000
 LEAST_RESIDUAL = 1e-9  # of an environment's own kernel: what is left below is rounding
 
 
@@ -19,12 +18,12 @@ class _Element:
     def __init__(self, coefficients, n_most, terms, lmax, order_weights, threads):
         self.coefficients = coefficients
         self.terms, self.lmax, self.order_weights, self.threads = terms, lmax, order_weights, threads
-        self.blocks = in_blocks(coefficients.reshape(len(coefficients), -1))
+        self.blocks = in_blocks(coefficients)
         # an environment's kernel with itself: a block of its own, padded with zeros
         own = np.zeros((len(order_weights), self.blocks.shape[2]))
         self.residual = np.zeros(len(coefficients))
         for i, c in enumerate(coefficients):
-            kernel_rows(terms, lmax, len(order_weights), c, in_blocks(c.reshape(1, -1)), own)
+            kernel_rows(terms, lmax, len(order_weights), c, in_blocks(c[None]), own)
             self.residual[i] = order_weights @ own[:, 0]
         self.least = LEAST_RESIDUAL * self.residual.max(initial=0.0)
         self.factor = np.zeros((min(n_most, len(coefficients)), len(coefficients)))  # pages come when written to
@@ -64,7 +63,6 @@ def select_support(
     lmax: int,
     order_weights,
     threads: int = 1,
-    seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> list[np.ndarray]:
     """Coefficients of the support environments of each element, in the order of their choice.
@@ -73,19 +71,16 @@ def select_support(
     early where every candidate is described by the chosen ones to rounding.
 
     Args:
-        coefficients: for each element (n, n_lm, Q); a random MAX_CANDIDATES of them are considered.
+        coefficients: for each element (n, n_lm, Q), the candidates.
         n_support: number of support points of all elements together.
         lmax, order_weights: of the kernel.
         threads: how many.
-        seed: of the random draw.
         progress: called with the fraction done, or None.
 
     """
-    rng = np.random.default_rng(seed)
     order_weights = np.asarray(order_weights, float)
     terms = wigner_terms(lmax, len(order_weights))
-    drawn = [c[np.sort(rng.permutation(len(c))[:MAX_CANDIDATES])] for c in coefficients]
-    elements = [_Element(c, n_support, terms, lmax, order_weights, threads) for c in drawn]
+    elements = [_Element(c, n_support, terms, lmax, order_weights, threads) for c in coefficients]
     for done in range(n_support):
         best = max(elements, key=lambda e: e.residual.max(initial=0.0))
         if best.residual.max(initial=0.0) <= best.least:

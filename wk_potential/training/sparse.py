@@ -7,9 +7,10 @@ from ..model import SupportPoints
 from .design import kernel_matrices, stream_design
 from .environments import frame_environments
 from .regression import SparseRegression
-from .selection import MAX_CANDIDATES, select_support
+from .selection import select_support
 from .task import Fit, Task, label_counts, predict_cost
 
+MAX_CANDIDATES = 20_000  # environments of each element among which support points are chosen
 SEARCH_SUPPORT = 400  # support points with which the order weights are chosen
 SEARCH_LABELS = 20_000
 N_FOLDS = 4
@@ -20,20 +21,14 @@ def fit_sparse(task: Task) -> Fit:
     """Select support points, choose hyperparameters by cross-validation, and fit the weights."""
     options, density = task.options, task.density
     order = options.order
-    coefficients: list[list[np.ndarray]] = [[] for _ in task.elements]
-    for k, frame in enumerate(task.frames):
-        environments = frame_environments(frame, density, task.elements, derivatives=False)
-        for z in range(len(task.elements)):
-            coefficients[z].append(environments.coefficients[environments.centres == z])
-        task.progress("environments", (k + 1) / len(task.frames))
-    pools = [np.concatenate(c) for c in coefficients]
-    n_atoms, n_support = sum(map(len, pools)), min(options.support_points, sum(map(len, pools)))
+    n_atoms = sum(map(len, task.frames))
+    n_support = min(options.support_points, n_atoms)
     _predict(task, n_atoms, n_support)
-
+    pools = _candidates(task)
     mean = _mean_kernels(pools, density.lmax, order, options.seed)
     weights = np.array(options.order_weights) if options.order_weights is not None else 1.0 / (order * mean)
     support = select_support(
-        pools, n_support, density.lmax, weights, task.threads, options.seed,
+        pools, n_support, density.lmax, weights, task.threads,
         lambda fraction: task.progress("support points", fraction),
     )  # fmt: skip
     chosen = ", ".join(f"{chemical_symbols[z]} {len(s)}" for z, s in zip(task.elements, support, strict=True))
@@ -61,6 +56,26 @@ def fit_sparse(task: Task) -> Fit:
     return Fit(weights * amplitude[0], noise, points, errors, {})
 
 
+def _candidates(task: Task) -> list[np.ndarray]:
+    """Coefficients (n, n_lm, Q) of the environments of each element that may become support points."""
+    rng = np.random.default_rng(task.options.seed)
+    centres = np.searchsorted(task.elements, np.concatenate([f.numbers for f in task.frames]))
+    drawn = np.zeros(len(centres), bool)
+    for z in range(len(task.elements)):
+        drawn[rng.permutation(np.flatnonzero(centres == z))[:MAX_CANDIDATES]] = True
+    pools: list[list[np.ndarray]] = [[] for _ in task.elements]
+    first = 0
+    for k, frame in enumerate(task.frames):
+        own = drawn[first : first + len(frame)]
+        first += len(frame)
+        if own.any():
+            environments = frame_environments(frame, task.density, task.elements, derivatives=False)
+            for z, pool in enumerate(pools):
+                pool.append(environments.coefficients[own & (environments.centres == z)])
+        task.progress("environments", (k + 1) / len(task.frames))
+    return [np.concatenate(pool) for pool in pools]
+
+
 def _predict(task: Task, n_atoms: int, n_support: int) -> None:
     """Predict memory and time: kernels with gradients, and two passes of QR (the search, the fit)."""
     options = task.options
@@ -69,7 +84,7 @@ def _predict(task: Task, n_atoms: int, n_support: int) -> None:
     columns = options.order * searched
     gigabytes = 8e-9 * (
         12 * max(columns, n_support) ** 2 * N_FOLDS / 2 + MAX_CANDIDATES * n_support
-        + (n_atoms + 8 * task.threads * max(columns, n_support)) * width
+        + (min(n_atoms, MAX_CANDIDATES * len(task.elements)) + 8 * task.threads * max(columns, n_support)) * width
     )  # fmt: skip
     share = min(1.0, SEARCH_LABELS / labels)
     pairs = n_atoms * (2 * n_support + share * options.order * searched) / len(task.elements)
