@@ -224,13 +224,14 @@ class _Recorder:
             raise DynamicsError("the energy is not finite any more")
         if temperature > self.hottest:
             raise DynamicsError(f"the temperature has reached {temperature:.0f} K")
+        # first the log: on a restart, lines beyond the last frame are dropped and made again
+        if step % settings.log_interval == 0 or step == settings.steps:
+            self._write_line(potential, temperature)
         if step % settings.interval == 0 or step == settings.steps:
             frame = with_results(self.atoms)
             frame.set_constraint([c for c in frame.constraints if type(c).__name__ != "FixCom"])
             frame.info = {"step": step, "time": self.time}
             append_frame(self.trajectory, frame)
-        if step % settings.log_interval == 0 or step == settings.steps:
-            self._write_line(potential, temperature)
         if self.progress is not None:
             self.progress(f"{self.settings.ensemble}: {temperature:4.0f} K", step / settings.steps)
 

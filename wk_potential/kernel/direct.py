@@ -3,7 +3,6 @@
 Environments and support points are arrays (n_lm, Q) of density coefficients, rows (l, m), columns the channels.
 """
 
-from math import prod
 from typing import NamedTuple
 
 import numpy as np

@@ -9,7 +9,7 @@ k^(nu + nu') = sum_{L,sigma} <k^(nu), k^(nu')> / (2L + 1), so that order 4 needs
 import numpy as np
 from numba import njit
 
-from .lanes import LANES, bilinear
+from .lanes import LANES, bilinear, bilinear_pair
 
 
 @njit(cache=True)
@@ -39,10 +39,8 @@ def iterate_tangent(terms, k, t):
     t1, t2, t3 = t
     t2[:] = 0.0
     t3[:] = 0.0
-    bilinear(terms.square, k1, t1, t2)
-    bilinear(terms.square, t1, k1, t2)
-    bilinear(terms.cube, t2, k1, t3)
-    bilinear(terms.cube, k2, t1, t3)
+    bilinear_pair(terms.square, k1, t1, t1, k1, t2)
+    bilinear_pair(terms.cube, t2, k1, k2, t1, t3)
 
 
 @njit(cache=True, fastmath=True)
@@ -131,9 +129,6 @@ def gradient_tangent(terms, weights, k, g, t, h):
     if order > 3 and np.any(weights[3:] != 0.0):
         _seeds(terms, weights, t2, t3, h2, h3)
         if order > 4:
-            bilinear(terms.cube_grad1, h3, k2, h1)
-            bilinear(terms.cube_grad1, g3, t2, h1)
-            bilinear(terms.cube_grad2, h3, k1, h2)
-            bilinear(terms.cube_grad2, g3, t1, h2)
-        bilinear(terms.square_grad, h2, k1, h1)
-        bilinear(terms.square_grad, g2, t1, h1)
+            bilinear_pair(terms.cube_grad1, h3, k2, g3, t2, h1)
+            bilinear_pair(terms.cube_grad2, h3, k1, g3, t1, h2)
+        bilinear_pair(terms.square_grad, h2, k1, g2, t1, h1)

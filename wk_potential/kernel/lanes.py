@@ -80,6 +80,34 @@ def _bilinear_row(typingctx, first, last, a, b, w, x, y, out, o):
 
 
 @intrinsic
+def _bilinear_pair_row(typingctx, first, last, a, b, w, x, y, x2, y2, out, o):
+    """out[o] += sum_t w[t] (x[a[t]] y[b[t]] + x2[a[t]] y2[b[t]]), t = first..last-1."""
+
+    def codegen(context, builder, signature, args):
+        pa, pb, pw, px, py, px2, py2, po = (_data(context, builder, signature, args, k) for k in range(2, 10))
+
+        def term(t):
+            row_x = builder.sext(builder.load(builder.gep(pa, [t])), _INT)
+            row_y = builder.sext(builder.load(builder.gep(pb, [t])), _INT)
+            weight = _splat(builder, builder.load(builder.gep(pw, [t])))
+            rows = zip(
+                _row(builder, px, row_x), _row(builder, py, row_y),
+                _row(builder, px2, row_x), _row(builder, py2, row_y),
+                strict=True,
+            )  # fmt: skip
+            for pointers in rows:
+                vx, vy, vx2, vy2 = (_load(builder, p) for p in pointers)
+                second = builder.fmul(vx2, vy2, flags=["fast"])
+                both = builder.fadd(builder.fmul(vx, vy, flags=["fast"]), second, flags=["fast"])
+                yield builder.fmul(weight, both, flags=["fast"])
+
+        _accumulate(builder, args[0], args[1], _row(builder, po, args[10]), term)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, a, b, w, x, y, x2, y2, out, types.intp), codegen
+
+
+@intrinsic
 def weighted_rows(typingctx, n, w, x, first_x, out, o):
     """out[o] += sum_t w[t] x[first_x + t], t = 0..n-1; w is (n,), x and out have rows of LANES."""
 
@@ -117,7 +145,14 @@ def row_products(typingctx, n, x, first_x, y, first_y, step_y, out, o):
     return signature, codegen
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True)
+def bilinear_pair(terms, x, y, x2, y2, out):
+    """out[o] += sum over terms w (x[a] y[b] + x2[a] y2[b]), all arrays with rows of LANES (C order)."""
+    for o in range(terms.start.shape[0] - 1):
+        _bilinear_pair_row(terms.start[o], terms.start[o + 1], terms.a, terms.b, terms.w, x, y, x2, y2, out, o)
+
+
+@njit(cache=True)
 def bilinear(terms, x, y, out):
     """out[o] += sum over terms w x[a] y[b], all arrays with rows of LANES (C order)."""
     for o in range(terms.start.shape[0] - 1):

@@ -10,7 +10,7 @@ from ..model import SupportPoints
 from .baseline import targets
 from .environments import frame_environments
 from .gram import FlatEnvironments, flatten, gram_cost, gram_matrices
-from .likelihood import Labels, fit_likelihood
+from .likelihood import SEARCH_LABELS, Labels, fit_likelihood
 from .task import Fit, Task, label_counts, predict_cost
 
 
@@ -25,8 +25,8 @@ def fit_full(task: Task) -> Fit:
     labels = Labels(*targets(task.frames, task.elements, task.baseline))
     n = flat.n_labels
     gram_seconds = gram_cost(flat, options.lmax, options.order) / (task.threads * 2.5e10)
-    search_seconds = 40 * 1.5 * n**3 / (task.threads * 2.5e10)
-    predict_cost(task, ((options.order + 5) * n**2 + 2 * flat.jacobian.size) * 8e-9, gram_seconds + search_seconds)
+    solve_seconds = (60 * min(n, SEARCH_LABELS) ** 3 + 2 * n**3) / (task.threads * 2.5e10)
+    predict_cost(task, ((options.order + 5) * n**2 + 2 * flat.jacobian.size) * 8e-9, gram_seconds + solve_seconds)
     done = 0.0
 
     def assembled(part):

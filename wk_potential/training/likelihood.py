@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from .gram import FlatEnvironments
 from .options import TrainingOptions
 
+SEARCH_LABELS = 3000  # the likelihood is maximised on this many labels, drawn by frames, where there are more
 LEAST_NOISE = 3e-3  # of the rms of a kind of label: below, likelihood grows but errors of unseen frames do not fall
 
 
@@ -119,6 +120,14 @@ def maximise_likelihood(gram, labels: Labels, options: TrainingOptions, report: 
     return weights, noise
 
 
+def _sample(label_first, seed: int):
+    """Labels of as many random frames as make SEARCH_LABELS, in order."""
+    order = np.random.default_rng(seed).permutation(len(label_first) - 1)
+    within = np.cumsum(np.diff(label_first)[order]) <= SEARCH_LABELS
+    within[0] = True
+    return np.concatenate([np.arange(label_first[k], label_first[k + 1]) for k in np.sort(order[within])])
+
+
 def fit_likelihood(
     gram, flat: FlatEnvironments, labels: Labels, options: TrainingOptions, report: Callable[[str], None]
 ) -> GaussianProcess:
@@ -132,7 +141,10 @@ def fit_likelihood(
         report: receives lines of text.
 
     """
-    weights, noise = maximise_likelihood(gram, labels, options, report)
+    rows = _sample(flat.label_first, options.seed)
+    part = Labels(labels.values[rows], labels.kind[rows], labels.size[rows])
+    searched = gram if len(rows) == len(labels.values) else gram[:, rows[:, None], rows]
+    weights, noise = maximise_likelihood(searched, part, options, report)
     inverse, log_det = _inverse(gram, weights, noise, labels)
     covariance = np.tensordot(weights, gram, 1)
     covariance[np.diag_indices_from(covariance)] += (noise[labels.kind] * labels.size) ** 2
