@@ -243,6 +243,8 @@ def test_restarts_that_make_no_sense(tmp_path, cell):
         run_md(cell, MDSettings(timestep=2.0, time=0.02), path, restart=True)
     with pytest.raises(DynamicsError, match="another time step"):
         run_md(cell, MDSettings(timestep=1.0, time=0.1), path, restart=True)
+    with pytest.raises(DynamicsError, match="columns"):
+        run_md(cell, MDSettings("npt", timestep=2.0, time=0.1), path, restart=True)
     other = cell.repeat((2, 1, 1))
     other.calc = cell.calc
     with pytest.raises(DynamicsError, match="other atoms"):

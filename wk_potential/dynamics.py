@@ -252,12 +252,19 @@ class _Recorder:
 
 
 def _start_log(path: Path, settings: MDSettings, first_step: int) -> IO[str]:
-    """Open the log, on a restart without the lines that come after the frame to start from."""
+    """Open the log, on a restart without the lines that come after the frame to start from.
+
+    Raises:
+        DynamicsError: the log to continue has other columns.
+
+    """
     names = list(_COLUMNS.values())[: 8 if settings.ensemble.startswith("npt") else 6]
     widths = (7, 12, 17, 15, 17, 9, 14, 10)
     header = "# " + " ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=False)) + "\n"
     kept = ""
     if first_step > 0 and path.exists():
+        if not path.read_text().startswith(header):
+            raise DynamicsError(f"{path}: has not the columns of this run; name another file for the log")
         for line in path.read_text().splitlines(keepends=True):
             row = line.split()
             whole = len(row) == len(names) and line.endswith("\n")  # the last may be half

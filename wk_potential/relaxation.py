@@ -68,6 +68,7 @@ def relax(
     """
     import ase.optimize
     from ase.filters import FrechetCellFilter
+    from threadpoolctl import threadpool_limits
 
     periodic = atoms.pbc.all() and atoms.cell.rank == 3
     if optimiser not in OPTIMISERS:
@@ -89,7 +90,9 @@ def relax(
 
     search.attach(watch)
     try:
-        converged = bool(search.run(fmax=fmax, steps=steps))
+        # ASE's cell filter solves systems of nine equations, on which waiting BLAS threads lose much time
+        with threadpool_limits(1, "blas"):
+            converged = bool(search.run(fmax=fmax, steps=steps))
     except (ValueError, FloatingPointError) as error:
         raise RelaxationError(f"the relaxation broke off at step {search.nsteps}: {error}") from error
     energy = atoms.get_potential_energy()
