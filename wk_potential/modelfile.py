@@ -1,6 +1,6 @@
 """The container of a model file: one line of identity, a readable JSON header, raw arrays.
 
-    wk_potential model format=1 sha256=<hex digest of all that follows> header=<bytes> total=<bytes>
+    wk_potential model format=1 header=<bytes> total=<bytes> sha256=<hex digest of all else>
     { JSON header, indented; "arrays" lists name, dtype, shape and offset of each array }
     <little-endian C-ordered arrays>
 
@@ -18,7 +18,7 @@ import numpy as np
 
 FORMAT = 1
 _MAGIC = b"wk_potential model "
-_LINE = re.compile(rb"wk_potential model format=(\d+) sha256=([0-9a-f]{64}) header=(\d+) total=(\d+)\n")
+_LINE = re.compile(rb"(wk_potential model format=(\d+) header=(\d+) total=(\d+)) sha256=([0-9a-f]{64})\n")
 
 
 class ModelFileError(ValueError):
@@ -53,9 +53,9 @@ def write_container(path, header: dict, arrays: dict[str, np.ndarray]) -> None:
         offset += len(chunks[-1])
     text = json.dumps({**header, "arrays": index}, indent=1, allow_nan=False).encode() + b"\n"
     body = text + b"".join(chunks)
-    digest = hashlib.sha256(body).hexdigest()
-    line = f"wk_potential model format={FORMAT} sha256={digest} header={len(text)} total={len(body)}\n"
-    write_atomically(path, line.encode() + body)
+    identity = f"wk_potential model format={FORMAT} header={len(text)} total={len(body)}".encode()
+    digest = hashlib.sha256(identity + body).hexdigest().encode()
+    write_atomically(path, identity + b" sha256=" + digest + b"\n" + body)
 
 
 def read_container(path) -> tuple[dict, dict[str, np.ndarray]]:
@@ -74,7 +74,8 @@ def read_container(path) -> tuple[dict, dict[str, np.ndarray]]:
         if data.startswith(_MAGIC) or (data and _MAGIC.startswith(data)):
             raise ModelFileError(f"{path}: the first line of this model file is damaged; copy the file again")
         raise ModelFileError(f"{path}: not a wk_potential model file")
-    version, digest, header_size, total = int(match[1]), match[2].decode(), int(match[3]), int(match[4])
+    identity, digest = match[1], match[5].decode()
+    version, header_size, total = (int(match[k]) for k in (2, 3, 4))
     if version > FORMAT:
         raise ModelFileError(
             f"{path}: model format {version} is newer than this package reads ({FORMAT}); upgrade wk_potential"
@@ -82,7 +83,7 @@ def read_container(path) -> tuple[dict, dict[str, np.ndarray]]:
     body = data[match.end() :]
     if len(body) < total:
         raise ModelFileError(f"{path}: truncated, {len(body)} of {total} bytes are there; copy the file again")
-    if len(body) > total or header_size > total or hashlib.sha256(body).hexdigest() != digest:
+    if len(body) > total or hashlib.sha256(identity + body).hexdigest() != digest:
         raise ModelFileError(f"{path}: altered since it was written (checksum differs); copy the file again")
     header = json.loads(body[:header_size])
     arrays = {}

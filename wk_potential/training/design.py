@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ..density.expansion import Density
 from ..kernel.coupling import wigner_terms
@@ -88,8 +87,7 @@ def stream_design(
     factors = [[TriangularFactor(n_columns) for _ in range(3)] for _ in range(max(folds) + 1)]
 
     def work(frame):
-        with threadpool_limits(1, user_api="blas"):
-            return _frame_design(frame, density, elements, terms, sets, blocks, counts)
+        return _frame_design(frame, density, elements, terms, sets, blocks, counts)
 
     for first in range(0, len(frames), 4 * threads):
         batch = frames[first : first + 4 * threads]

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from threadpoolctl import threadpool_limits
 
 from ..kernel.coupling import kernel_size, wigner_terms
 from ..kernel.hessian import kernels_with_derivatives
@@ -205,8 +204,7 @@ def gram_matrices(flat: FlatEnvironments, lmax: int, order: int, threads: int = 
         if progress:
             progress(len(batch) / len(pairs))
 
-    with threadpool_limits(1, user_api="blas"):  # the frame pairs are parallel already
-        run_threads(work, np.array_split(pairs, max(1, len(pairs) // 16)), threads)
+    run_threads(work, np.array_split(pairs, max(1, len(pairs) // 16)), threads)
     for matrix in out:
         upper = np.triu(matrix)
         matrix[:] = upper + np.triu(matrix, 1).T

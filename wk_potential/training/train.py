@@ -67,7 +67,8 @@ def train(
     log(f"Density: cutoff {options.cutoff:g} Å, lmax {options.lmax}, {channels} channels per l")
     task = Task(frames, options, elements, baseline, density, n_threads, log, progress)
     estimator = _choose_estimator(task, sum(counts.values()))
-    with threadpool_limits(n_threads, user_api="blas"):
+    # our threads share the cores; BLAS threads among them, or beside other programs, wait for each other for ever
+    with threadpool_limits(1, user_api="blas"):
         fit = (fit_full if estimator == "full" else fit_sparse)(task)
     noise = {kind: float(s) for kind, s in zip(KINDS, fit.noise, strict=True) if counts[kind]}
     log("Order weights a_nu: " + ", ".join(f"{a:.3g}" for a in fit.order_weights))
