@@ -67,9 +67,7 @@ def test_coupling_is_orthogonal(l1, l2):
     assert c.T @ c == pytest.approx(np.eye(c.shape[0]), abs=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("l1", "l2", "l3"), [(1, 1, 1), (1, 2, 3), (2, 2, 3), (3, 3, 2), (6, 5, 6), (6, 6, 6)]
-)
+@pytest.mark.parametrize(("l1", "l2", "l3"), [(1, 1, 1), (1, 2, 3), (2, 2, 3), (3, 3, 2), (6, 5, 6), (6, 6, 6)])
 def test_coupling_is_covariant(l1, l2, l3):
     """Coupling rotated harmonics is rotating the coupled ones, so it suits the harmonics of the density."""
     d = wigner_d(6, tuple(map(tuple, rotation_matrix(0))))
@@ -217,9 +215,7 @@ def order_weights(order, seed=0):
     return np.random.default_rng(seed).normal(size=order)
 
 
-@pytest.mark.parametrize(
-    "weights", [*map(order_weights, range(1, 7)), np.array([1.0, 2, 3, 0, 0, 0]), np.eye(6)[4]]
-)
+@pytest.mark.parametrize("weights", [*map(order_weights, range(1, 7)), np.array([1.0, 2, 3, 0, 0, 0]), np.eye(6)[4]])
 @pytest.mark.parametrize("lmax", [0, 2, 3])
 def test_gradient(lmax, weights):
     order = len(weights)
@@ -443,8 +439,7 @@ def test_gram_matrices():
     flat = flatten(frames, [frame_environments(f, density, NUMBERS) for f in frames])
     gram = gram_matrices(flat, lmax, order, threads=2)
     labels = [
-        np.flatnonzero(np.repeat(kind, [1, 3 * len(atoms), 6]))
-        for atoms, kind in zip(structures, kinds, strict=True)
+        np.flatnonzero(np.repeat(kind, [1, 3 * len(atoms), 6])) for atoms, kind in zip(structures, kinds, strict=True)
     ]
     first = np.concatenate([[0], np.cumsum([len(own) for own in labels])])
     assert gram.shape == (order, first[-1], first[-1])
@@ -532,9 +527,7 @@ def test_forces_and_virial(system, lmax, order, with_tangents):
         return results(potential, displaced(atoms, label, h))[0].sum()
 
     h = 3e-5
-    slopes = np.array(
-        [(energy(label, h) - energy(label, -h)) / (2 * h) for label in range(1, 7 + 3 * len(atoms))]
-    )
+    slopes = np.array([(energy(label, h) - energy(label, -h)) / (2 * h) for label in range(1, 7 + 3 * len(atoms))])
     assert forces == pytest.approx(-slopes[:-6].reshape(-1, 3), abs=1e-6 * scale_of(forces))
     assert [virial[v] for v in VOIGT] == pytest.approx(slopes[-6:], abs=1e-6 * scale_of(virial))
     assert virial == pytest.approx(virial.T, abs=1e-12 * scale_of(virial))
@@ -589,9 +582,7 @@ def test_symmetries(system):
 
     moved = atoms.copy()
     moved.positions += [3.1, -2.2, 7.3]
-    moved.positions += (
-        np.random.default_rng(1).integers(-2, 3, (len(atoms), 3)) * atoms.pbc @ atoms.cell.array
-    )
+    moved.positions += np.random.default_rng(1).integers(-2, 3, (len(atoms), 3)) * atoms.pbc @ atoms.cell.array
     e, f, v = results(potential, moved)
     assert close(e, energies)
     assert close(f, forces)

@@ -137,9 +137,7 @@ def test_verlet_list_misses_nothing(seed, pbc, strain, step):
         found = pairs(verlet.update(positions, cell, pbc))
         assert ase_pairs(positions, cell, pbc, cutoff) <= found, k
         deformation = (
-            np.eye(3)
-            - strain * np.diag(rng.uniform(-0.5, 1, 3))
-            + rng.uniform(-0.3, 0.3) * strain * np.eye(3, k=1)
+            np.eye(3) - strain * np.diag(rng.uniform(-0.5, 1, 3)) + rng.uniform(-0.3, 0.3) * strain * np.eye(3, k=1)
         )
         centre = positions[0]
         positions, cell = (positions - directions * step - centre) @ deformation + centre, cell @ deformation
@@ -159,10 +157,11 @@ def test_two_atoms_that_meet(pbc):
 
 
 def test_two_atoms_that_are_compressed():
+    """Along one direction, while the cell grows along another."""
     verlet, pbc = VerletList(3.0, 1.0), np.ones(3, bool)
     for scale in np.arange(1, 0.7, -0.02):
-        cell = scale * np.diag([9.0, 20.0, 20.0])
-        positions = scale * np.array([[0.0, 0, 0], [4.01, 0, 0]])
+        cell = np.diag([9.0 * scale, 20.0 / scale, 20.0])
+        positions = np.array([[0.0, 0, 0], [4.01 * scale, 0, 0]])
         assert ase_pairs(positions, cell, pbc, 3.0) <= pairs(verlet.update(positions, cell, pbc))
     assert verlet.n_built == 2
 

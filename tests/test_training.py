@@ -233,7 +233,7 @@ def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(sparse_p
     expected = [np.sqrt(np.mean(misfit[kinds == k] ** 2)) for k in range(3)]
     assert regression.errors(amplitudes, noise) == pytest.approx(expected, rel=1e-3)
 
-    better, quieter = regression.choose(amplitudes, noise, (None, 0.1, None), True, 30)
+    better, quieter = regression.choose(amplitudes, noise, (None, 0.1, None), np.eye(2), 30)
     assert np.prod(regression.errors(better, quieter)) < np.prod(expected)
     assert quieter[1] == 0.1
 

@@ -90,7 +90,7 @@ class VerletList:
         """Return the pairs within cutoff + skin of when the list was made; all within the cutoff are in it."""
         if not self._is_valid(positions, cell, pbc):
             self._list = find_neighbours(positions, cell, pbc, self.cutoff + self.skin)
-            self._made_for = (positions.copy(), np.array(cell), np.array(pbc))
+            self._made_for = (positions.copy(), np.array(cell, float), np.array(pbc, bool))
             self.n_built += 1
         return self._list
 
@@ -103,7 +103,8 @@ class VerletList:
         stretch = 1.0
         moved = positions - old_positions
         if np.any(pbc) and not np.array_equal(cell, old_cell):
-            deformation = np.linalg.solve(complete_cell(old_cell, pbc), complete_cell(cell, pbc))
+            # maps the old periodic vectors to the new ones and leaves what is normal to them
+            deformation = np.eye(3) + np.linalg.pinv(old_cell[pbc]) @ (cell[pbc] - old_cell[pbc])
             stretch = np.linalg.svd(deformation, compute_uv=False)[-1]
             moved = positions - old_positions @ deformation
         largest = np.sqrt(np.max(np.sum(moved**2, axis=1), initial=0.0))

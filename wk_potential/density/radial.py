@@ -6,7 +6,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.special import ive
 
-SPACING = 0.02  # Angstrom between spline nodes: values to about 1e-7 of their maximum for widths from 0.2
+SPACING = 0.02  # Angstrom between spline nodes: values to 3e-7 of their maximum beyond 0.1 Angstrom for widths from 0.2
 
 
 class RadialTable(NamedTuple):

@@ -12,6 +12,9 @@ import numpy as np
 from scipy.linalg import qr, solve_triangular
 from scipy.optimize import minimize
 
+# weight of the logarithm of the error of energies, forces and stresses in cross-validation. Stresses count less: those
+# of plane-wave codes may contradict the energies (Pulay stress), and then the energies are what to believe
+IMPORTANCE = np.array([1.0, 1.0, 0.3])
 LEAST_EIGENVALUE = 1e-11  # of K_MM, relative to the largest: smaller ones are rounding
 
 
@@ -124,16 +127,17 @@ class SparseRegression:
             total += self._misfit(fold, amplitudes, self._solve(rest, amplitudes, noise, basis))
         return np.sqrt(total / np.maximum([f.n_rows for f in self.all], 1))
 
-    def choose(self, amplitudes, noise, fixed_noise, free_amplitudes: bool, evaluations: int, progress=None):
+    def choose(self, amplitudes, noise, fixed_noise, directions, evaluations: int, progress=None):
         """Amplitudes (n_sets,) and noise (3,) of least cross-validation error, from a starting guess.
 
-        What is minimised is the sum over kinds of the logarithm of the error: no kind is bought at the price of
-        another. (The marginal likelihood of a sparse model with far more forces than energies sells the energies.)
+        What is minimised is the sum over kinds of the logarithm of the error, weighted by IMPORTANCE: no kind is
+        bought at the price of another. (The marginal likelihood of a sparse model with far more forces than
+        energies sells the energies.)
 
         Args:
             amplitudes, noise: where to start.
             fixed_noise: (3,) values that stay, or None each.
-            free_amplitudes: whether each amplitude is free, or all keep their ratios.
+            directions: (n, n_sets) in which the logarithms of the amplitudes may move.
             evaluations: at most.
             progress: called with the fraction done, or None.
 
@@ -141,20 +145,22 @@ class SparseRegression:
         noise = np.array([fixed or guess for fixed, guess in zip(fixed_noise, noise, strict=True)])
         # one noise is redundant: only ratios to the amplitudes matter
         free = [k for k in self.kinds if fixed_noise[k] is None and k != (1 if 1 in self.kinds else self.kinds[0])]
-        n = len(amplitudes) if free_amplitudes else 1
+        directions = np.atleast_2d(directions)
+        n = len(directions)
         count = 0
 
         def unpack(x):
             s = noise.copy()
             s[free] *= np.exp(x[n:])
-            return amplitudes * np.exp(x[:n]), s
+            return amplitudes * np.exp(x[:n] @ directions), s
 
         def score(x):
             nonlocal count
             count += 1
             if progress:
                 progress(min(count / evaluations, 1.0))
-            return np.sum(np.log(self.errors(*unpack(np.clip(x, -15, 15)))[self.kinds] + 1e-12))
+            errors = self.errors(*unpack(np.clip(x, -15, 15)))[self.kinds]
+            return IMPORTANCE[self.kinds] @ np.log(errors + 1e-12)
 
         settings = {"maxfev": evaluations, "ftol": 1e-3, "xtol": 0.1}
         found = minimize(score, np.zeros(n + len(free)), method="Powell", options=settings)

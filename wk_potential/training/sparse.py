@@ -44,16 +44,33 @@ def fit_sparse(task: Task) -> Fit:
     errors = {}
     if len(regression.folds) > 1:
         searched = lambda fraction: task.progress("noise", fraction)  # noqa: E731
-        amplitude, noise = regression.choose(amplitude, noise, fixed, False, 40, searched)
+        amplitude, noise = regression.choose(amplitude, noise, fixed, [[1.0]], 40, searched)
         names = ("energy_per_sqrt_atom", "forces", "virial_per_sqrt_atom")
         held_out = regression.errors(amplitude, noise)
         errors = {f"cross_validation_{names[k]}_rmse": float(held_out[k]) for k in regression.kinds}
         found = ", ".join(f"{names[k].replace('_', ' ')} {held_out[k]:.3g}" for k in regression.kinds)
         task.log(f"Expected errors ({N_FOLDS}-fold cross-validation, rmse, eV and Å): {found}")
+        _warn_of_contradiction(task, regression, amplitude, noise, held_out)
     solution = regression.weights(amplitude, noise)
     cuts = np.cumsum([len(s) for s in support])[:-1]
     points = [SupportPoints(c, w) for c, w in zip(support, np.split(solution, cuts), strict=True)]
     return Fit(weights * amplitude[0], noise, points, errors, {})
+
+
+def _warn_of_contradiction(task: Task, regression: SparseRegression, amplitude, noise, held_out) -> None:
+    """Say so where stresses and energies contradict each other, as those of plane-wave codes may (Pulay stress)."""
+    if 0 not in regression.kinds or 2 not in regression.kinds:
+        return
+    without = regression.errors(amplitude, noise * np.array([1, 1, 1e3]))
+    favoured = regression.errors(amplitude, noise * np.array([1, 1, 1 / 30]))
+    stress_suffers = held_out[2] > 2 * favoured[2] and favoured[0] > 2 * held_out[0]
+    energy_suffers = held_out[0] > 2 * without[0] and without[2] > 2 * held_out[2]
+    if stress_suffers or energy_suffers:
+        task.log(
+            "Warning: the stresses contradict the energies. Expected errors (energy, virial, eV per sqrt(atom)): "
+            f"{without[0]:.2g}, {without[2]:.2g} fitted to the energies; {favoured[0]:.2g}, {favoured[2]:.2g} fitted "
+            "to the stresses. Energies are preferred; set stress_noise to choose otherwise"
+        )
 
 
 def _candidates(task: Task) -> list[np.ndarray]:
@@ -120,8 +137,11 @@ def _search_order_weights(task: Task, support, mean, fixed):
     factors = _stream(task, frames, few, np.eye(order), "kernels of each order")
     regression = SparseRegression(factors, kernel_matrices(few, task.density.lmax, order))
     rms = regression.rms()
-    start, noise = rms[regression.kinds[0]] ** 2 / (order * mean), START_NOISE * rms
+    # far more labels than weights: the search begins where the kernel hardly holds the weights back
+    start, noise = 1e4 * rms[regression.kinds[0]] ** 2 / (order * mean), START_NOISE * rms
     if len(regression.folds) == 1:
         return start, noise
     task.log(f"Cross-validating order weights and noise ({sum(map(len, few))} support points, {len(frames)} frames)")
-    return regression.choose(start, noise, fixed, True, 120, lambda f: task.progress("order weights", f))
+    # two numbers, the size and the tilt from low to high orders: four would be fitted to the few support points
+    directions = [np.ones(order), np.arange(order) - (order - 1) / 2]
+    return regression.choose(start, noise, fixed, directions, 120, lambda f: task.progress("order weights", f))
