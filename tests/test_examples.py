@@ -25,3 +25,24 @@ def test_copper_surface(tmp_path, monkeypatch):
     results = runpy.run_path(str(EXAMPLES / "copper_surface.py"))["main"](["--frames", "12"])
     assert results["model"][0] == pytest.approx(results["reference"][0], abs=0.02)
     assert results["model"][1] == pytest.approx(results["reference"][1], rel=0.1)
+
+
+def test_silicon_model():
+    """The model in models/ holds the diamond lattice constant and bulk modulus of PBE (5.47 Å, 89 GPa)."""
+    import numpy as np
+    from ase import units
+    from ase.build import bulk
+    from ase.eos import EquationOfState
+
+    from wk_potential import WKCalculator
+
+    calculator = WKCalculator(EXAMPLES.parents[1] / "models" / "Si.wkp", threads=1)
+    volumes, energies = [], []
+    for a in np.linspace(5.35, 5.59, 7):
+        atoms = bulk("Si", a=a)
+        atoms.calc = calculator
+        volumes.append(atoms.get_volume())
+        energies.append(atoms.get_potential_energy())
+    volume, _, modulus = EquationOfState(volumes, energies, "birchmurnaghan").fit()
+    assert (4 * volume) ** (1 / 3) == pytest.approx(5.47, abs=0.02)
+    assert modulus / units.GPa == pytest.approx(89, abs=8)
