@@ -8,7 +8,8 @@ import pytest
 from ase.build import molecule
 
 from wk_potential import Model, WKCalculator
-from wk_potential.modelfile import FORMAT, ModelFileError, read_container, write_atomically, write_container
+from wk_potential.files import write_atomically
+from wk_potential.modelfile import FORMAT, ModelFileError, read_container, write_container
 
 ARRAYS = {
     "doubles": np.linspace(0, 1, 6).reshape(2, 3),

@@ -9,12 +9,12 @@
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 
 import numpy as np
+
+from .files import write_atomically
 
 FORMAT = 1
 _MAGIC = b"wk_potential model "
@@ -23,24 +23,6 @@ _LINE = re.compile(rb"(wk_potential model format=(\d+) header=(\d+) total=(\d+))
 
 class ModelFileError(ValueError):
     """A file that cannot be read as a model; the message says why."""
-
-
-def write_atomically(path, data: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that it is whole or not there."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def write_container(path, header: dict, arrays: dict[str, np.ndarray]) -> None:

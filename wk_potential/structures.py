@@ -1,7 +1,5 @@
 """Files of structures: one in, one out, and trajectories that can be continued."""
 
-import os
-import tempfile
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+from .files import replacing
 
 _RECORDED = ("energy", "forces", "stress")
 
@@ -77,17 +77,8 @@ def write_structure(path: str | Path, atoms: Atoms) -> None:
 
     """
     path, kind = Path(path), output_format(path)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         write(temporary, with_results(atoms), format=kind)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def append_frame(path: Path, atoms: Atoms) -> None:

@@ -57,8 +57,8 @@ def evaluate(
       wk-potential evaluate ethanol.wkp rmd17_ethanol.npz --frames -100: --energy-unit kcal/mol
     """
     from ..evaluation import errors, predict_frames
+    from ..files import write_atomically
     from ..model import Model
-    from ..modelfile import write_atomically
     from ..training.data import read_frames
     from .tables import show_errors
 
@@ -91,7 +91,7 @@ def _write_predictions(path: Path, frames: Any, predictions: Any) -> None:
 
     from ase.io import write
 
-    from ..modelfile import write_atomically
+    from ..files import write_atomically
 
     images = [replace(f, **asdict(p)).to_atoms() for f, p in zip(frames, predictions, strict=True)]
     text = StringIO()

@@ -7,8 +7,6 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from .data import DataError, Frame
 
-KINDS = ("energy", "forces", "stress")
-
 
 def fit_baseline(frames: Sequence[Frame], elements, isolated_atoms: dict[str, float] | None = None):
     """Baseline energies (n,) and the compositions (k, n) that they are determined for.
@@ -64,7 +62,7 @@ def targets(frames: Sequence[Frame], elements, baseline):
 
     Returns:
         values: (n_labels,) energies less baseline, derivatives by positions (-forces), virials; eV, Angstrom.
-        kind: (n_labels,) index into KINDS.
+        kind: (n_labels,) index into `data.KINDS`.
         size: (n_labels,) standard deviation of a label in units of its kind's noise: the square root of the number
             of atoms for energies and virials, 1 for forces.
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from ..density.expansion import Density
 from ..model import SupportPoints
-from .baseline import KINDS
-from .data import Frame
+from .data import KINDS, Frame
 from .options import TrainingOptions
 
 Log = Callable[[str], None]

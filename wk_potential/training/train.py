@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits
 from .. import __version__
 from ..model import Model
 from ..threads import thread_count
-from .baseline import KINDS, fit_baseline
+from .baseline import fit_baseline
 from .compression import model_density
-from .data import DataError, Frame, data_hash
+from .data import KINDS, DataError, Frame, data_hash
 from .full import fit_full
 from .options import OptionsError, TrainingOptions
 from .sparse import fit_sparse
