@@ -177,5 +177,5 @@ def lanes_kernels(lmax, order, c, others):
         k = workspace(terms, order)
         pair_kernel(lmax, c, block, k[0])
         iterate(terms, k)
-        invariants(terms, k, out)
+        invariants(k, out)
     return np.concatenate(values, axis=1)[:, : len(others)]

@@ -53,6 +53,11 @@ def random_k1(lmax, *shape, seed=0):
     return np.random.default_rng(seed).normal(size=(*shape, kernel_size(lmax)))
 
 
+def root_norm(lmax):
+    """(2L + 1)^(-1/2), by which the compiled code multiplies the components (n,) of one parity."""
+    return np.sqrt(wigner_terms(lmax, 1).norm[: kernel_size(lmax)])
+
+
 def rotation_matrix(seed):
     return Rotation.from_quat(np.random.default_rng(seed).normal(size=4)).as_matrix()
 
@@ -95,7 +100,7 @@ def lanes_workspaces(lmax, order, k1, n):
     for space in spaces:
         for array in space:
             array[:] = 1e3
-    spaces[0][0][:] = k1.T
+    spaces[0][0][:] = (k1 * root_norm(lmax)).T
     return spaces
 
 
@@ -105,13 +110,14 @@ def test_kernels_are_integrals_over_rotations(lmax, order):
     terms, (k,) = wigner_terms(lmax, order), lanes_workspaces(lmax, order, k1, 1)
     iterate(terms, k)
     values = np.zeros((order, LANES))
-    invariants(terms, k, values)
+    invariants(k, values)
     expected, components = wigner_iteration(lmax, order, k1)
     for value, exact in zip(values, expected, strict=True):
         assert value == pytest.approx(exact, abs=1e-12 * scale_of(exact))
     for nu in (2, 3):
         if order > 2 * nu - 2:
-            assert pytest.approx(components[nu - 1], abs=1e-12 * scale_of(components[nu - 1])) == k[nu - 1].T
+            computed = k[nu - 1].T / np.tile(root_norm(lmax), 2)
+            assert computed == pytest.approx(components[nu - 1], abs=1e-12 * scale_of(components[nu - 1]))
 
 
 @pytest.mark.parametrize(("lmax", "order"), [(4, 6), (6, 4)])
@@ -221,15 +227,16 @@ def test_gradient(lmax, weights):
     order = len(weights)
     terms, (k1, t1, u1) = wigner_terms(lmax, order), random_k1(lmax, 3, LANES)
     k, g, t, h = lanes_workspaces(lmax, order, k1, 4)
-    t[0][:] = t1.T
+    root = root_norm(lmax)
+    t[0][:] = (t1 * root).T
     iterate(terms, k)
     gradient(terms, weights, k, g)
     expected = weights @ slopes(lmax, order, k1, u1)
-    assert np.sum(g[0].T * u1, axis=1) == pytest.approx(expected, abs=1e-12 * scale_of(expected))
+    assert np.sum(g[0].T * root * u1, axis=1) == pytest.approx(expected, abs=1e-12 * scale_of(expected))
     iterate_tangent(terms, k, t)
     gradient_tangent(terms, weights, k, g, t, h)
     expected = weights @ curvatures(lmax, order, k1, u1, t1)
-    assert np.sum(h[0].T * u1, axis=1) == pytest.approx(expected, abs=1e-11 * scale_of(expected) + 1e-12)
+    assert np.sum(h[0].T * root * u1, axis=1) == pytest.approx(expected, abs=1e-11 * scale_of(expected) + 1e-12)
 
 
 @pytest.mark.parametrize(("lmax", "order"), CASES)
@@ -253,21 +260,21 @@ def test_one_pair_and_many_agree():
     terms, n = wigner_terms(lmax, order), kernel_size(lmax)
     k1, t1 = random_k1(lmax, 2, LANES)
     values, grads, hessians = (np.zeros((order, *[n] * k)) for k in range(3))
-    lanes_values = np.zeros((order, LANES))
+    lanes_values, root = np.zeros((order, LANES)), root_norm(lmax)
     for nu in range(order):
         k, g, t, h = lanes_workspaces(lmax, order, k1, 4)
-        t[0][:] = t1.T
+        t[0][:] = (t1 * root).T
         iterate(terms, k)
         iterate_tangent(terms, k, t)
         gradient(terms, np.eye(order)[nu], k, g)
         gradient_tangent(terms, np.eye(order)[nu], k, g, t, h)
-        invariants(terms, k, lanes_values)
+        invariants(k, lanes_values)
         for lane in (0, LANES - 1):
             kernels_with_derivatives(terms, k1[lane], values, grads, hessians)
             products = hessians[nu] @ t1[lane]
             assert lanes_values[nu, lane] == pytest.approx(values[nu], rel=1e-11)
-            assert g[0][:, lane] == pytest.approx(grads[nu], abs=1e-12 * scale_of(grads[nu]))
-            assert h[0][:, lane] == pytest.approx(products, abs=1e-12 * scale_of(products) + 1e-15)
+            assert root * g[0][:, lane] == pytest.approx(grads[nu], abs=1e-12 * scale_of(grads[nu]))
+            assert root * h[0][:, lane] == pytest.approx(products, abs=1e-12 * scale_of(products) + 1e-15)
 
 
 # --- energies of environments ---
@@ -308,13 +315,50 @@ def test_environment_energy(order, with_tangents, n):
     assert np.tensordot(u, grad, 2) == pytest.approx(exact, abs=1e-11 * scale_of(exact))
 
 
+def energy_and_gradient(dtype, lmax, weights, c, points, w, tangents):
+    grad = np.full(c.shape, 1e3)
+    support = make_support(points, w, tangents, dtype)
+    assert all(array.dtype == dtype for array in support)
+    energy = environment_energy(wigner_terms(lmax, len(weights), dtype), lmax, weights, support, c, grad)
+    return energy, grad
+
+
+@pytest.mark.parametrize("order", range(1, 7))
+@pytest.mark.parametrize("with_tangents", [False, True])
+@pytest.mark.parametrize("n", [1, 3 * LANES])
+def test_single_precision(order, with_tangents, n):
+    """Float32 energies and gradients are right to their last digits, those of the terms whose sum they are."""
+    lmax, channels = 3, 5
+    weights = order_weights(order)
+    points, w, tangents = random_support(lmax, n, channels)
+    c = random_support(lmax, 1, channels, seed=1)[0][0]
+    tangents = tangents if with_tangents else None
+    energy, grad = energy_and_gradient(np.float32, lmax, weights, c, points, w, tangents)
+    exact, slope = energy_and_gradient(np.float64, lmax, weights, c, points, w, tangents)
+    summands = [
+        energy_and_gradient(np.float64, lmax, own, c, points[s], w[s], tangents[s] if with_tangents else None)[0]
+        for own in np.diag(weights)
+        for s in np.arange(n)[:, None]
+    ]
+    assert exact == pytest.approx(sum(summands), abs=1e-13 * np.abs(summands).sum())
+    assert energy == pytest.approx(exact, abs=1e-6 * np.abs(summands).sum())
+    assert grad == pytest.approx(slope, abs=1e-6 * scale_of(slope))
+
+
+def test_one_precision():
+    points, w, _ = random_support(1, 2, 3)
+    support, grad = make_support(points, w, dtype=np.float32), np.zeros(points.shape[1:])
+    with pytest.raises(TypeError, match="of one floating point type"):
+        environment_energy(wigner_terms(1, 2), 1, np.ones(2), support, points[0], grad)
+
+
 def test_pair_kernel():
     lmax, channels = 3, 4
     points = random_support(lmax, LANES, channels)[0]
     c = random_support(lmax, 1, channels, seed=1)[0][0]
     k1 = np.full((kernel_size(lmax), LANES), 1e3)
     pair_kernel(lmax, c, in_blocks(points.reshape(LANES, -1))[0], k1)
-    assert pytest.approx(nu1_kernel(lmax, c, points), abs=1e-13) == k1.T
+    assert pytest.approx(nu1_kernel(lmax, c, points) * root_norm(lmax), abs=1e-13) == k1.T
 
 
 def test_blocks_of_support_points():

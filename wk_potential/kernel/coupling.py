@@ -6,10 +6,13 @@ has sigma = +1 only.
 """
 
 from functools import cache
+from itertools import pairwise
 from math import factorial, sqrt
 from typing import NamedTuple
 
 import numpy as np
+
+from .lanes import BITS, MOST
 
 
 class Terms(NamedTuple):
@@ -117,28 +120,6 @@ def iteration_terms(lmax: int, nu: int) -> Terms:
     return _sorted_terms(kept, 2 * size)
 
 
-def transposed(terms: Terms, n_a: int, factor: int) -> Terms:
-    """Term list of the adjoint: gradient of <g, out> with respect to factor 0 (x) or 1 (y), given (g, other).
-
-    Returned terms map (g, other) to the gradient: out[a] += w * g[o] * y[b] for factor 0, and
-    out[b] += w * g[o] * x[a] for factor 1.
-    """
-    o = np.repeat(np.arange(len(terms.start) - 1), np.diff(terms.start))
-    target, other = (terms.a, terms.b) if factor == 0 else (terms.b, terms.a)
-    return _sorted_terms(zip(target, o, other, terms.w, strict=True), n_a)
-
-
-def square_gradient_terms(lmax: int) -> Terms:
-    """Adjoint of the nu = 2 iteration, in which both factors are the same kernel: maps (g, K) to dK."""
-    terms, size = iteration_terms(lmax, 2), kernel_size(lmax)
-    o = np.repeat(np.arange(len(terms.start) - 1), np.diff(terms.start))
-    merged: dict[tuple[int, int, int], float] = {}
-    for oi, a, b, w in zip(o.tolist(), terms.a.tolist(), terms.b.tolist(), terms.w.tolist(), strict=True):
-        merged[a, oi, b] = merged.get((a, oi, b), 0.0) + w
-        merged[b, oi, a] = merged.get((b, oi, a), 0.0) + w
-    return _sorted_terms([(t, oi, s, w) for (t, oi, s), w in merged.items()], size)
-
-
 def _sorted_terms(items, n_out: int) -> Terms:
     rows = sorted((int(o), int(a), int(b), float(w)) for o, a, b, w in items)
     o = np.array([r[0] for r in rows], np.int64)
@@ -147,40 +128,119 @@ def _sorted_terms(items, n_out: int) -> Terms:
     return Terms(start, a, b, np.array([r[3] for r in rows]))
 
 
+class Groups(NamedTuple):
+    """The same map, terms that share o and b in groups: out[o] += (sum_t w[t] x[a[t]]) y[b].
+
+    Groups of an output are sorted by their size, 1 to `MOST`, and the terms by group.
+
+    Attributes:
+        start: (n_out * MOST + 1,) first group of each output and size.
+        first: (n_out, MOST) first term of each output and size.
+        indices: (n_groups,) b and the a[t] in one integer, b in the lowest of its `BITS` bits.
+        w: (n_terms,) coefficients.
+
+    """
+
+    start: np.ndarray
+    first: np.ndarray
+    indices: np.ndarray
+    w: np.ndarray
+
+
+def _grouped(n_out: int, o, b, a, w, dtype) -> Groups:
+    """Groups from the terms' indices."""
+    order = np.lexsort((a, b, o))
+    o, b, a, w = (x[order] for x in (o, b, a, w))
+
+    def ranks_and_counts(key):
+        _, first, inverse, count = np.unique(key, True, True, True)
+        return np.arange(len(key)) - first[inverse], count[inverse]
+
+    pair = o.astype(np.int64) * (max(b, default=0) + 1) + b
+    group = pair * (len(pair) + 1) + ranks_and_counts(pair)[0] // MOST
+    rank, size = ranks_and_counts(group)
+    order = np.lexsort((group, size, o))
+    o, b, a, w, rank, size = (x[order] for x in (o, b, a, w, rank, size))
+    segment = o * MOST + size - 1
+    leader = rank == 0
+    indices = b[leader].astype(np.int64)
+    np.add.at(indices, np.cumsum(leader) - 1, a.astype(np.int64) << (BITS * (rank + 1)))
+    start = np.searchsorted(segment[leader], np.arange(n_out * MOST + 1))
+    first = np.searchsorted(segment, np.arange(n_out * MOST)).reshape(n_out, MOST)
+    return Groups(start, first, indices, w.astype(dtype))
+
+
+def _outputs(terms: Terms):
+    """Output (n_terms,) of each term."""
+    return np.repeat(np.arange(len(terms.start) - 1), np.diff(terms.start))
+
+
+def _scaled(terms: Terms, norm) -> Terms:
+    """The same map between kernels whose components are multiplied by norm^(1/2)."""
+    return terms._replace(w=terms.w * np.sqrt(norm[_outputs(terms)] / (norm[terms.a] * norm[terms.b])))
+
+
+def forward_groups(terms: Terms, symmetric: bool, dtype) -> Groups:
+    """Groups of a term list; where both factors are one array (`symmetric`), they are swapped for fewer groups."""
+    a, b = terms.a.copy(), terms.b.copy()
+    for first, last in pairwise(terms.start if symmetric else []):
+        x, y = a[first:last], b[first:last]  # views
+        left = np.ones(len(x), bool)
+        while left.any():
+            # the index that most of the terms left have becomes their common factor
+            common = np.bincount(np.concatenate([x[left], y[left & (x != y)]])).argmax()
+            swapped = left & (x == common)
+            x[swapped], y[swapped] = y[swapped], common
+            left &= y != common
+    return _grouped(len(terms.start) - 1, _outputs(terms), b, a, terms.w, dtype)
+
+
+def adjoint_groups(terms: Terms, n_a: int, dtype) -> Groups:
+    """Groups (a, b) of a term list, the sum being over the outputs, for the gradients in both factors."""
+    return _grouped(n_a, terms.a, terms.b, _outputs(terms), terms.w, dtype)
+
+
 class WignerTerms(NamedTuple):
     """All that the Wigner iteration needs up to order 2 (orders 1 to 4) or 3 (orders 5 and 6).
 
     Attributes:
         norm: (2 n,) factors 1/(2L + 1) of the components, both parities, n = kernel_size(lmax).
-        square: k2 from (k1, k1), its two factors being equal.
-        square_grad: adjoint of `square`: gradient in k1 from (gradient in k2, k1).
-        cube: k3 from (k2, k1). The three last lists are empty below order 5.
-        cube_grad2, cube_grad1: its adjoints: gradient in k2 from (gradient in k3, k1), in k1 from (., k2).
+        square: k2 from (k1, k1), its two factors being equal; empty below order 3.
+        cube: k3 from (k2, k1); empty below order 5.
+        square_groups, cube_groups: the same maps of kernels that are multiplied by norm^(1/2).
+        square_adjoint, cube_adjoint: their adjoints, the gradients in both factors; empty below order 4 and 5.
 
     """
 
     norm: np.ndarray
     square: Terms
-    square_grad: Terms
     cube: Terms
-    cube_grad2: Terms
-    cube_grad1: Terms
+    square_groups: Groups
+    cube_groups: Groups
+    square_adjoint: Groups
+    cube_adjoint: Groups
 
 
 @cache
-def wigner_terms(lmax: int, order: int) -> WignerTerms:
-    """Term lists for kernels of orders 1 to `order` (at most 6) with angular momenta to `lmax` (at most 6)."""
+def wigner_terms(lmax: int, order: int, dtype=np.float64) -> WignerTerms:
+    """Term lists for kernels of orders 1 to `order` (at most 6) with angular momenta to `lmax` (at most 6).
+
+    The iteration of blocks of support points is done in `dtype`, which is to be that of the blocks.
+    """
     if not 0 <= lmax <= 6 or not 1 <= order <= 6:
         raise ValueError(f"lmax must be 0 to 6 and order 1 to 6, not lmax = {lmax}, order = {order}")
     n = kernel_size(lmax)
-    norm = np.repeat(1.0 / (2 * np.arange(lmax + 1) + 1), (2 * np.arange(lmax + 1) + 1) ** 2)
+    norm = np.tile(np.repeat(1.0 / (2 * np.arange(lmax + 1) + 1), (2 * np.arange(lmax + 1) + 1) ** 2), 2)
     empty = _sorted_terms([], 0)
+    square = iteration_terms(lmax, 2) if order > 2 else empty
     cube = iteration_terms(lmax, 3) if order > 4 else empty
+    scaled_square, scaled_cube = _scaled(square, norm), _scaled(cube, norm)
     return WignerTerms(
-        norm=np.concatenate([norm, norm]),
-        square=iteration_terms(lmax, 2) if order > 2 else empty,
-        square_grad=square_gradient_terms(lmax) if order > 3 else empty,
+        norm=norm.astype(dtype),
+        square=square,
         cube=cube,
-        cube_grad2=transposed(cube, 2 * n, 0) if order > 4 else empty,
-        cube_grad1=transposed(cube, n, 1) if order > 4 else empty,
+        square_groups=forward_groups(scaled_square, True, dtype),
+        cube_groups=forward_groups(scaled_cube, False, dtype),
+        square_adjoint=adjoint_groups(scaled_square if order > 3 else empty, n, dtype),
+        cube_adjoint=adjoint_groups(scaled_cube, 2 * n, dtype),
     )

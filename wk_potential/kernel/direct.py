@@ -1,4 +1,4 @@
-"""The direct kernel: an environment against all its support points, energy and gradient, in blocks of LANES.
+"""The direct kernel: an environment against all its support points, energy and gradient, in blocks of lanes.
 
 Environments and support points are arrays (n_lm, Q) of density coefficients, rows (l, m), columns the channels.
 """
@@ -8,17 +8,17 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from .iteration import gradient, gradient_tangent, invariants, iterate, iterate_tangent, workspace
-from .lanes import LANES, row_products, weighted_rows
+from .iteration import gradient, gradient_tangent, inner, invariants, iterate, iterate_tangent, workspace
+from .lanes import aligned_zeros, lanes_of, row_products, weighted_rows
 
 
 class Support(NamedTuple):
-    """Support points of one central element, support points side by side in blocks of LANES.
+    """Support points of one central element side by side in blocks, `lanes_of(dtype)` in each.
 
     Attributes:
-        coefficients: (n_blocks, n_lm * Q, LANES) density coefficients.
-        tangents: the same shape, or (0, n_lm * Q, LANES) if the model has weights only.
-        weights: (n_blocks, LANES); padding has weight zero.
+        coefficients: (n_blocks, n_lm * Q, lanes) density coefficients.
+        tangents: the same shape, or (0, n_lm * Q, lanes) if the model has weights only.
+        weights: (n_blocks, lanes); padding has weight zero.
 
     """
 
@@ -27,43 +27,46 @@ class Support(NamedTuple):
     weights: np.ndarray
 
 
-def in_blocks(rows):
-    """Rearrange (n, ...) into (n_blocks, k, LANES), k the size of a row; the last block is padded with zeros."""
-    n, k = len(rows), int(np.prod(rows.shape[1:]))
-    padded = np.zeros((-(-n // LANES) * LANES, k))
+def in_blocks(rows, dtype=np.float64):
+    """Rearrange (n, ...) into (n_blocks, k, lanes), k the size of a row; the last block is padded with zeros."""
+    n, k, lanes = len(rows), int(np.prod(rows.shape[1:])), lanes_of(dtype)
+    padded = np.zeros((-(-n // lanes) * lanes, k), dtype)
     padded[:n] = np.reshape(rows, (n, k))
-    return np.ascontiguousarray(padded.reshape(-1, LANES, k).transpose(0, 2, 1))
+    return np.ascontiguousarray(padded.reshape(-1, lanes, k).transpose(0, 2, 1))
 
 
-def make_support(coefficients, weights, tangents=None) -> Support:
-    """Support points from coefficients (n, n_lm, Q), weights (n,) and tangents (n, n_lm, Q) or None."""
-    blocks = in_blocks(coefficients)
-    tangent_blocks = in_blocks(tangents) if tangents is not None else np.zeros((0, *blocks.shape[1:]))
-    return Support(blocks, tangent_blocks, np.ascontiguousarray(in_blocks(weights[:, None])[:, 0]))
+def make_support(coefficients, weights, tangents=None, dtype=np.float64) -> Support:
+    """Support points from coefficients (n, n_lm, Q), weights (n,) and tangents (n, n_lm, Q) or None.
+
+    The kernel is computed in `dtype`; float32 needs the `wigner_terms` of float32 too.
+    """
+    blocks = in_blocks(coefficients, dtype)
+    tangent_blocks = in_blocks(tangents, dtype) if tangents is not None else np.zeros((0, *blocks.shape[1:]), dtype)
+    return Support(blocks, tangent_blocks, np.ascontiguousarray(in_blocks(weights[:, None], dtype)[:, 0]))
 
 
 @njit(cache=True)
 def pair_kernel(lmax, c, block, k1):
-    """Fill k1 with K^l_{mm'} = sum_q c[l m, q] s[l m', q], s a block (n_lm * Q, LANES)."""
+    """Fill k1 with K^l_{mm'} = (2l + 1)^(-1/2) sum_q c[l m, q] s[l m', q], s a block (n_lm * Q, lanes)."""
     n_channels = c.shape[1]
-    k1[:] = 0.0
     row = 0
     for l in range(lmax + 1):
         for m in range(l * l, (l + 1) ** 2):
             for m2 in range(l * l, (l + 1) ** 2):
-                weighted_rows(n_channels, c[m], block, m2 * n_channels, k1, row)
+                weighted_rows((2 * l + 1) ** -0.5, n_channels, c[m], block, m2 * n_channels, k1, row)
                 row += 1
 
 
 @njit(cache=True)
 def pair_kernel_adjoint(lmax, g1, block, n_channels, out):
-    """Add to out (n_lm * Q, LANES) the gradient with respect to c, given g1 with respect to k1."""
+    """Add to out (n_lm * Q, lanes) the gradient with respect to c, given g1 with respect to k1."""
     row = 0
     for l in range(lmax + 1):
         width = 2 * l + 1
         for m in range(l * l, (l + 1) ** 2):
             for q in range(n_channels):
-                row_products(width, g1, row, block, l * l * n_channels + q, n_channels, out, m * n_channels + q)
+                first, target = l * l * n_channels + q, m * n_channels + q
+                row_products(width**-0.5, width, g1, row, block, first, n_channels, out, target)
             row += width
 
 
@@ -79,23 +82,26 @@ def environment_energy(terms, lmax, weights, support, c, grad):
     g = workspace(terms, order)
     t = workspace(terms, order)
     h = workspace(terms, order)
-    values = np.zeros((order, LANES))
-    grad_lanes = np.zeros((c.size, LANES))
+    values = aligned_zeros(order, terms.norm)
+    grad_lanes = aligned_zeros(c.size, terms.norm)
     with_tangents = support.tangents.shape[0] > 0
     energy = 0.0
     for b in range(support.weights.shape[0]):
         block, w = support.coefficients[b], support.weights[b]
         pair_kernel(lmax, c, block, k[0])
         iterate(terms, k)
-        invariants(terms, k, values)
+        invariants(k, values)
         for nu in range(order):
-            energy += weights[nu] * np.sum(values[nu] * w)
+            for s in range(w.shape[0]):
+                energy += weights[nu] * values[nu, s] * w[s]
         gradient(terms, weights, k, g)
         if with_tangents:
             tangent = support.tangents[b]
             pair_kernel(lmax, c, tangent, t[0])
             iterate_tangent(terms, k, t)
-            energy += np.sum(g[0] * t[0])
+            inner(g[0], t[0], values, 0)
+            for s in range(w.shape[0]):
+                energy += values[0, s]
             gradient_tangent(terms, weights, k, g, t, h)
             h[0][:] += w * g[0]
             pair_kernel_adjoint(lmax, h[0], block, n_channels, grad_lanes)
@@ -110,15 +116,16 @@ def environment_energy(terms, lmax, weights, support, c, grad):
 
 @njit(cache=True, nogil=True)
 def kernel_rows(terms, lmax, order, c, blocks, out):
-    """Fill out (order, n_blocks * LANES) with the kernels of each order between c (n_lm, Q) and support blocks."""
+    """Fill out (order, n_blocks * lanes) with the kernels of each order between c (n_lm, Q) and support blocks."""
     k = workspace(terms, order)
-    values = np.zeros((order, LANES))
+    values = aligned_zeros(order, terms.norm)
+    lanes = blocks.shape[2]
     for b in range(blocks.shape[0]):
         pair_kernel(lmax, c, blocks[b], k[0])
         iterate(terms, k)
-        invariants(terms, k, values)
+        invariants(k, values)
         for nu in range(order):
-            out[nu, b * LANES : (b + 1) * LANES] = values[nu]
+            out[nu, b * lanes : (b + 1) * lanes] = values[nu]
 
 
 @njit(cache=True, nogil=True)
@@ -129,21 +136,22 @@ def kernel_rows_with_gradients(terms, lmax, sets, c, blocks, values_out, grads_o
         terms, lmax: of the kernel.
         sets: (n_sets, order) weights a_nu.
         c: (n_lm, Q).
-        blocks: (n_blocks, n_lm * Q, LANES).
-        values_out: (n_sets, n_blocks * LANES) output.
-        grads_out: (n_lm * Q, n_sets, n_blocks * LANES) output.
+        blocks: (n_blocks, n_lm * Q, lanes).
+        values_out: (n_sets, n_blocks * lanes) output.
+        grads_out: (n_lm * Q, n_sets, n_blocks * lanes) output.
 
     """
     order = sets.shape[1]
     k = workspace(terms, order)
     g = workspace(terms, order)
-    values = np.zeros((order, LANES))
-    gradient_lanes = np.zeros((c.size, LANES))
+    values = aligned_zeros(order, terms.norm)
+    lanes = blocks.shape[2]
+    gradient_lanes = aligned_zeros(c.size, terms.norm)
     for b in range(blocks.shape[0]):
-        span = slice(b * LANES, (b + 1) * LANES)
+        span = slice(b * lanes, (b + 1) * lanes)
         pair_kernel(lmax, c, blocks[b], k[0])
         iterate(terms, k)
-        invariants(terms, k, values)
+        invariants(k, values)
         for n in range(sets.shape[0]):
             values_out[n, span] = 0.0
             for nu in range(order):

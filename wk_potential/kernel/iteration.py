@@ -1,24 +1,24 @@
-"""Wigner kernels of orders 1 to 6 between one environment and LANES support points, with their derivatives.
+"""Wigner kernels of orders 1 to 6 between one environment and a block of support points, with their derivatives.
 
-Arrays have rows of LANES support points. k1 (n, LANES) is the nu = 1 kernel, k2 and k3 (2n, LANES) the iterated
-ones with both parities, n = sum of (2l + 1)^2. The invariants come from splitting the order,
-k^(nu + nu') = sum_{L,sigma} <k^(nu), k^(nu')> / (2L + 1), so that order 4 needs one iteration and order 6 two.
-`weights` (order,) are the factors a_nu in k = sum_nu a_nu k^(nu).
+Arrays have rows of `lanes` support points. k1 (n, lanes) is the nu = 1 kernel, k2 and k3 (2n, lanes) the iterated
+ones with both parities, n = sum of (2l + 1)^2, all with their components divided by (2L + 1)^(1/2). The invariants
+come from splitting the order, k^(nu + nu') = sum_{L,sigma} <k^(nu), k^(nu')> / (2L + 1), so that they are the inner
+products of the scaled kernels, and order 4 needs one iteration, order 6 two. `weights` (order,) are the factors
+a_nu in k = sum_nu a_nu k^(nu).
 """
 
-import numpy as np
 from numba import njit
 
-from .lanes import LANES, bilinear, bilinear_pair
+from .lanes import add_rows, aligned_zeros, bilinear, bilinear_adjoint, row_products
 
 
 @njit(cache=True)
 def workspace(terms, order):
-    """Zeroed arrays (k1, k2, k3), the last two empty where `order` does not need them."""
+    """Zeroed arrays (k1, k2, k3) of the terms' type, the last two empty where `order` does not need them."""
     n = terms.norm.shape[0] // 2
-    k1 = np.zeros((n, LANES))
-    k2 = np.zeros((2 * n if order > 2 else 0, LANES))
-    k3 = np.zeros((2 * n if order > 4 else 0, LANES))
+    k1 = aligned_zeros(n, terms.norm)
+    k2 = aligned_zeros(2 * n if order > 2 else 0, terms.norm)
+    k3 = aligned_zeros(2 * n if order > 4 else 0, terms.norm)
     return k1, k2, k3
 
 
@@ -26,10 +26,8 @@ def workspace(terms, order):
 def iterate(terms, k):
     """Fill k2 and k3 from k1."""
     k1, k2, k3 = k
-    k2[:] = 0.0
-    k3[:] = 0.0
-    bilinear(terms.square, k1, k1, k2)
-    bilinear(terms.cube, k2, k1, k3)
+    bilinear(terms.square_groups, (k1,), (k1,), k2)
+    bilinear(terms.cube_groups, (k2,), (k1,), k3)
 
 
 @njit(cache=True)
@@ -37,60 +35,55 @@ def iterate_tangent(terms, k, t):
     """Fill the derivatives t2, t3 of k2, k3 along the direction t1 of k1."""
     k1, k2, _ = k
     t1, t2, t3 = t
-    t2[:] = 0.0
-    t3[:] = 0.0
-    bilinear_pair(terms.square, k1, t1, t1, k1, t2)
-    bilinear_pair(terms.cube, t2, k1, k2, t1, t3)
-
-
-@njit(cache=True, fastmath=True)
-def _inner(norm, x, y, out):
-    out[:] = 0.0
-    for i in range(min(x.shape[0], y.shape[0])):
-        for s in range(LANES):
-            out[s] += norm[i] * x[i, s] * y[i, s]
+    bilinear(terms.square_groups, (k1, t1), (t1, k1), t2)
+    bilinear(terms.cube_groups, (t2, k2), (k1, t1), t3)
 
 
 @njit(cache=True)
-def invariants(terms, k, out):
-    """Fill out (order, LANES) with k^(1), ..., k^(order)."""
+def inner(x, y, out, o):
+    """out[o] = <x, y> over the rows that both have."""
+    out[o] = 0.0
+    row_products(1.0, min(x.shape[0], y.shape[0]), x, 0, y, 0, 1, out, o)
+
+
+@njit(cache=True)
+def invariants(k, out):
+    """Fill out (order, lanes) with k^(1), ..., k^(order)."""
     k1, k2, k3 = k
     order = out.shape[0]
     out[0] = k1[0]
     if order > 1:
-        _inner(terms.norm, k1, k1, out[1])
+        inner(k1, k1, out, 1)
     if order > 2:
-        _inner(terms.norm, k2, k1, out[2])
+        inner(k2, k1, out, 2)
     if order > 3:
-        _inner(terms.norm, k2, k2, out[3])
+        inner(k2, k2, out, 3)
     if order > 4:
-        _inner(terms.norm, k3, k2, out[4])
+        inner(k3, k2, out, 4)
     if order > 5:
-        _inner(terms.norm, k3, k3, out[5])
-
-
-@njit(cache=True, fastmath=True)
-def _add(out, factor, norm, x):
-    """out += factor * norm * x over the rows of out."""
-    for i in range(out.shape[0]):
-        f = factor * norm[i]
-        for s in range(LANES):
-            out[i, s] += f * x[i, s]
+        inner(k3, k3, out, 5)
 
 
 @njit(cache=True)
-def _seeds(terms, weights, k2, k3, g2, g3):
+def _lower_orders(weights, k1, k2, g1):
+    """Partial derivatives of orders 2 and 3 with respect to k1 (linear in k1, k2)."""
+    g1[:] = 0.0
+    if weights.shape[0] > 1:
+        add_rows(2 * weights[1], k1, g1)
+    if weights.shape[0] > 2:
+        add_rows(3 * weights[2], k2, g1)
+
+
+@njit(cache=True)
+def _higher_orders(weights, k2, k3, g2, g3):
     """Partial derivatives of orders 4 to 6 with respect to k2 and k3 (linear in k2, k3)."""
     g2[:] = 0.0
     g3[:] = 0.0
-    order = weights.shape[0]
-    if order > 3:
-        _add(g2, 2 * weights[3], terms.norm, k2)
-    if order > 4:
-        _add(g2, weights[4], terms.norm, k3)
-        _add(g3, weights[4], terms.norm, k2)
-    if order > 5:
-        _add(g3, 2 * weights[5], terms.norm, k3)
+    add_rows(2 * weights[3], k2, g2)
+    add_rows(weights[4], k3, g2)
+    add_rows(weights[4], k2, g3)
+    if weights.shape[0] > 5:
+        add_rows(2 * weights[5], k3, g3)
 
 
 @njit(cache=True)
@@ -99,18 +92,14 @@ def gradient(terms, weights, k, g):
     k1, k2, k3 = k
     g1, g2, g3 = g
     order = weights.shape[0]
-    g1[:] = 0.0
+    _lower_orders(weights, k1, k2, g1)
     g1[0] += weights[0]
-    if order > 1:
-        _add(g1, 2 * weights[1], terms.norm, k1)
-    if order > 2:
-        _add(g1, 3 * weights[2], terms.norm, k2)
-    if order > 3 and np.any(weights[3:] != 0.0):
-        _seeds(terms, weights, k2, k3, g2, g3)
-        if order > 4:
-            bilinear(terms.cube_grad1, g3, k2, g1)
-            bilinear(terms.cube_grad2, g3, k1, g2)
-        bilinear(terms.square_grad, g2, k1, g1)
+    if order == 4:
+        bilinear_adjoint(terms.square_adjoint, 2 * weights[3], (k2,), (k1,), (k1,), g1, g1)
+    elif order > 4 and (weights[3:] != 0.0).any():
+        _higher_orders(weights, k2, k3, g2, g3)
+        bilinear_adjoint(terms.cube_adjoint, 1.0, (g3,), (k2,), (k1,), g2, g1)
+        bilinear_adjoint(terms.square_adjoint, 1.0, (g2,), (k1,), (k1,), g1, g1)
 
 
 @njit(cache=True)
@@ -121,14 +110,10 @@ def gradient_tangent(terms, weights, k, g, t, h):
     t1, t2, t3 = t
     h1, h2, h3 = h
     order = weights.shape[0]
-    h1[:] = 0.0
-    if order > 1:
-        _add(h1, 2 * weights[1], terms.norm, t1)
-    if order > 2:
-        _add(h1, 3 * weights[2], terms.norm, t2)
-    if order > 3 and np.any(weights[3:] != 0.0):
-        _seeds(terms, weights, t2, t3, h2, h3)
-        if order > 4:
-            bilinear_pair(terms.cube_grad1, h3, k2, g3, t2, h1)
-            bilinear_pair(terms.cube_grad2, h3, k1, g3, t1, h2)
-        bilinear_pair(terms.square_grad, h2, k1, g2, t1, h1)
+    _lower_orders(weights, t1, t2, h1)
+    if order == 4:
+        bilinear_adjoint(terms.square_adjoint, 2 * weights[3], (t2, k2), (k1, t1), (k1, t1), h1, h1)
+    elif order > 4 and (weights[3:] != 0.0).any():
+        _higher_orders(weights, t2, t3, h2, h3)
+        bilinear_adjoint(terms.cube_adjoint, 1.0, (h3, g3), (k2, t2), (k1, t1), h2, h1)
+        bilinear_adjoint(terms.square_adjoint, 1.0, (h2, g2), (k1, t1), (k1, t1), h1, h1)

@@ -1,159 +1,269 @@
-"""Sums of products on rows of LANES numbers, kept in vector registers.
+"""Sums of products on rows of lanes, kept in vector registers.
 
-The kernel between one environment and LANES support points is computed at once: every quantity is an array
-(n, LANES) whose rows are support points side by side. A plain loop over the lanes makes the compiler write
-each partial sum back to memory; these intrinsics emit vector instructions with the sum in a register, which is
-five times faster. LLVM lowers the vectors to whatever the processor has.
+The kernel between one environment and a block of support points is computed at once: every quantity is an array
+(n, lanes) whose rows are support points side by side, `lanes_of(dtype)` of them. A plain loop over the lanes makes
+the compiler write each partial sum back to memory; these intrinsics emit vector instructions with the sums in
+registers. The element type is that of the arrays. LLVM lowers the vectors to whatever the processor has.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-WIDTH = 8  # doubles in one vector: one AVX-512 register, two AVX2, four NEON
-VECTORS = 2  # independent sums, to hide the latency of the multiply-add
-LANES = WIDTH * VECTORS
+BYTES = 64  # of one vector: one AVX-512 register, two AVX2, four NEON
+VECTORS = 2  # in a row: each weight that is loaded and spread serves two multiply-adds
+
+MOST = 3  # terms in a group, whose indices are packed in one word: fewer loads, of which the speed is made
+BITS = 16  # of each index
 
 _INT = ir.IntType(64)
-_VEC = ir.VectorType(ir.DoubleType(), WIDTH)
 
 
-def _int(k):
-    return ir.Constant(_INT, k)
+def lanes_of(dtype) -> int:
+    """Support points in a block: 16 of float64, 32 of float32."""
+    return VECTORS * BYTES // np.dtype(dtype).itemsize
 
 
-def _row(builder, data, row):
-    """Pointers to the vectors of one row of a (n, LANES) array."""
-    base = builder.gep(data, [builder.mul(row, _int(LANES))])
-    return [builder.bitcast(builder.gep(base, [_int(v * WIDTH)]), _VEC.as_pointer()) for v in range(VECTORS)]
-
-
-def _load(builder, pointer):
-    value = builder.load(pointer)
-    value.align = 8
-    return value
-
-
-def _splat(builder, scalar):
-    undefined = ir.Constant(_VEC, ir.Undefined)
-    lane0 = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(lane0, undefined, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
-
-
-def _accumulate(builder, first, last, target, term):
-    """Add to row `target` the sum over t of term(t), a list of VECTORS vectors."""
-    sums = [cgutils.alloca_once_value(builder, ir.Constant(_VEC, [0.0] * WIDTH)) for _ in range(VECTORS)]
-    for s in sums:
-        builder.store(ir.Constant(_VEC, [0.0] * WIDTH), s)
-    with cgutils.for_range_slice(builder, first, last, _int(1), inc=True) as (t, _):
-        for s, value in zip(sums, term(t), strict=True):
-            builder.store(builder.fadd(builder.load(s), value, flags=["fast"]), s)
-    for s, pointer in zip(sums, target, strict=True):
-        total = builder.fadd(_load(builder, pointer), builder.load(s))
-        builder.store(total, pointer).align = 8
-
-
-def _data(context, builder, signature, args, k):
-    return context.make_array(signature.args[k])(context, builder, args[k]).data
-
-
-@intrinsic
-def _bilinear_row(typingctx, first, last, a, b, w, x, y, out, o):
-    """out[o] += sum_t w[t] x[a[t]] y[b[t]], t = first..last-1."""
-
-    def codegen(context, builder, signature, args):
-        pa, pb, pw, px, py, po = (_data(context, builder, signature, args, k) for k in range(2, 8))
-
-        def term(t):
-            row_x = builder.sext(builder.load(builder.gep(pa, [t])), _INT)
-            row_y = builder.sext(builder.load(builder.gep(pb, [t])), _INT)
-            weight = _splat(builder, builder.load(builder.gep(pw, [t])))
-            for vx, vy in zip(_row(builder, px, row_x), _row(builder, py, row_y), strict=True):
-                wx = builder.fmul(weight, _load(builder, vx), flags=["fast"])
-                yield builder.fmul(wx, _load(builder, vy), flags=["fast"])
-
-        _accumulate(builder, args[0], args[1], _row(builder, po, args[8]), term)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp, a, b, w, x, y, out, types.intp), codegen
-
-
-@intrinsic
-def _bilinear_pair_row(typingctx, first, last, a, b, w, x, y, x2, y2, out, o):
-    """out[o] += sum_t w[t] (x[a[t]] y[b[t]] + x2[a[t]] y2[b[t]]), t = first..last-1."""
-
-    def codegen(context, builder, signature, args):
-        pa, pb, pw, px, py, px2, py2, po = (_data(context, builder, signature, args, k) for k in range(2, 10))
-
-        def term(t):
-            row_x = builder.sext(builder.load(builder.gep(pa, [t])), _INT)
-            row_y = builder.sext(builder.load(builder.gep(pb, [t])), _INT)
-            weight = _splat(builder, builder.load(builder.gep(pw, [t])))
-            rows = zip(
-                _row(builder, px, row_x), _row(builder, py, row_y),
-                _row(builder, px2, row_x), _row(builder, py2, row_y),
-                strict=True,
-            )  # fmt: skip
-            for pointers in rows:
-                vx, vy, vx2, vy2 = (_load(builder, p) for p in pointers)
-                second = builder.fmul(vx2, vy2, flags=["fast"])
-                both = builder.fadd(builder.fmul(vx, vy, flags=["fast"]), second, flags=["fast"])
-                yield builder.fmul(weight, both, flags=["fast"])
-
-        _accumulate(builder, args[0], args[1], _row(builder, po, args[10]), term)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp, a, b, w, x, y, x2, y2, out, types.intp), codegen
-
-
-@intrinsic
-def weighted_rows(typingctx, n, w, x, first_x, out, o):
-    """out[o] += sum_t w[t] x[first_x + t], t = 0..n-1; w is (n,), x and out have rows of LANES."""
-
-    def codegen(context, builder, signature, args):
-        pw, px, po = (_data(context, builder, signature, args, k) for k in (1, 2, 4))
-
-        def term(t):
-            weight = _splat(builder, builder.load(builder.gep(pw, [t])))
-            for vx in _row(builder, px, builder.add(args[3], t)):
-                yield builder.fmul(weight, _load(builder, vx), flags=["fast"])
-
-        _accumulate(builder, _int(0), args[0], _row(builder, po, args[5]), term)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, w, x, types.intp, out, types.intp), codegen
-
-
-@intrinsic
-def row_products(typingctx, n, x, first_x, y, first_y, step_y, out, o):
-    """out[o] += sum_t x[first_x + t] y[first_y + t step_y], t = 0..n-1, rows of LANES."""
-
-    def codegen(context, builder, signature, args):
-        px, py, po = (_data(context, builder, signature, args, k) for k in (1, 3, 6))
-
-        def term(t):
-            row_x = _row(builder, px, builder.add(args[2], t))
-            row_y = _row(builder, py, builder.add(args[4], builder.mul(t, args[5])))
-            for vx, vy in zip(row_x, row_y, strict=True):
-                yield builder.fmul(_load(builder, vx), _load(builder, vy), flags=["fast"])
-
-        _accumulate(builder, _int(0), args[0], _row(builder, po, args[7]), term)
-        return context.get_dummy_value()
-
-    signature = types.void(types.intp, x, types.intp, y, types.intp, types.intp, out, types.intp)
-    return signature, codegen
+LANES = lanes_of(np.float64)
 
 
 @njit(cache=True)
-def bilinear_pair(terms, x, y, x2, y2, out):
-    """out[o] += sum over terms w (x[a] y[b] + x2[a] y2[b]), all arrays with rows of LANES (C order)."""
-    for o in range(terms.start.shape[0] - 1):
-        _bilinear_pair_row(terms.start[o], terms.start[o + 1], terms.a, terms.b, terms.w, x, y, x2, y2, out, o)
+def aligned_zeros(rows, like):
+    """Zeros (rows, lanes) of the type of `like`, aligned so that no vector straddles two cache lines."""
+    lanes = VECTORS * BYTES // like.itemsize
+    flat = np.zeros(rows * lanes + BYTES // like.itemsize, like.dtype)
+    skip = -flat.ctypes.data % BYTES // like.itemsize
+    return flat[skip : skip + rows * lanes].reshape((rows, lanes))
+
+
+class _Emitter:
+    """Writes the instructions of one intrinsic; vectors come in lists of VECTORS, the row of an array.
+
+    Args:
+        context, builder, signature, args: as numba gives them.
+        element: number of the argument (an array) whose element type the sums have.
+
+    """
+
+    def __init__(self, context, builder, signature, args, element):
+        self.context, self.builder, self.types, self.args = context, builder, signature.args, args
+        self.dtype = self.types[element].dtype
+        scalar = context.get_data_type(self.dtype)
+        self.itemsize = self.dtype.bitwidth // 8
+        self.width = BYTES // self.itemsize
+        self.vector = ir.VectorType(scalar, self.width)
+
+    def _data(self, array, kind):
+        return self.context.make_array(kind)(self.context, self.builder, array).data
+
+    def rows(self, k):
+        """Data of the arrays (n, lanes) in argument k, a tuple of them or one."""
+        kind, value = self.types[k], self.args[k]
+        several = isinstance(kind, types.BaseTuple)
+        kinds = list(kind) if several else [kind]
+        if any(array.dtype != self.dtype for array in kinds):
+            raise TypeError("terms and support points must be of one floating point type")
+        values = cgutils.unpack_tuple(self.builder, value) if several else [value]
+        return [self._data(*array) for array in zip(values, kinds, strict=True)]
+
+    def _element(self, k, i):
+        return self.builder.load(self.builder.gep(self._data(self.args[k], self.types[k]), [i]))
+
+    def index(self, k, i):
+        """Element i of the integer array in argument k."""
+        return self.context.cast(self.builder, self._element(k, i), self.types[k].dtype, types.int64)
+
+    def spread(self, k, i=None):
+        """The number that is argument k, or element i of the array that it is, in all lanes."""
+        kind, value = self.types[k], self.args[k]
+        if i is not None:
+            value, kind = self._element(k, i), kind.dtype
+        value = self.context.cast(self.builder, value, kind, self.dtype)
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        lane0 = self.builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
+        return [self.builder.shuffle_vector(lane0, undefined, mask)] * VECTORS
+
+    def _pointers(self, data, row):
+        base = self.builder.gep(data, [self.builder.mul(row, _INT(VECTORS * self.width))])
+        base = self.builder.bitcast(base, self.vector.as_pointer())
+        return [self.builder.gep(base, [_INT(v)]) for v in range(VECTORS)]
+
+    def load(self, data, row):
+        """Return a row of an array."""
+        values = [self.builder.load(p) for p in self._pointers(data, row)]
+        for value in values:
+            value.align = self.itemsize
+        return values
+
+    def store(self, data, row, values):
+        """Write a row of an array."""
+        for value, pointer in zip(values, self._pointers(data, row), strict=True):
+            self.builder.store(value, pointer).align = self.itemsize
+
+    def add_to(self, data, row, *summands):
+        """Add each of `summands` to a row of an array."""
+        self.store(data, row, self.add(self.load(data, row), *summands))
+
+    def add(self, total, *summands):
+        """Return total + summands."""
+        for rows in summands:
+            total = [self.builder.fadd(a, b, flags=["contract"]) for a, b in zip(rows, total, strict=True)]
+        return total
+
+    def product(self, x, y):
+        """x * y, which the compiler merges with an addition."""
+        return [self.builder.fmul(a, b, flags=["contract"]) for a, b in zip(x, y, strict=True)]
+
+    def sum(self, *ranges):
+        """Sum of rows in registers; each of `ranges` is (first, last, rows) and adds rows(i), i = first..last - 1."""
+        total = [cgutils.alloca_once(self.builder, self.vector) for _ in range(VECTORS)]
+        for variable in total:
+            self.builder.store(ir.Constant(self.vector, [0.0] * self.width), variable)
+        for first, last, rows in ranges:
+            with cgutils.for_range_slice(self.builder, first, last, _INT(1), inc=True) as (i, _):
+                values = self.add([self.builder.load(v) for v in total], *rows(i))
+                for value, variable in zip(values, total, strict=True):
+                    self.builder.store(value, variable)
+        return [self.builder.load(v) for v in total]
+
+    def sum_groups(self, o, arrays, rows):
+        """Sum over the groups of row o of what rows(b, [sum_t w[t] x[a[t]] for x in arrays]) returns.
+
+        The fields of `Groups` are the first arguments. A group's sum is written out for each size, without a loop.
+        """
+        builder, (start, first, indices, w) = self.builder, range(4)
+
+        def groups_of_size(size):
+            segment = builder.add(builder.mul(o, _INT(MOST)), _INT(size - 1))
+            group, term = self.index(start, segment), self.index(first, segment)
+
+            def of_group(g):
+                packed = self.index(indices, g)
+                b, *a = (builder.and_(builder.lshr(packed, _INT(k * BITS)), _INT(2**BITS - 1)) for k in range(size + 1))
+                t = builder.add(term, builder.mul(builder.sub(g, group), _INT(size)))
+                weights = [self.spread(w, builder.add(t, _INT(j))) for j in range(size)]
+                products = [
+                    [self.product(weight, self.load(x, row)) for weight, row in zip(weights, a, strict=True)]
+                    for x in arrays
+                ]
+                return rows(b, [self.add(*summands) for summands in products])
+
+            return group, self.index(start, builder.add(segment, _INT(1))), of_group
+
+        return self.sum(*(groups_of_size(size) for size in range(1, MOST + 1)))
+
+
+@intrinsic
+def _bilinear_row(typingctx, start, first, indices, w, xs, ys, out, o):
+    """out[o] = sum_g sum_k (sum_{t in g} w[t] xs[k][a[t]]) ys[k][b[g]]."""
+
+    def codegen(context, builder, signature, args):
+        e = _Emitter(context, builder, signature, args, 6)
+        rows_y, (target,) = e.rows(5), e.rows(6)
+
+        def rows(b, inner):
+            return [e.product(s, e.load(y, b)) for s, y in zip(inner, rows_y, strict=True)]
+
+        e.store(target, args[7], e.sum_groups(args[7], e.rows(4), rows))
+        return context.get_dummy_value()
+
+    return types.void(start, first, indices, w, xs, ys, out, types.intp), codegen
+
+
+@intrinsic
+def _adjoint_row(typingctx, start, first, indices, w, factor, gs, xs, ys, out_x, out_y, o):
+    """out_x[o] += sum_g sum_k S_k ys[k][b[g]], out_y[b[g]] += sum_k S_k xs[k][o].
+
+    S_k is factor sum_{t in g} w[t] gs[k][a[t]].
+    """
+
+    def codegen(context, builder, signature, args):
+        e, o = _Emitter(context, builder, signature, args, 8), args[10]
+        rows_y, (target_x,), (target_y,) = e.rows(7), e.rows(8), e.rows(9)
+        scale = e.spread(4)
+        own = [e.product(scale, e.load(x, o)) for x in e.rows(6)]
+
+        def rows(b, inner):
+            e.add_to(target_y, b, *(e.product(s, x) for s, x in zip(inner, own, strict=True)))
+            return [e.product(s, e.load(y, b)) for s, y in zip(inner, rows_y, strict=True)]
+
+        e.add_to(target_x, o, e.product(scale, e.sum_groups(o, e.rows(5), rows)))
+        return context.get_dummy_value()
+
+    return types.void(start, first, indices, w, types.float64, gs, xs, ys, out_x, out_y, types.intp), codegen
+
+
+@intrinsic
+def weighted_rows(typingctx, factor, n, w, x, first_x, out, o):
+    """out[o] = factor sum_t w[t] x[first_x + t], t = 0..n-1; w is (n,), x and out have rows of lanes."""
+
+    def codegen(context, builder, signature, args):
+        e = _Emitter(context, builder, signature, args, 5)
+        (rows,), (target,) = e.rows(3), e.rows(5)
+
+        def terms(t):
+            return [e.product(e.spread(2, t), e.load(rows, builder.add(args[4], t)))]
+
+        e.store(target, args[6], e.product(e.spread(0), e.sum((_INT(0), args[1], terms))))
+        return context.get_dummy_value()
+
+    return types.void(types.float64, types.intp, w, x, types.intp, out, types.intp), codegen
+
+
+@intrinsic
+def row_products(typingctx, factor, n, x, first_x, y, first_y, step_y, out, o):
+    """out[o] += factor sum_t x[first_x + t] y[first_y + t step_y], t = 0..n-1, rows of lanes."""
+
+    def codegen(context, builder, signature, args):
+        e = _Emitter(context, builder, signature, args, 7)
+        (rows_x,), (rows_y,), (target,) = e.rows(2), e.rows(4), e.rows(7)
+
+        def terms(t):
+            row_y = builder.add(args[5], builder.mul(t, args[6]))
+            return [e.product(e.load(rows_x, builder.add(args[3], t)), e.load(rows_y, row_y))]
+
+        e.add_to(target, args[8], e.product(e.spread(0), e.sum((_INT(0), args[1], terms))))
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(types.float64, whole, x, whole, y, whole, whole, out, whole), codegen
+
+
+@intrinsic
+def _add_row(typingctx, factor, x, out, o):
+    """out[o] += factor x[o]."""
+
+    def codegen(context, builder, signature, args):
+        e = _Emitter(context, builder, signature, args, 2)
+        (rows,), (target,) = e.rows(1), e.rows(2)
+        e.add_to(target, args[3], e.product(e.spread(0), e.load(rows, args[3])))
+        return context.get_dummy_value()
+
+    return types.void(types.float64, x, out, types.intp), codegen
 
 
 @njit(cache=True)
-def bilinear(terms, x, y, out):
-    """out[o] += sum over terms w x[a] y[b], all arrays with rows of LANES (C order)."""
-    for o in range(terms.start.shape[0] - 1):
-        _bilinear_row(terms.start[o], terms.start[o + 1], terms.a, terms.b, terms.w, x, y, out, o)
+def add_rows(factor, x, out):
+    """out[o] += factor * x[o] over the rows of out."""
+    for o in range(out.shape[0]):
+        _add_row(factor, x, out, o)
+
+
+@njit(cache=True)
+def bilinear(groups, xs, ys, out):
+    """out[o] = sum over terms and k of w xs[k][a] ys[k][b]; xs, ys are tuples of arrays with rows of lanes."""
+    for o in range(groups.first.shape[0]):
+        _bilinear_row(groups.start, groups.first, groups.indices, groups.w, xs, ys, out, o)
+
+
+@njit(cache=True)
+def bilinear_adjoint(groups, factor, gs, xs, ys, out_x, out_y):
+    """Add the gradients of factor * sum_k <gs[k], B(xs[k], ys[k])>, B the map whose adjoint list is `groups`.
+
+    To out_x is added that in x, which has xs[k] for x, to out_y that in y. The two may be one array.
+    """
+    for o in range(groups.first.shape[0]):
+        _adjoint_row(groups.start, groups.first, groups.indices, groups.w, factor, gs, xs, ys, out_x, out_y, o)
