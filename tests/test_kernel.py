@@ -25,7 +25,7 @@ from scipy.spatial.transform import Rotation
 from wk_potential.density.expansion import Density
 from wk_potential.kernel.coupling import iteration_terms, kernel_size, real_cg, wigner_terms
 from wk_potential.kernel.direct import Support, environment_energy, in_blocks, make_support, pair_kernel
-from wk_potential.kernel.hessian import kernels_with_derivatives
+from wk_potential.kernel.hessian import hessian_terms, kernels_with_derivatives
 from wk_potential.kernel.iteration import (
     gradient,
     gradient_tangent,
@@ -35,6 +35,7 @@ from wk_potential.kernel.iteration import (
     workspace,
 )
 from wk_potential.kernel.lanes import LANES
+from wk_potential.kernel.products import multiply_add
 from wk_potential.neighbours import find_neighbours
 from wk_potential.potential import Potential, evaluate
 from wk_potential.training.data import Frame
@@ -244,7 +245,7 @@ def test_hessians(lmax, order):
     n = kernel_size(lmax)
     k1, directions = random_k1(lmax), random_k1(lmax, 2, 10, seed=1)
     values, grads, hessians = (np.full((order, *[n] * k), 1e3) for k in range(3))
-    kernels_with_derivatives(wigner_terms(lmax, order), k1, values, grads, hessians)
+    kernels_with_derivatives(hessian_terms(lmax), k1, values, grads, hessians)
     assert values == pytest.approx(oracle_kernels(lmax, order, k1), rel=1e-11)
     first, second = slopes(lmax, order, k1, directions[0]), curvatures(lmax, order, k1, *directions)
     for nu in range(order):
@@ -252,6 +253,16 @@ def test_hessians(lmax, order):
         products = np.sum(directions[0] @ hessians[nu] * directions[1], axis=1)
         assert products == pytest.approx(second[nu], abs=1e-11 * scale_of(second[nu]) + 1e-12)
         assert hessians[nu] == pytest.approx(hessians[nu].T, abs=1e-12 * scale_of(hessians[nu]))
+
+
+@pytest.mark.parametrize(("m", "depth", "n"), [(1, 1, 8), (7, 3, 32), (16, 9, 40), (20, 84, 88)])
+def test_matrix_products(m, depth, n):
+    rng = np.random.default_rng(0)
+    a, b, out = rng.normal(size=(depth, m)), rng.normal(size=(depth, 2 * n)), rng.normal(size=(m, 2 * n))
+    expected = out.copy()
+    expected[:, n:] += a.T @ b[:, :n]
+    multiply_add(a.T, b[:, :n], out[:, n:])
+    assert out == pytest.approx(expected, abs=1e-12)
 
 
 def test_one_pair_and_many_agree():
@@ -270,7 +281,7 @@ def test_one_pair_and_many_agree():
         gradient_tangent(terms, np.eye(order)[nu], k, g, t, h)
         invariants(k, lanes_values)
         for lane in (0, LANES - 1):
-            kernels_with_derivatives(terms, k1[lane], values, grads, hessians)
+            kernels_with_derivatives(hessian_terms(lmax), k1[lane], values, grads, hessians)
             products = hessians[nu] @ t1[lane]
             assert lanes_values[nu, lane] == pytest.approx(values[nu], rel=1e-11)
             assert root * g[0][:, lane] == pytest.approx(grads[nu], abs=1e-12 * scale_of(grads[nu]))

@@ -17,6 +17,7 @@ from wk_potential.training.data import DataError
 from wk_potential.training.design import kernel_matrices, stream_design
 from wk_potential.training.environments import frame_environments
 from wk_potential.training.gram import flatten, gram_matrices
+from wk_potential.training.inverse import inverse_of_sum, traces
 from wk_potential.training.likelihood import Labels, _inverse, fit_likelihood, maximise_likelihood
 from wk_potential.training.options import OptionsError
 from wk_potential.training.regression import SparseRegression, TriangularFactor, whitening
@@ -138,6 +139,21 @@ def test_likelihood_is_that_of_the_multivariate_normal_and_is_maximised(molecule
         assert log_density(factor * fit.order_weights, fit.noise) < fit.log_likelihood + 1e-3
     _, log_det = _inverse(gram, fit.order_weights, fit.noise, labels)
     assert np.isfinite(log_det)
+
+
+@pytest.mark.parametrize(("n", "threads"), [(1, 1), (130, 2), (300, 1)])
+def test_inverse_by_blocks(n, threads):
+    rng = np.random.default_rng(0)
+    roots, weights = rng.normal(size=(3, n, n + 2)), np.array([1.0, 0.1, 2.0])
+    matrices, diagonal, alpha = roots @ roots.transpose(0, 2, 1), rng.uniform(0.1, 1, n), rng.normal(size=n)
+    total = np.tensordot(weights, matrices, 1) + np.diag(diagonal)
+    inverse, log_det = inverse_of_sum(matrices, weights, diagonal, threads)
+    assert inverse == pytest.approx(np.linalg.inv(total), abs=1e-11)
+    assert log_det == pytest.approx(np.linalg.slogdet(total)[1], rel=1e-12)
+    expected = np.sum((inverse - np.outer(alpha, alpha)) * matrices, axis=(1, 2))
+    assert traces(inverse, alpha, matrices, threads) == pytest.approx(expected, rel=1e-10)
+    with pytest.raises(np.linalg.LinAlgError):
+        inverse_of_sum(matrices, -weights, diagonal, threads)
 
 
 def test_fixed_hyperparameters_stay(molecules):

@@ -24,8 +24,8 @@ def fit_full(task: Task) -> Fit:
     flat = flatten(task.frames, environments)
     labels = Labels(*targets(task.frames, task.elements, task.baseline))
     n = flat.n_labels
-    gram_seconds = gram_cost(flat, options.lmax, options.order) / (task.threads * 2.5e10)
-    solve_seconds = (60 * min(n, SEARCH_LABELS) ** 3 + 2 * n**3) / (task.threads * 2.5e10)
+    gram_seconds = gram_cost(flat, options.lmax, options.order) / (task.threads * 2e10)
+    solve_seconds = (40 * min(n, SEARCH_LABELS) ** 3 + n**3) / (task.threads * 3.5e10)
     predict_cost(task, ((options.order + 5) * n**2 + 2 * flat.jacobian.size) * 8e-9, gram_seconds + solve_seconds)
     done = 0.0
 
@@ -36,7 +36,7 @@ def fit_full(task: Task) -> Fit:
 
     gram = gram_matrices(flat, options.lmax, options.order, task.threads, assembled)
     task.log("Maximising the marginal likelihood")
-    fit = fit_likelihood(gram, flat, labels, options, task.log)
+    fit = fit_likelihood(gram, flat, labels, options, task.log, task.threads)
     shape = (task.density.lmax + 1) ** 2, task.density.projection.shape[3]
     support = full_support(flat, fit.alpha, len(task.elements), shape)
     errors = _leave_one_out_errors(task, labels, fit.residuals)

@@ -1,18 +1,24 @@
-"""Gram matrices of energies, forces and virials under Wigner kernels, one matrix per order."""
+"""Gram matrices of energies, forces and virials under Wigner kernels, one matrix per order.
 
-from dataclasses import dataclass
+Orders 1 and 2 are linear in invariants of one environment, so that they are products of two matrices. The others are
+summed over pairs of environments, those that share the second environment and the frame of the first at once:
+d/dx d/dy k = sum_s W_s(x) . dc_s/dy, where W_s(x) is the derivative by x of the gradient in c_s, summed over the
+environments of the frame that x belongs to. Rows of labels x lie along the vector registers.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from ..kernel.coupling import kernel_size, wigner_terms
-from ..kernel.hessian import kernels_with_derivatives
+from ..kernel.coupling import kernel_size
+from ..kernel.hessian import hessian_terms, hessian_workspace, higher_kernels
+from ..kernel.products import multiply_add, padded
 from ..threads import run_threads
 from .environments import FrameEnvironments
 
 
-@dataclass(frozen=True)
-class FlatEnvironments:
+class FlatEnvironments(NamedTuple):
     """The environments of all frames in flat arrays.
 
     Attributes:
@@ -69,115 +75,227 @@ def flatten(frames, environments: list[FrameEnvironments]) -> FlatEnvironments:
     )
 
 
-@njit(cache=True)
-def _kernel_jacobian(lmax, jacobian, other, transpose, out):
-    """Derivative (rows, n) of k1 by the rows of a Jacobian (rows, n_lm * Q), `other` (n_lm, Q) being fixed.
+@njit(cache=True, nogil=True)
+def _invariants(flat, element, l, channels):
+    """Invariants of l of an element's environments as the labels measure them.
 
-    With `transpose` the Jacobian belongs to the second environment of the pair.
+    Returns:
+        out: (N, Q (Q + 1) / 2), derivatives by the labels of sum_m c[l m, q] c[l m, q'], q <= q', times sqrt(2) if
+            q < q'.
+
     """
-    rows, channels = jacobian.shape[0], other.shape[1]
-    column = 0
-    for l in range(lmax + 1):
-        width = 2 * l + 1
-        block = np.ascontiguousarray(jacobian[:, l * l * channels : (l + 1) ** 2 * channels])
-        product = np.dot(block.reshape((rows * width, channels)), np.ascontiguousarray(other[l * l : (l + 1) ** 2].T))
-        for d in range(rows):
-            for m in range(width):
-                for m2 in range(width):
-                    target = m2 * width + m if transpose else m * width + m2
-                    out[d, column + target] = product[d * width + m, m2]
-        column += width * width
+    out = np.zeros((flat.label_first[-1], channels * (channels + 1) // 2))
+    for f in range(len(flat.energy_label)):
+        for i in range(flat.frame_first[f], flat.frame_first[f + 1]):
+            if flat.centres[i] != element:
+                continue
+            c = flat.coefficients[i].reshape((-1, channels))[l * l : (l + 1) ** 2]
+            if flat.energy_label[f] >= 0:
+                _add_invariants(c, 0.5 * c, out[flat.energy_label[f]])
+            for d in range(flat.row_first[i], flat.row_first[i + 1]):
+                rows = flat.jacobian[d].reshape((-1, channels))[l * l : (l + 1) ** 2]
+                _add_invariants(c, rows, out[flat.label[d]])
+    return out
 
 
 @njit(cache=True)
-def _contract(lmax, channels, jacobian, grad, out):
-    """out[d, m', q] = sum_m grad[l, m, m'] jacobian[d, m, q]."""
-    column = 0
-    out[:] = 0.0
-    for l in range(lmax + 1):
-        width = 2 * l + 1
-        for d in range(jacobian.shape[0]):
-            for m in range(width):
-                source = (l * l + m) * channels
-                for m2 in range(width):
-                    g = grad[column + m * width + m2]
-                    target = (l * l + m2) * channels
-                    for q in range(channels):
-                        out[d, target + q] += g * jacobian[d, source + q]
-        column += width * width
+def _add_invariants(c, d, out):
+    """Add the change of the invariants of c (2l + 1, Q) along d."""
+    channels = c.shape[1]
+    for m in range(c.shape[0]):
+        column = 0
+        for q in range(channels):
+            x, y = c[m, q], d[m, q]
+            out[column] += 2 * x * y
+            x, y = np.sqrt(2.0) * x, np.sqrt(2.0) * y
+            for k in range(1, channels - q):
+                out[column + k] += x * d[m, q + k] + y * c[m, q + k]
+            column += channels - q
+
+
+def _low_orders(flat: FlatEnvironments, lmax: int, out, threads: int) -> None:
+    """Add to out (order, N, N) the upper triangles of orders 1 and 2."""
+    channels = flat.coefficients.shape[1] // (lmax + 1) ** 2
+    frame = np.repeat(np.arange(len(flat.energy_label)), np.diff(flat.frame_first))
+    energy = flat.energy_label[frame]
+
+    def add_products(matrix, features, factor):
+        def work(first):
+            rows = slice(first, first + 256)
+            matrix[rows, first:] += (factor * features[rows]) @ features[first:].T
+
+        run_threads(work, range(0, len(matrix), 256), threads)
+
+    for element in np.unique(flat.centres):
+        scalars = np.zeros((flat.n_labels, channels))
+        own = np.flatnonzero(flat.centres == element)
+        np.add.at(scalars, energy[own][energy[own] >= 0], flat.coefficients[own][energy[own] >= 0, :channels])
+        rows = np.repeat(flat.centres == element, np.diff(flat.row_first))
+        np.add.at(scalars, flat.label[rows], flat.jacobian[rows, :channels])
+        add_products(out[0], scalars, 1.0)
+        if len(out) > 1:
+            ls = range(lmax + 1)
+            parts = run_threads(lambda l, z=element: _invariants(flat, z, l, channels), ls, threads)
+            for l, part in zip(ls, parts, strict=True):
+                add_products(out[1], part, 1.0 / (2 * l + 1))
 
 
 @njit(cache=True)
-def _pair_block(terms, lmax, ci, cs, ji, js, li, ls, ei, es, values, grads, hessians, out):
-    """Add the contribution of one pair of environments to out (order, labels, labels)."""
-    channels = ci.shape[1]
-    n = grads.shape[1]
-    k1 = np.zeros(n)
+def _transposed_jacobians(flat, frame, n_columns):
+    """Jacobians (width, columns) of a frame's environments, end to end, and where each begins (n + 1,).
+
+    The columns are the labels of the frame if the environment has at least half of them, else those that it has.
+    """
+    first, last = flat.frame_first[frame], flat.frame_first[frame + 1]
+    width = flat.jacobian.shape[1]
+    start = np.zeros(last - first + 1, np.int64)
+    for i in range(first, last):
+        rows = flat.row_first[i + 1] - flat.row_first[i]
+        start[i - first + 1] = start[i - first] + width * padded(n_columns if 2 * rows >= n_columns else rows)
+    out = np.zeros(start[-1])
+    for i in range(first, last):
+        dense = 2 * (flat.row_first[i + 1] - flat.row_first[i]) >= n_columns
+        jacobian = out[start[i - first] : start[i - first + 1]].reshape((width, -1))
+        for d in range(flat.row_first[i], flat.row_first[i + 1]):
+            column = flat.label[d] - flat.label_first[frame] if dense else d - flat.row_first[i]
+            for k in range(width):
+                jacobian[k, column] = flat.jacobian[d, k]
+    return out, start
+
+
+@njit(cache=True)
+def _fill_k1(lmax, ci, cs, k1):
+    """k1[l m m'] = sum_q ci[l m, q] cs[l m', q]."""
     column = 0
     for l in range(lmax + 1):
         for m in range(l * l, (l + 1) ** 2):
             for m2 in range(l * l, (l + 1) ** 2):
-                k1[column] = np.sum(ci[m] * cs[m2])
+                total = 0.0
+                for q in range(ci.shape[1]):
+                    total += ci[m, q] * cs[m2, q]
+                k1[column] = total
                 column += 1
-    kernels_with_derivatives(terms, k1, values, grads, hessians)
-    xi, xs = np.zeros((ji.shape[0], n)), np.zeros((js.shape[0], n))
-    _kernel_jacobian(lmax, ji, cs, False, xi)
-    _kernel_jacobian(lmax, js, ci, True, xs)
-    contracted = np.zeros(ji.shape)
-    for nu in range(values.shape[0]):
-        block = out[nu]
-        if ei >= 0 and es >= 0:
-            block[ei, es] += values[nu]
-        if ei >= 0:
-            row = np.dot(xs, grads[nu])
-            for d in range(len(ls)):
-                block[ei, ls[d]] += row[d]
-        if es >= 0:
-            row = np.dot(xi, grads[nu])
-            for d in range(len(li)):
-                block[li[d], es] += row[d]
-        if len(li) and len(ls):
-            _contract(lmax, channels, ji, grads[nu], contracted)
-            second = np.dot(contracted, js.T)
-            if nu > 0:
-                second += np.dot(np.dot(xi, hessians[nu]), xs.T)
-            for d in range(len(li)):
-                for e in range(len(ls)):
-                    block[li[d], ls[e]] += second[d, e]
+
+
+@njit(cache=True)
+def _fill_k1_jacobian(lmax, channels, jacobian, cs, out):
+    """Derivatives out (n, columns) of k1, given the Jacobian (n_lm * Q, columns) of the first environment."""
+    out[:] = 0.0
+    column = 0
+    for l in range(lmax + 1):
+        width = 2 * l + 1
+        for m in range(l * l, (l + 1) ** 2):
+            multiply_add(
+                cs[l * l : (l + 1) ** 2], jacobian[m * channels : (m + 1) * channels], out[column : column + width]
+            )
+            column += width
+
+
+@njit(cache=True)
+def _add_cross(lmax, ci, jacobian, grad, curved, out):
+    """Add to out (n_lm * Q, columns) the derivative of the gradient in cs.
+
+    Args:
+        lmax: of the kernel.
+        ci: (n_lm, Q) of the first environment.
+        jacobian: (n_lm * Q, columns) its derivatives.
+        grad: (n,) of the kernel by k1.
+        curved: (n, columns) derivatives of `grad`.
+        out: output.
+
+    """
+    channels, columns = ci.shape[1], out.shape[1]
+    column = 0
+    for l in range(lmax + 1):
+        width = 2 * l + 1
+        block = grad[column : column + width**2].reshape((width, width))
+        own = slice(l * l * channels, (l + 1) ** 2 * channels)
+        shape = (width, channels * columns)
+        multiply_add(block.T, jacobian[own].reshape(shape), out[own].reshape(shape))
+        for m in range(width):
+            rows = slice((l * l + m) * channels, (l * l + m + 1) * channels)
+            multiply_add(ci[l * l : (l + 1) ** 2].T, curved[column + m : column + width**2 : width], out[rows])
+        column += width**2
+
+
+@njit(cache=True)
+def _add_energy_gradient(lmax, ci, grad, out):
+    """Add the gradient in cs to out (n_lm * Q,)."""
+    channels = ci.shape[1]
+    column = 0
+    for l in range(lmax + 1):
+        for m in range(l * l, (l + 1) ** 2):
+            for m2 in range(l * l, (l + 1) ** 2):
+                for q in range(channels):
+                    out[m2 * channels + q] += grad[column] * ci[m, q]
+                column += 1
 
 
 @njit(cache=True, nogil=True)
-def _gram_of_pairs(
-    terms, lmax, n_channels, pairs, frame_first, centres, coefficients, row_first, jacobian, label, energy_label, out
-):
-    """Fill the blocks of out (order, N, N) that belong to the given pairs of frames (n, 2)."""
-    order = out.shape[0]
-    n = terms.norm.shape[0] // 2
-    n_lm = (lmax + 1) ** 2
-    for p in range(len(pairs)):
-        values, grads, hessians = np.zeros(order), np.zeros((order, n)), np.zeros((order, n, n))
-        fi, fs = pairs[p]
-        for i in range(frame_first[fi], frame_first[fi + 1]):
-            rows_i = slice(row_first[i], row_first[i + 1])
-            for s in range(frame_first[fs], frame_first[fs + 1]):
-                if centres[s] == centres[i]:
-                    rows_s = slice(row_first[s], row_first[s + 1])
-                    _pair_block(
-                        terms,
-                        lmax,
-                        coefficients[i].reshape((n_lm, n_channels)),
-                        coefficients[s].reshape((n_lm, n_channels)),
-                        jacobian[rows_i],
-                        jacobian[rows_s],
-                        label[rows_i],
-                        label[rows_s],
-                        energy_label[fi],
-                        energy_label[fs],
-                        values,
-                        grads,
-                        hessians,
-                        out,
-                    )
+def _add_pairs(terms, lmax, channels, pairs, flat, out):
+    """Fill the blocks of out (orders from 3 on, N, N) that belong to the given pairs of frames (n, 2)."""
+    orders, n, width = out.shape[0], terms.norm.shape[0], (lmax + 1) ** 2 * channels
+    values, grads, hessians = np.zeros(orders), np.zeros((orders, n)), np.zeros((orders, n, n))
+    work = hessian_workspace(n, orders)
+    k1 = np.zeros(n)
+    for f, g in pairs:
+        base, n_labels = flat.label_first[f], flat.label_first[f + 1] - flat.label_first[f]
+        jf, start_f = _transposed_jacobians(flat, f, n_labels)
+        jg, start_g = _transposed_jacobians(flat, g, flat.label_first[g + 1] - flat.label_first[g])
+        cross = np.zeros((orders, width, padded(n_labels)))
+        slopes = np.zeros((orders, padded(n_labels)))
+        scratch = np.empty((orders + 1) * n * padded(n_labels))
+        for s in range(flat.frame_first[g], flat.frame_first[g + 1]):
+            cs = flat.coefficients[s].reshape((-1, channels))
+            cross[:] = 0.0
+            slopes[:] = 0.0
+            for i in range(flat.frame_first[f], flat.frame_first[f + 1]):
+                if flat.centres[i] != flat.centres[s]:
+                    continue
+                ci = flat.coefficients[i].reshape((-1, channels))
+                _fill_k1(lmax, ci, cs, k1)
+                higher_kernels(terms, k1, values, grads, hessians, work)
+                if flat.energy_label[f] >= 0:
+                    for nu in range(orders):
+                        slopes[nu, flat.energy_label[f] - base] += values[nu]
+                        _add_energy_gradient(lmax, ci, grads[nu], cross[nu, :, flat.energy_label[f] - base])
+                first = i - flat.frame_first[f]
+                ji = jf[start_f[first] : start_f[first + 1]].reshape((width, -1))
+                columns = ji.shape[1]
+                xi = scratch[: n * columns].reshape((n, columns))
+                curved = scratch[n * columns : (orders + 1) * n * columns].reshape((orders, n, columns))
+                _fill_k1_jacobian(lmax, channels, ji, cs, xi)
+                curved[:] = 0.0
+                multiply_add(hessians.reshape((orders * n, n)), xi, curved.reshape((orders * n, columns)))
+                if columns == cross.shape[2]:
+                    slopes += np.dot(grads, xi)
+                    for nu in range(orders):
+                        _add_cross(lmax, ci, ji, grads[nu], curved[nu], cross[nu])
+                else:
+                    label = flat.label[flat.row_first[i] : flat.row_first[i + 1]] - base
+                    along = np.dot(grads, xi)
+                    part = np.empty((width, columns))
+                    for nu in range(orders):
+                        part[:] = 0.0
+                        _add_cross(lmax, ci, ji, grads[nu], curved[nu], part)
+                        for d in range(len(label)):
+                            slopes[nu, label[d]] += along[nu, d]
+                        for k in range(width):
+                            for d in range(len(label)):
+                                cross[nu, k, label[d]] += part[k, d]
+            if flat.energy_label[g] >= 0:
+                out[:, base : base + n_labels, flat.energy_label[g]] += slopes[:, :n_labels]
+            first = s - flat.frame_first[g]
+            js = jg[start_g[first] : start_g[first + 1]].reshape((width, -1))
+            label = flat.label[flat.row_first[s] : flat.row_first[s + 1]]
+            dense = 2 * len(label) >= flat.label_first[g + 1] - flat.label_first[g]
+            block = np.empty((padded(n_labels), js.shape[1]))
+            for nu in range(orders):
+                block[:] = 0.0
+                multiply_add(cross[nu].T, js, block)
+                for d in range(n_labels):
+                    for e in range(len(label)):
+                        out[nu, base + d, label[e]] += block[d, label[e] - flat.label_first[g] if dense else e]
 
 
 def gram_matrices(flat: FlatEnvironments, lmax: int, order: int, threads: int = 1, progress=None):
@@ -190,21 +308,19 @@ def gram_matrices(flat: FlatEnvironments, lmax: int, order: int, threads: int = 
         progress: called with the fraction done, or None.
 
     """
-    terms = wigner_terms(lmax, order)
     out = np.zeros((order, flat.n_labels, flat.n_labels))
+    _low_orders(flat, lmax, out, threads)
     n_frames = len(flat.energy_label)
     pairs = np.array([(a, b) for a in range(n_frames) for b in range(a, n_frames)])
-    n_channels = flat.coefficients.shape[1] // (lmax + 1) ** 2
+    channels = flat.coefficients.shape[1] // (lmax + 1) ** 2
 
     def work(batch):
-        _gram_of_pairs(
-            terms, lmax, n_channels, batch, flat.frame_first, flat.centres, flat.coefficients, flat.row_first,
-            flat.jacobian, flat.label, flat.energy_label, out,
-        )  # fmt: skip
+        _add_pairs(hessian_terms(lmax), lmax, channels, batch, flat, out[2:])
         if progress:
             progress(len(batch) / len(pairs))
 
-    run_threads(work, np.array_split(pairs, max(1, len(pairs) // 16)), threads)
+    if order > 2:
+        run_threads(work, np.array_split(pairs, max(1, len(pairs) // 16)), threads)
     for matrix in out:
         upper = np.triu(matrix)
         matrix[:] = upper + np.triu(matrix, 1).T
@@ -213,13 +329,12 @@ def gram_matrices(flat: FlatEnvironments, lmax: int, order: int, threads: int = 
 
 def gram_cost(flat: FlatEnvironments, lmax: int, order: int) -> float:
     """Multiply-adds of `gram_matrices`, for predicting its time."""
-    n = kernel_size(lmax)
-    rows = np.diff(flat.row_first)
-    same = 0.0
+    n, rows = kernel_size(lmax), np.diff(flat.row_first)
+    width, n_labels, higher = flat.coefficients.shape[1], flat.n_labels, max(order - 2, 0)
+    channels = width // (lmax + 1) ** 2
+    total = 0.5 * higher * n_labels * rows.sum() * width
     for element in np.unique(flat.centres):
-        r = rows[flat.centres == element].astype(float)
-        n_env, width = len(r), flat.coefficients.shape[1]
-        per_pair = (2 * n) * n * n * (order > 3) + (order * (n + width) / n_env * r.sum() ** 2 / n_env)
-        per_pair += order * n * n * r.mean() + 2 * order * r.mean() * n * width / (lmax + 1) ** 2
-        same += 0.5 * n_env**2 * per_pair
-    return same
+        r = rows[flat.centres == element]
+        per_pair = 2 * n**3 * max(order - 3, 0) + higher * n * (n + 2 * channels) * r.mean()
+        total += 0.5 * (len(r) ** 2 * per_pair + n_labels**2 * (lmax + 1) * channels**2 / 2)
+    return total

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_solve, cholesky, lapack
+from scipy.linalg import LinAlgError
 from scipy.optimize import minimize
 
 from .gram import FlatEnvironments
+from .inverse import inverse_of_sum, traces
 from .options import TrainingOptions
 
 SEARCH_LABELS = 3000  # the likelihood is maximised on this many labels, drawn by frames, where there are more
@@ -51,16 +52,9 @@ class Labels:
         return out
 
 
-def _inverse(gram, order_weights, noise, labels: Labels):
+def _inverse(gram, order_weights, noise, labels: Labels, threads: int = 1):
     """Inverse covariance (N, N) and the log determinant of the covariance."""
-    covariance = np.tensordot(order_weights, gram, 1)
-    covariance[np.diag_indices_from(covariance)] += (noise[labels.kind] * labels.size) ** 2
-    factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
-    log_det = 2 * np.sum(np.log(np.diag(factor)))
-    inverse = lapack.dpotri(factor, lower=1, overwrite_c=1)[0]
-    inverse = np.tril(inverse)
-    inverse += np.tril(inverse, -1).T
-    return inverse, log_det
+    return inverse_of_sum(gram, order_weights, (noise[labels.kind] * labels.size) ** 2, threads)
 
 
 def _start(gram, labels: Labels):
@@ -71,7 +65,9 @@ def _start(gram, labels: Labels):
     return np.mean(labels.values[rows] ** 2) / np.maximum(prior, 1e-12) / len(gram), 3e-3 * labels.spread()
 
 
-def maximise_likelihood(gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None]):
+def maximise_likelihood(
+    gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None], threads: int = 1
+):
     """Order weights and noise of highest marginal likelihood; those set in the options stay as they are.
 
     Analytic gradients, L-BFGS on the logarithms. Weights of orders that do not help go to their lower bound.
@@ -98,14 +94,14 @@ def maximise_likelihood(gram, labels: Labels, options: TrainingOptions, report: 
         nonlocal steps
         w, s = unpack(x)
         try:
-            inverse, log_det = _inverse(gram, w, s, labels)
+            inverse, log_det = _inverse(gram, w, s, labels, threads)
         except LinAlgError:
             return 1e12, np.zeros_like(x)
         alpha = inverse @ labels.values
         value = 0.5 * labels.values @ alpha + 0.5 * log_det
-        inverse -= np.outer(alpha, alpha)
-        by_weight = [0.5 * w[nu] * np.vdot(inverse, gram[nu]) for nu in free_orders]
-        by_noise = [s[k] ** 2 * np.diag(inverse) @ by_kind[k] for k in free_kinds]
+        slopes = traces(inverse, alpha, gram, threads) if free_orders else []
+        by_weight = [0.5 * w[nu] * slopes[nu] for nu in free_orders]
+        by_noise = [s[k] ** 2 * (np.diag(inverse) - alpha**2) @ by_kind[k] for k in free_kinds]
         steps += 1
         if steps % 10 == 0:
             report(f"  step {steps}: log likelihood {-value:.1f}")
@@ -129,7 +125,12 @@ def _sample(label_first, seed: int):
 
 
 def fit_likelihood(
-    gram, flat: FlatEnvironments, labels: Labels, options: TrainingOptions, report: Callable[[str], None]
+    gram,
+    flat: FlatEnvironments,
+    labels: Labels,
+    options: TrainingOptions,
+    report: Callable[[str], None],
+    threads: int = 1,
 ) -> GaussianProcess:
     """Choose hyperparameters and solve.
 
@@ -139,16 +140,18 @@ def fit_likelihood(
         labels: the targets.
         options: `TrainingOptions`.
         report: receives lines of text.
+        threads: how many.
 
     """
     rows = _sample(flat.label_first, options.seed)
     part = Labels(labels.values[rows], labels.kind[rows], labels.size[rows])
     searched = gram if len(rows) == len(labels.values) else gram[:, rows[:, None], rows]
-    weights, noise = maximise_likelihood(searched, part, options, report)
-    inverse, log_det = _inverse(gram, weights, noise, labels)
-    covariance = np.tensordot(weights, gram, 1)
-    covariance[np.diag_indices_from(covariance)] += (noise[labels.kind] * labels.size) ** 2
-    alpha = cho_solve((cholesky(covariance, lower=True, overwrite_a=True), True), labels.values)
+    weights, noise = maximise_likelihood(searched, part, options, report, threads)
+    inverse, log_det = _inverse(gram, weights, noise, labels, threads)
+    alpha = inverse @ labels.values
+    for _ in range(2):  # refined: products with the inverse lose digits that solving with a factor keeps
+        applied = np.tensordot(weights, gram @ alpha, 1) + (noise[labels.kind] * labels.size) ** 2 * alpha
+        alpha += inverse @ (labels.values - applied)
     residuals = np.zeros_like(alpha)
     for first, last in zip(flat.label_first[:-1], flat.label_first[1:], strict=True):
         own = slice(first, last)
