@@ -4,82 +4,18 @@ The floor counts the multiply-adds that the term lists and the contractions over
 the rate at which the same core makes them in the same run, all operands in registers.
 """
 
-import time
-
 import numpy as np
 from ase.build import bulk
 from common import parser, show
-from llvmlite import ir
-from numba import njit
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from wk_potential.density.expansion import full_density
+from wk_potential.density.packed import pack
 from wk_potential.density.radial import radial_table
-from wk_potential.kernel.coupling import kernel_size, wigner_terms
-from wk_potential.kernel.direct import Support, make_support
-from wk_potential.kernel.lanes import BYTES
+from wk_potential.kernel.coupling import wigner_terms
+from wk_potential.kernel.direct import make_support
 from wk_potential.neighbours import find_neighbours
-from wk_potential.potential import Potential, evaluate
-
-
-def cpu_median(function, repeats: int) -> float:
-    """Median CPU seconds of a call."""
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return float(np.median(times))
-
-
-CHAINS = 12  # of dependent multiply-adds: more than latency times throughput, fewer than registers
-
-
-@intrinsic
-def chains(typingctx, n, factor):
-    """Sum of the lanes' first numbers after n rounds of x = factor x + factor in CHAINS vectors."""
-
-    def codegen(context, builder, signature, args):
-        scalar = context.get_data_type(signature.args[1])
-        width = BYTES * 8 // signature.args[1].bitwidth
-        vector, integer = ir.VectorType(scalar, width), ir.IntType(32)
-        f = builder.insert_element(ir.Constant(vector, ir.Undefined), args[1], integer(0))
-        f = builder.shuffle_vector(f, f, ir.Constant(ir.VectorType(integer, width), [0] * width))
-        variables = [cgutils.alloca_once(builder, vector) for _ in range(CHAINS)]
-        for k, variable in enumerate(variables):
-            builder.store(ir.Constant(vector, [float(k)] * width), variable)
-        with cgutils.for_range(builder, args[0]):
-            for variable in variables:
-                product = builder.fmul(builder.load(variable), f, flags=["contract"])
-                builder.store(builder.fadd(product, f, flags=["contract"]), variable)
-        total = ir.Constant(scalar, 0.0)
-        for variable in variables:
-            total = builder.fadd(total, builder.extract_element(builder.load(variable), integer(0)))
-        return total
-
-    return factor(types.intp, factor), codegen
-
-
-@njit
-def run_chains(n, factor):
-    return chains(n, factor)
-
-
-def peak_rate(dtype) -> float:
-    """Multiply-adds per second of one core, operands in registers."""
-    n, per_round = 2_000_000, CHAINS * BYTES // np.dtype(dtype).itemsize
-    return n * per_round / cpu_median(lambda: run_chains(n, dtype(0.5)), 9)
-
-
-def operations_of(terms, lmax: int, channels: int, tangents: bool) -> int:
-    """Multiply-adds per pair: one for each term, one (adjoint: two) for each group of terms, and the contractions."""
-    forward = sum(len(g.w) + len(g.indices) for g in (terms.square_groups, terms.cube_groups))
-    backward = sum(len(g.w) + 2 * len(g.indices) for g in (terms.square_adjoint, terms.cube_adjoint))
-    contractions = 2 * kernel_size(lmax) * channels  # to k1 and back
-    # the derivative of a product is two products
-    return (forward + backward) * (3 if tangents else 1) + contractions * (2 if tangents else 1)
+from wk_potential.potential import Direct, Potential, Structure, direct_cost, evaluate
+from wk_potential.speed import cpu_median, peak_rate
 
 
 def measure(
@@ -93,15 +29,15 @@ def measure(
     shape = (n_support, (lmax + 1) ** 2, channels)
     directions = rng.normal(size=shape) if tangents else None
     support = make_support(rng.normal(size=shape), rng.normal(size=n_support), directions, dtype)
-    terms = wigner_terms(lmax, order, dtype)
-    potential = Potential(density, terms, np.ones(order), Support(*support), np.array([0, len(support.weights)]))
+    direct = Direct(wigner_terms(lmax, order, dtype), np.ones(order), support)
+    packed = pack(density)
+    potential = Potential(packed, packed.projection, [direct])
     atoms = bulk("Si", cubic=True)
     atoms.rattle(0.05, seed=0)
     neighbours = find_neighbours(atoms.positions, atoms.cell[:], atoms.pbc, 5.0)
-    vectors = neighbours.vectors(atoms.positions, atoms.cell[:])
-    index = np.zeros(len(atoms), np.int64)
-    seconds = cpu_median(lambda: evaluate(potential, index, neighbours, vectors), repeats)
-    return 1e6 * seconds / (len(atoms) * n_support), operations_of(terms, lmax, channels, tangents)
+    structure = Structure(atoms.positions, atoms.cell[:], np.zeros(len(atoms), np.int64), neighbours)
+    seconds = cpu_median(lambda: evaluate(potential, structure), repeats)
+    return 1e6 * seconds / (len(atoms) * n_support), direct_cost(direct, channels) / support.weights.size
 
 
 def main():
@@ -116,7 +52,7 @@ def main():
             micro, operations = measure(order, lmax, 10, args.support, tangents, dtype, args.repeats)
             floor = 1e6 * operations / rate
             name = np.dtype(dtype).name
-            rows.append([name, order, lmax, "yes" if tangents else "no", operations, micro, floor, micro / floor])
+            rows.append([name, order, lmax, "yes" if tangents else "no", round(operations), micro, floor, micro / floor])
     columns = ["type", "order", "lmax", "tangents", "operations", "us per pair", "floor us", "ratio"]
     peaks = ", ".join(f"{1e-9 * rate:.0f} Gmadd/s in {np.dtype(dtype).name}" for dtype, rate in rates.items())
     title = f"direct kernel, energy + forces, one core; peak {peaks}"

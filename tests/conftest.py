@@ -27,7 +27,10 @@ def shared_data() -> Path:
 def random_model() -> Callable[..., Model]:
     """Make a small model with random support points: no physics, but smooth and exact in its derivatives."""
 
-    def make(numbers=(1, 6, 8), lmax=2, cutoff=4.0, n=5, tangents=True, scale=3.0, seed=0, info=None) -> Model:
+    def make(
+        numbers=(1, 6, 8), lmax=2, cutoff=4.0, n=5, tangents=True, scale=3.0, seed=0, order_weights=(0.1, 0.03, 0.01),
+        info=None,
+    ) -> Model:  # fmt: skip
         rng = np.random.default_rng(seed)
         density = full_density(lmax, radial_table(cutoff, 2.0, 0.5, 4.0, lmax, 1e-2), len(numbers))
         shape = (n, (lmax + 1) ** 2, density.projection.shape[3])
@@ -40,8 +43,8 @@ def random_model() -> Callable[..., Model]:
             for _ in numbers
         ]
         baseline, compositions = rng.normal(size=len(numbers)), np.eye(len(numbers))
-        weights = np.array([0.1, 0.03, 0.01])
-        return Model(np.array(numbers), density, weights, support, baseline, compositions, info or {})
+        weights = np.array(order_weights)
+        return Model(np.array(numbers), density, weights, support, baseline, compositions, info=info or {})
 
     return make
 

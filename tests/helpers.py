@@ -22,6 +22,7 @@ except ImportError:  # SciPy < 1.15
 
 
 CUTOFF, CUTOFF_WIDTH, WIDTH, GROWTH = 4.0, 1.0, 0.4, 4.0  # of the densities below
+TINY = 1e-100  # of complex steps, whose error is its square
 
 # --- oracles ---
 
@@ -116,6 +117,14 @@ def nu1_kernel(lmax, c, s):
     return np.concatenate([p.reshape(*p.shape[:-2], -1) for p in parts], axis=-1)
 
 
+def support_energy(lmax, weights, c, coefficients, w, tangents=None):
+    """sum_s w_s k(c, c_s) + d/d eps k(c, c_s + eps delta_s) for c (..., n_lm, Q), k = sum_nu weights_nu k^(nu)."""
+    points = coefficients if tangents is None else coefficients + 1j * TINY * tangents
+    k1 = nu1_kernel(lmax, c[..., None, :, :], points)
+    k = np.tensordot(weights, oracle_kernels(lmax, len(weights), k1), 1)
+    return k @ w if tangents is None else k.real @ w + k.imag.sum(-1) / TINY
+
+
 def cut_overlap(l, r, r2):
     """f_c(r) R_l(r, r') f_c(r')."""
     cut, cut2 = (cutoff_function(x, CUTOFF, CUTOFF_WIDTH) for x in (r, r2))
@@ -162,6 +171,13 @@ def random_environment(seed, n=5, n_elements=1, farthest=4.5):
     directions = rng.normal(size=(n, 3))
     directions /= np.linalg.norm(directions, axis=1)[:, None]
     return directions * rng.uniform(0.8, farthest, n)[:, None], rng.integers(n_elements, size=n)
+
+
+def random_support(lmax, n, channels, seed=0):
+    """Coefficients, weights and tangents of n support points, of about the norm of real ones."""
+    rng = np.random.default_rng(seed)
+    shape = (n, (lmax + 1) ** 2, channels)
+    return 0.5 * rng.normal(size=shape), rng.normal(size=n), 0.2 * rng.normal(size=shape)
 
 
 def coefficients(density, vectors, elements, centre=0):

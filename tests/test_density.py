@@ -19,13 +19,16 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.special import eval_legendre
 
 from wk_potential.density import radial
-from wk_potential.density.expansion import Density, environment_adjoint, environment_jacobian, expand
+from wk_potential.density.expansion import Density, environment_jacobian, expand
+from wk_potential.density.packed import adjoint_atom, expand_atom, gather, neighbourhood, pack
 from wk_potential.density.radial import cutoff_function, overlap, radial_table
+from wk_potential.neighbours import Neighbours
+from wk_potential.potential import Structure
 
 
-def projected_density(lmax, seed=0):
-    """A density of two elements with random projections."""
-    full = make_density(lmax, 2)
+def projected_density(lmax, n_elements=2, seed=0):
+    """A density with random projections on five channels."""
+    full = make_density(lmax, n_elements)
     shape = (*full.projection.shape[:3], 5)
     return Density(lmax, full.radial, np.random.default_rng(seed).normal(size=shape))
 
@@ -153,7 +156,7 @@ def test_projection(centre):
 
 
 @pytest.mark.parametrize("centre", [0, 1])
-def test_adjoint_and_jacobian(centre):
+def test_jacobian(centre):
     density = projected_density(3)
     vectors, elements = random_environment(5, 6, 2)
     assert np.any(np.linalg.norm(vectors, axis=1) > CUTOFF)
@@ -161,11 +164,6 @@ def test_adjoint_and_jacobian(centre):
     jacobian = np.full(numerical.shape, np.nan)
     environment_jacobian(density, centre, vectors, elements, jacobian)
     assert jacobian == pytest.approx(numerical, abs=1e-7 * np.abs(numerical).max())
-    grad = np.random.default_rng(0).normal(size=jacobian.shape[2:])
-    adjoint = np.full(vectors.shape, np.nan)
-    environment_adjoint(density, centre, vectors, elements, grad, adjoint)
-    expected = np.einsum("jxiq,iq->jx", jacobian, grad)
-    assert adjoint == pytest.approx(expected, abs=1e-13 * np.abs(expected).max())
 
 
 def test_many_environments():
@@ -184,6 +182,83 @@ def test_permuted_neighbours():
     order = np.random.default_rng(0).permutation(6)
     c, permuted = (coefficients(density, vectors[o], elements[o]) for o in (slice(None), order))
     assert permuted == pytest.approx(c, abs=1e-13)
+
+
+# --- coefficients and their adjoint in vector form ---
+
+
+def one_atom(centre, vectors, elements):
+    """A structure whose atom 0 has the others as neighbours."""
+    n = len(vectors)
+    first = np.array([0, *[n] * (n + 1)])
+    neighbours = Neighbours(first, np.arange(1, n + 1, dtype=np.int32), np.zeros((n, 3), np.int16))
+    positions = np.concatenate([np.zeros((1, 3)), vectors])
+    return Structure(positions, np.zeros((3, 3)), np.array([centre, *elements]), neighbours)
+
+
+def vector_form(density, hood, centre, vectors, elements, grad):
+    """Coefficients (n_lm, Q), and the gradient (n, 3) of one whose gradient in them is grad, in a used work space."""
+    clash = np.full(2, -1)
+    gather(0, density.cutoff, one_atom(centre, vectors, elements), hood, clash)
+    assert np.all(clash == -1)
+    expand_atom(density, hood)
+    c, width = np.zeros_like(grad), hood.full.shape[2]
+    rows = [slice(first, first + 2 * l + 1) for l, first in enumerate(density.rows[:-1])]
+    projections = density.projection[centre].reshape(density.lmax + 1, -1, len(hood.full), width)
+    for l, row in enumerate(rows):
+        c[blocks(density.lmax)[l]] = np.einsum("emk,qek->mq", hood.full[:, row], projections[l])
+        hood.full[:, row] = np.einsum("mq,qek->emk", grad[blocks(density.lmax)[l]], projections[l])
+    gradient = np.full((len(hood.r), 3), np.nan)
+    adjoint_atom(density, hood, gradient)
+    found = np.flatnonzero(hood.atom[: hood.first[-1]] >= 0)
+    adjoint = np.zeros(vectors.shape)
+    adjoint[hood.atom[found] - 1] = gradient[found]
+    return c, adjoint
+
+
+@pytest.mark.parametrize(("n_elements", "projected"), [(1, False), (1, True), (2, True), (3, False)])
+@pytest.mark.parametrize("lmax", [0, 1, 3, 6])
+def test_vector_form(lmax, n_elements, projected):
+    """It is the expansion that training uses, and the adjoint of its Jacobian, for any number of neighbours."""
+    density = projected_density(lmax, n_elements) if projected else make_density(lmax, n_elements, 1e-2)
+    centre = n_elements - 1
+    packed = pack(density)
+    hood = neighbourhood(packed, n_elements, 33)
+    for n in (33, 0, 1, 7, 8, 9, 17):
+        vectors, elements = random_environment(n, n, n_elements)
+        expected = coefficients(density, vectors, elements, centre)
+        jacobian = np.zeros((n, 3, *expected.shape))
+        environment_jacobian(density, centre, vectors, elements, jacobian)
+        grad = np.random.default_rng(n).normal(size=expected.shape)
+        c, adjoint = vector_form(packed, hood, centre, vectors, elements, grad)
+        assert c == pytest.approx(expected, abs=1e-13 * np.abs(expected).max(initial=0))
+        slope = np.einsum("jxiq,iq->jx", jacobian, grad)
+        assert adjoint == pytest.approx(slope, abs=1e-13 * np.abs(slope).max(initial=0))
+
+
+def test_vector_form_with_nothing_within_the_cutoff():
+    """Atoms of an earlier environment leave no trace."""
+    density = make_density(2, 2)
+    packed = pack(density)
+    hood = neighbourhood(packed, 2, 20)
+    grad = np.ones(((density.lmax + 1) ** 2, density.projection.shape[3]))
+    vectors, elements = random_environment(0, 20, 2)
+    assert np.any(vector_form(packed, hood, 0, vectors, elements, grad)[1] != 0)
+    vectors *= CUTOFF / np.linalg.norm(vectors, axis=1)[:, None] * (1 + 1e-15)
+    c, adjoint = vector_form(packed, hood, 0, vectors, elements, grad)
+    assert np.all(c == 0)
+    assert np.all(adjoint == 0)
+
+
+def test_neighbours_on_one_site_are_reported():
+    density = make_density(1, 1)
+    packed = pack(density)
+    hood, clash = neighbourhood(packed, 1, 3), np.full(2, -1)
+    structure = one_atom(0, np.array([[1.0, 0, 0], [1e-5, 0, 0], [0, 1, 0]]), np.zeros(3, int))
+    gather(0, packed.cutoff, structure, hood, clash)
+    assert np.array_equal(clash, [0, 2])
+    found = hood.atom[: hood.first[-1]]
+    assert np.array_equal(found[found >= 0], [1, 3])
 
 
 # --- cutoff ---

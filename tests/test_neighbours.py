@@ -83,6 +83,18 @@ def test_wire_and_slab_without_vectors_across(axis):
         assert len(pairs(find_neighbours(positions, cell, periodic, 4.0))) == n
 
 
+def test_shifts_that_do_not_fit():
+    """Cell translations are kept in two bytes: more of them are refused, not wrapped around."""
+    cell, pbc = 2 * np.eye(3), np.ones(3, bool)
+    for cells, more in ((32767, 32768), (-32767, -32768)):
+        positions, farther = (np.array([[0.5, 0.5, 0.5], [1.0 + 2 * n, 0.5, 0.5]]) for n in (cells, more))
+        neighbours = find_neighbours(positions, cell, pbc, 0.9)
+        assert pairs(neighbours) == {(0, 1, -cells, 0, 0), (1, 0, cells, 0, 0)}
+        assert neighbours.vectors(positions, cell) == pytest.approx(np.array([[0.5, 0, 0], [-0.5, 0, 0]]))
+        with pytest.raises(ValueError, match="more than 32767 cells apart"):
+            find_neighbours(farther, cell, pbc, 0.9)
+
+
 # --- completing the cell ---
 
 

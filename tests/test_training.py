@@ -58,9 +58,10 @@ def crystals():
     return frames
 
 
-def predict(model: Model, frame: Frame):
+def predict(model: Model, frame: Frame, direct: bool = False):
+    """Energy, forces and virial per volume, or the virial of what has none; `direct` as in `Model.potential`."""
     neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
-    p = model.predict(frame.numbers, neighbours, neighbours.vectors(frame.positions, frame.cell))
+    p = model.predict(frame.numbers, frame.positions, frame.cell, neighbours, potential=model.potential(direct=direct))
     return p.energies.sum(), p.forces, p.virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / (frame.volume or 1.0)
 
 
@@ -92,7 +93,7 @@ def test_full_model_is_the_dense_gaussian_process(system, request):
     model = train(train_on, options, threads=1)
     place = 0
     for frame, constant in zip(test, baseline, strict=True):
-        energy, forces, stress = predict(model, frame)
+        energy, forces, stress = predict(model, frame, direct=True)
         n = 3 * len(frame)
         assert energy - constant == pytest.approx(predicted[place], abs=1e-8)
         assert forces.ravel() == pytest.approx(-predicted[place + 1 : place + 1 + n], abs=1e-8)
@@ -101,6 +102,24 @@ def test_full_model_is_the_dense_gaussian_process(system, request):
             assert stress * frame.volume == pytest.approx(predicted[place : place + 6], abs=1e-8)
             place += 6
     assert place == len(predicted)
+
+
+def test_training_adds_the_mapped_form(crystals):
+    """Unless it is not wanted, or there is none; the support points are the same."""
+    lines = []
+    mapped, direct, high = (
+        train(crystals[:6], TrainingOptions(**SMALL, **more), threads=1, log=lines.append)
+        for more in ({"order": 2, "map_tolerance": 1e-3}, {"order": 2, "map": False}, {"order": 5})
+    )
+    assert mapped.info["mapping"]["tolerance"] == 1e-3
+    for model in (direct, high):
+        assert model.mapped is None
+        assert "mapping" not in model.info
+    assert lines[-1].startswith("Not mapped: kernels of order 5")
+    for frame in crystals[:6]:
+        exact, same, near = predict(direct, frame), predict(mapped, frame, direct=True), predict(mapped, frame)
+        assert all(np.array_equal(a, b) for a, b in zip(exact, same, strict=True))
+        assert near[1] == pytest.approx(exact[1], abs=1e-3)
 
 
 def small_gram(frames, order=2):

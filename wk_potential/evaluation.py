@@ -40,9 +40,8 @@ def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePredicti
 
     """
     neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
-    vectors = neighbours.vectors(frame.positions, frame.cell)
     try:
-        prediction = model.predict(frame.numbers, neighbours, vectors, threads)
+        prediction = model.predict(frame.numbers, frame.positions, frame.cell, neighbours, threads)
     except UnknownElementError as error:
         raise UnknownElementError(f"{frame.source}: {error}") from None
     stress = None

@@ -7,11 +7,14 @@ from functools import cached_property
 import numpy as np
 
 from .density.expansion import Density
+from .density.packed import pack
 from .density.radial import RadialTable
 from .kernel.coupling import wigner_terms
-from .kernel.direct import Support, make_support
+from .kernel.direct import make_support
+from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
 from .modelfile import ModelFileError, read_container, write_container
-from .potential import Potential, evaluate
+from .neighbours import Neighbours
+from .potential import Direct, Potential, Structure, evaluate
 
 
 class UnknownElementError(ValueError):
@@ -68,6 +71,7 @@ class Model:
         support: support points of each element.
         baseline: (n,) energy per atom of each element, eV.
         compositions: (k, n) orthonormal basis of the compositions that determine the baseline.
+        mapped: quadratic forms of each element that stand for the support points, or None; see `map`.
         info: hyperparameters and training summary, as written to the header of the file.
 
     """
@@ -78,6 +82,7 @@ class Model:
     support: list[SupportPoints]
     baseline: np.ndarray
     compositions: np.ndarray
+    mapped: list[list[Factors]] | None = None
     info: dict = field(default_factory=dict)
 
     @property
@@ -86,14 +91,46 @@ class Model:
         return self.density.radial.cutoff
 
     @cached_property
-    def potential(self) -> Potential:
-        """The arrays of the model as the compiled functions take them."""
-        blocks = [make_support(s.coefficients, s.weights, s.tangents) for s in self.support]
-        first = np.cumsum([0] + [len(b.weights) for b in blocks])
-        support = Support(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
-        return Potential(
-            self.density, wigner_terms(self.density.lmax, len(self.order_weights)), self.order_weights, support, first
-        )
+    def direct(self) -> Potential:
+        """The model as its kernel with all support points."""
+        terms = wigner_terms(self.density.lmax, len(self.order_weights))
+        support = [make_support(s.coefficients, s.weights, s.tangents) for s in self.support]
+        density = pack(self.density)
+        return Potential(density, density.projection, [Direct(terms, self.order_weights, s) for s in support])
+
+    @cached_property
+    def _mapped_potentials(self) -> dict[str, Potential]:
+        return {}
+
+    def potential(self, precision: str = "float64", direct: bool = False) -> Potential:
+        """Arrays as the compiled functions take them: of the mapped form if there is one, unless `direct` is asked.
+
+        Args:
+            precision: float64, or float32 for the arithmetic of the mapped form.
+            direct: take the support points although there is a mapped form.
+
+        Raises:
+            ValueError: float32 is asked for the direct kernel, or the precision is unknown.
+
+        """
+        if precision not in ("float64", "float32"):
+            raise ValueError(f"the precision is float64 or float32, not {precision!r}")
+        if self.mapped is None or direct:
+            if precision == "float32":
+                raise ValueError("float32 is for models in mapped form: map the model first")
+            return self.direct
+        if precision not in self._mapped_potentials:
+            density = self.direct.density
+            forms = [pack_forms(factors, np.dtype(precision)) for factors in self.mapped]
+            projection = density.projection.astype(precision)
+            self._mapped_potentials[precision] = Potential(density, projection, forms)
+        return self._mapped_potentials[precision]
+
+    def map(self, frames, tolerance: float = 1e-4, threads: int | None = None) -> "Model":
+        """Return the model with its mapped form; see `wk_potential.mapping.mapping.map_model`."""
+        from .mapping.mapping import map_model
+
+        return map_model(self, frames, tolerance, threads)
 
     def element_indices(self, numbers) -> np.ndarray:
         """Return the place of each atom's element in `elements`.
@@ -114,21 +151,26 @@ class Model:
             )
         return index
 
-    def predict(self, numbers, neighbours, vectors, threads: int = 1) -> Prediction:
+    def predict(
+        self, numbers, positions, cell, neighbours: Neighbours, threads: int = 1, potential: Potential | None = None
+    ) -> Prediction:
         """Energies, forces and virial of one structure.
 
         Args:
             numbers: (N,) atomic numbers.
-            neighbours: `Neighbours` holding all pairs within the cutoff.
-            vectors: (P, 3) of its pairs, Angstrom.
+            positions, cell: (N, 3) and (3, 3), Angstrom.
+            neighbours: list that holds all pairs within the cutoff.
             threads: how many.
+            potential: one of `potential`, which is the default.
 
         Raises:
             UnknownElementError: an element is not in the model.
+            ClashError: two atoms are on one site.
 
         """
         index = self.element_indices(numbers)
-        energies, forces, virial = evaluate(self.potential, index, neighbours, vectors, threads)
+        structure = Structure(np.ascontiguousarray(positions, float), np.array(cell, float), index, neighbours)
+        energies, forces, virial = evaluate(potential or self.potential(), structure, threads)
         return Prediction(energies + self.baseline[index], forces, virial)
 
     def check_composition(self, numbers) -> None:
@@ -161,6 +203,9 @@ class Model:
         if self.support[0].tangents is not None:
             arrays["support_tangents"] = np.concatenate([s.tangents for s in self.support])  # type: ignore[misc]
         header = {"lmax": self.density.lmax, "cutoff": self.cutoff, **self.info}
+        if self.mapped is not None:
+            header["mapped_blocks"], more = to_arrays(self.mapped)
+            arrays.update(more)
         write_container(path, header, arrays)
 
     @classmethod
@@ -177,6 +222,9 @@ class Model:
             radial = RadialTable(cutoff, arrays["radial_values"], arrays["radial_slopes"])
             cuts = np.cumsum(arrays["support_counts"])[:-1]
             present = [n for n in ("coefficients", "weights", "tangents") if f"support_{n}" in arrays]
+            blocks, mapped = header.pop("mapped_blocks", None), None
+            if blocks is not None:
+                mapped = from_arrays(len(arrays["elements"]), blocks, arrays)
             parts = [np.split(arrays[f"support_{name}"], cuts) for name in present]
             return cls(
                 arrays["elements"],
@@ -185,6 +233,7 @@ class Model:
                 [SupportPoints(*p) for p in zip(*parts, strict=True)],
                 arrays["baseline"],
                 arrays["compositions"],
+                mapped,
                 header,
             )
         except KeyError as error:

@@ -4,29 +4,52 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .compiled import njit
+
 
 class Neighbours(NamedTuple):
-    """Full neighbour list: pair p is (centre[p], neighbour[p]), first[centre] <= p < first[centre + 1].
+    """Full neighbour list: the pairs of a centre i are p = first[i] .. first[i + 1] - 1.
 
     Attributes:
         first: (N + 1,) int64.
-        centre: (P,) int64, sorted.
-        neighbour: (P,) int64.
-        shift: (P, 3) int32, cell translations of the neighbour.
+        neighbour: (P,) int32.
+        shift: (P, 3) int16, cell translations of the neighbour.
 
     """
 
     first: np.ndarray
-    centre: np.ndarray
     neighbour: np.ndarray
     shift: np.ndarray
 
+    @property
+    def centre(self) -> np.ndarray:
+        """Centre (P,) of each pair."""
+        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+
     def vectors(self, positions, cell):
         """Vectors (P, 3) from each centre to its neighbours, Angstrom."""
-        vectors = positions[self.neighbour] - positions[self.centre]
-        if self.shift.any():
-            vectors += self.shift @ cell
-        return vectors
+        return positions[self.neighbour] - positions[self.centre] + self.shift @ cell
+
+
+@njit
+def _both_ways(n, pairs, shifts):
+    """Compressed rows of the full list from one that has each pair once."""
+    first = np.zeros(n + 1, np.int64)
+    for p in range(pairs.shape[0]):
+        first[pairs[p, 0] + 1] += 1
+        first[pairs[p, 1] + 1] += 1
+    for i in range(n):
+        first[i + 1] += first[i]
+    neighbour, shift = np.zeros(first[n], np.int32), np.zeros((first[n], 3), np.int16)
+    place = first[:n].copy()
+    for p in range(pairs.shape[0]):
+        for side in range(2):
+            at = place[pairs[p, side]]
+            place[pairs[p, side]] += 1
+            neighbour[at] = pairs[p, 1 - side]
+            for x in range(3):
+                shift[at, x] = shifts[p, x] if side == 0 else -shifts[p, x]
+    return first, neighbour, shift
 
 
 def complete_cell(cell, pbc):
@@ -48,7 +71,7 @@ def complete_cell(cell, pbc):
     return cell
 
 
-def find_neighbours(positions, cell, pbc, cutoff) -> Neighbours:
+def find_neighbours(positions, cell, pbc, cutoff, threads: int = 1) -> Neighbours:
     """Return the full list of pairs within `cutoff`, self-images included.
 
     Args:
@@ -56,21 +79,25 @@ def find_neighbours(positions, cell, pbc, cutoff) -> Neighbours:
         cell: (3, 3) rows are vectors; those of non-periodic directions are ignored.
         pbc: (3,) bool.
         cutoff: Angstrom.
+        threads: how many.
+
+    Raises:
+        ValueError: the cell is singular, or atoms are more than 32767 cells apart.
 
     """
     from vesin import NeighborList
 
-    n = len(positions)
-    i, j, shift = NeighborList(cutoff=float(cutoff), full_list=True).compute(
+    search = NeighborList(cutoff=float(cutoff), full_list=False, n_threads=threads)
+    pairs, shifts = search.compute(
         points=np.ascontiguousarray(positions, float),
         box=complete_cell(cell, pbc),
         periodic=np.asarray(pbc, bool),
-        quantities="ijS",
+        quantities="PS",
+        copy=False,
     )
-    order = np.argsort(i, kind="stable")
-    centre = i[order].astype(np.int64)
-    first = np.searchsorted(centre, np.arange(n + 1)).astype(np.int64)
-    return Neighbours(first, centre, j[order].astype(np.int64), shift[order].astype(np.int32))
+    if np.max(np.abs(shifts), initial=0) > np.iinfo(np.int16).max:
+        raise ValueError("atoms are more than 32767 cells apart: wrap the positions into the cell")
+    return Neighbours(*_both_ways(len(positions), pairs, shifts))
 
 
 class VerletList:
@@ -81,15 +108,15 @@ class VerletList:
     displacement beyond it.
     """
 
-    def __init__(self, cutoff: float, skin: float):
-        self.cutoff, self.skin = cutoff, skin
+    def __init__(self, cutoff: float, skin: float, threads: int = 1):
+        self.cutoff, self.skin, self.threads = cutoff, skin, threads
         self._made_for: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.n_built = 0
 
     def update(self, positions, cell, pbc) -> Neighbours:
         """Return the pairs within cutoff + skin of when the list was made; all within the cutoff are in it."""
         if not self._is_valid(positions, cell, pbc):
-            self._list = find_neighbours(positions, cell, pbc, self.cutoff + self.skin)
+            self._list = find_neighbours(positions, cell, pbc, self.cutoff + self.skin, self.threads)
             self._made_for = (positions.copy(), np.array(cell, float), np.array(pbc, bool))
             self.n_built += 1
         return self._list

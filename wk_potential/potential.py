@@ -1,81 +1,258 @@
-"""Energies and forces of many atoms from a trained model: plain arrays in, plain arrays out."""
+"""Energies and forces of many atoms from a trained model: plain arrays in, plain arrays out.
 
+Each thread takes a share of the atoms from neighbours to forces, a few atoms at a time, and sums the forces in an
+array of its own: nothing is stored per pair, and the result does not depend on which thread is faster.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from .density.expansion import Density, environment_adjoint, expand_environment
+from .compiled import njit
+from .density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood
 from .kernel.coupling import WignerTerms
 from .kernel.direct import Support, environment_energy
+from .kernel.mapped import Forms, forms_cost, forms_energy, work_sizes
+from .kernel.products import address, multiply
+from .neighbours import Neighbours
 from .threads import run_threads
 
+PARTS = ("density", "kernel", "forces")  # of an evaluation, in their order
 
-class Potential(NamedTuple):
-    """A local potential: the density, the kernel and the support points of all elements.
+
+class Direct(NamedTuple):
+    """The direct kernel of one central element.
 
     Attributes:
-        density: see `wk_potential.density`.
         terms: of the Wigner iteration.
         order_weights: (order,) a_nu.
-        support: blocks of the first element first.
-        first_block: (n_elements + 1,) where the blocks of each central element begin.
+        support: support points.
 
     """
 
-    density: Density
     terms: WignerTerms
     order_weights: np.ndarray
     support: Support
-    first_block: np.ndarray
 
 
-@njit(cache=True, nogil=True)
-def _local_energies(potential, atoms, centres, first, vectors, elements, energies, gradients):
-    density = potential.density
-    c = np.zeros(((density.lmax + 1) ** 2, density.projection.shape[3]))
-    grad = np.zeros_like(c)
-    support = potential.support
-    for i in atoms:
-        span = slice(first[i], first[i + 1])
-        blocks = slice(potential.first_block[centres[i]], potential.first_block[centres[i] + 1])
-        tangents = support.tangents[blocks] if support.tangents.shape[0] > 0 else support.tangents
-        own = Support(support.coefficients[blocks], tangents, support.weights[blocks])
-        expand_environment(density, centres[i], vectors[span], elements[span], c)
-        energies[i] = environment_energy(potential.terms, density.lmax, potential.order_weights, own, c, grad)
-        environment_adjoint(density, centres[i], vectors[span], elements[span], grad, gradients[span])
+def direct_cost(direct: Direct, n_channels: int) -> float:
+    """Multiply-adds of the direct kernel for one atom: the iteration and its adjoint, contractions over channels."""
+    terms, support = direct.terms, direct.support
+    lists = (terms.square_groups, terms.square_adjoint, terms.cube_groups, terms.cube_adjoint)
+    per_pair = sum(len(g.w) + len(g.indices) for g in lists) + len(terms.norm) * n_channels
+    return float(support.weights.size * per_pair * (3 if len(support.tangents) else 1))
 
 
-@njit(cache=True, nogil=True)
-def _scatter(centre, index, vectors, gradients, forces, virial):
-    for p in range(centre.shape[0]):
+@dataclass(frozen=True)
+class Potential:
+    """A local potential.
+
+    Attributes:
+        density: see `wk_potential.density`.
+        projection: that of the density in the precision of `energies`.
+        energies: for each central element what makes an energy of density coefficients.
+
+    """
+
+    density: PackedDensity
+    projection: np.ndarray
+    energies: Sequence[Direct | Forms]
+
+    @cached_property
+    def costs(self) -> np.ndarray:
+        """Multiply-adds of an atom of each element in the kernel."""
+        channels = self.projection.shape[2]
+        return np.array([
+            direct_cost(e, channels) if isinstance(e, Direct) else forms_cost(e) for e in self.energies
+        ])  # fmt: skip
+
+    @cached_property
+    def work_sizes(self) -> list[np.ndarray | None]:
+        """Sizes of the work arrays of each element's forms."""
+        return [None if isinstance(e, Direct) else work_sizes(e) for e in self.energies]
+
+
+class Structure(NamedTuple):
+    """Atoms and their neighbours: positions (N, 3) and cell (3, 3) in Angstrom, elements (N,) as indices."""
+
+    positions: np.ndarray
+    cell: np.ndarray
+    elements: np.ndarray
+    neighbours: Neighbours
+
+
+class Sums(NamedTuple):
+    """What the atoms of one thread add up: energies (N,), forces (N, 3), virial (3, 3), closest pair (2,)."""
+
+    energies: np.ndarray
+    forces: np.ndarray
+    virial: np.ndarray
+    clash: np.ndarray
+
+
+class ClashError(ValueError):
+    """Two atoms are on one site."""
+
+
+@njit
+def _add_forces(atom, hood, gradient, sums):
+    """Add the forces and the virial of one environment."""
+    forces, virial = sums.forces, sums.virial
+    for p in range(hood.first[-1]):
+        j = hood.atom[p]
+        if j < 0:
+            continue
         for x in range(3):
-            forces[centre[p], x] += gradients[p, x]
-            forces[index[p], x] -= gradients[p, x]
+            forces[atom, x] += gradient[p, x]
+            forces[j, x] -= gradient[p, x]
             for y in range(3):
-                virial[x, y] += 0.5 * (vectors[p, x] * gradients[p, y] + vectors[p, y] * gradients[p, x])
+                virial[x, y] += hood.r[p] * hood.unit[x, p] * gradient[p, y]
 
 
-def evaluate(potential: Potential, elements, neighbours, vectors, threads: int = 1):
+@njit(nogil=True)
+def _direct_energies(density, element, direct, atoms, structure, stages, sums):
+    """Energies and forces of atoms of one element by the direct kernel."""
+    n_elements, lmax = density.projection.shape[0], density.lmax
+    projection = density.projection
+    first = structure.neighbours.first
+    hood = neighbourhood(density, n_elements, np.max(first[1:] - first[:-1]))
+    gradient = np.zeros((hood.r.shape[0], 3))
+    n_channels = direct.support.coefficients.shape[1] // (lmax + 1) ** 2
+    width = hood.full.shape[2]
+    c, grad = np.zeros(((lmax + 1) ** 2, n_channels)), np.zeros(((lmax + 1) ** 2, n_channels))
+    for atom in atoms:
+        gather(atom, density.cutoff, structure, hood, sums.clash)
+        expand_atom(density, hood)
+        if stages < 2:
+            continue
+        c[:] = 0.0
+        for l in range(lmax + 1):
+            for m in range(2 * l + 1):
+                for q in range(n_channels):
+                    for e in range(n_elements):
+                        for k in range(width):
+                            full = hood.full[e, density.rows[l] + m, k]
+                            c[l * l + m, q] += projection[element, l, q, e * width + k] * full
+        sums.energies[atom] = environment_energy(direct.terms, lmax, direct.order_weights, direct.support, c, grad)
+        if stages < 3:
+            continue
+        hood.full[:] = 0.0
+        for l in range(lmax + 1):
+            for m in range(2 * l + 1):
+                for q in range(n_channels):
+                    for e in range(n_elements):
+                        for k in range(width):
+                            p = projection[element, l, q, e * width + k]
+                            hood.full[e, density.rows[l] + m, k] += p * grad[l * l + m, q]
+        adjoint_atom(density, hood, gradient)
+        _add_forces(atom, hood, gradient, sums)
+
+
+@njit
+def _aligned(n, like):
+    """Zeros (n,) of the type of `like` that begin at a cache line."""
+    per_line = 64 // like.itemsize
+    buffer = np.zeros(n + per_line, like.dtype)
+    first = (-(buffer.ctypes.data // like.itemsize)) % per_line
+    return buffer[first : first + n]
+
+
+@njit(nogil=True)
+def _mapped_energies(density, projection, element, forms, sizes, atoms, structure, stages, sums):
+    """Energies and forces of atoms of one element by the mapped kernel, one vector of atoms at a time."""
+    n_elements, lmax, n_lm = density.projection.shape[0], density.lmax, (density.lmax + 1) ** 2
+    size = projection.itemsize
+    lanes = 64 // size
+    first = structure.neighbours.first
+    hood = neighbourhood(density, n_elements, np.max(first[1:] - first[:-1]))
+    gradient = np.zeros((hood.r.shape[0], 3))
+    n_channels, width = projection.shape[2], hood.full.shape[2]
+    n_full = projection.shape[3]
+    flat = projection.ravel()
+    full = _aligned(n_lm * n_full * lanes, flat)
+    c, grad = _aligned(n_lm * n_channels * lanes, flat), _aligned(n_lm * n_channels * lanes, flat)
+    x, y = _aligned(sizes[0], flat), _aligned(sizes[1], flat)
+    energies = np.zeros(lanes)
+    for start in range(0, atoms.shape[0], lanes):
+        batch = atoms[start : start + lanes]
+        for lane in range(batch.shape[0]):
+            gather(batch[lane], density.cutoff, structure, hood, sums.clash)
+            expand_atom(density, hood)
+            for l in range(lmax + 1):
+                for k in range(n_full):
+                    for m in range(2 * l + 1):
+                        at = (l * l * n_full + k * (2 * l + 1) + m) * lanes + lane
+                        full[at] = hood.full[k // width, density.rows[l] + m, k % width]
+        if stages < 2:
+            continue
+        for l in range(lmax + 1):
+            p = address(flat, (element * (lmax + 1) + l) * n_channels * n_full)
+            source, target = address(full, l * l * n_full * lanes), address(c, l * l * n_channels * lanes)
+            row = (2 * l + 1) * lanes * size
+            multiply(c, n_channels, 2 * l + 1, n_full, p, n_full * size, size, source, row, target, row, False)
+        forms_energy(forms, n_channels, c, batch.shape[0], x, y, energies, grad)
+        if stages < 3:
+            continue
+        for l in range(lmax + 1):
+            p = address(flat, (element * (lmax + 1) + l) * n_channels * n_full)
+            source, target = address(grad, l * l * n_channels * lanes), address(full, l * l * n_full * lanes)
+            row = (2 * l + 1) * lanes * size
+            multiply(c, n_full, 2 * l + 1, n_channels, p, size, n_full * size, source, row, target, row, False)
+        for lane in range(batch.shape[0]):
+            sums.energies[batch[lane]] = energies[lane]
+            gather(batch[lane], density.cutoff, structure, hood, sums.clash)
+            for l in range(lmax + 1):
+                for k in range(n_full):
+                    for m in range(2 * l + 1):
+                        at = (l * l * n_full + k * (2 * l + 1) + m) * lanes + lane
+                        hood.full[k // width, density.rows[l] + m, k % width] = full[at]
+            adjoint_atom(density, hood, gradient)
+            _add_forces(batch[lane], hood, gradient, sums)
+
+
+def evaluate(potential: Potential, structure: Structure, threads: int = 1, stages: int = len(PARTS)):
     """Energies (N,) in eV, forces (N, 3) in eV/Angstrom and strain derivative of the energy (3, 3) in eV.
 
     Args:
         potential: the model's arrays.
-        elements: (N,) element indices.
-        neighbours: a `Neighbours` list that holds all pairs within the cutoff, and may hold more.
-        vectors: (P, 3) of its pairs, Angstrom.
+        structure: with neighbours that hold all pairs within the cutoff, and may hold more.
         threads: how many.
+        stages: how many of `PARTS` are done, for timing them; fewer than all give no results.
+
+    Raises:
+        ClashError: two atoms are on one site.
 
     """
-    n = len(elements)
-    energies, gradients = np.zeros(n), np.zeros((len(vectors), 3))
-    arguments = (elements, neighbours.first, vectors, elements[neighbours.neighbour], energies, gradients)
-    # dearest atoms first, so that no thread is left alone with one at the end
-    cost = np.diff(potential.first_block)[elements]
-    n_tasks = 1 if threads == 1 else min(n, 8 * threads)
-    by_cost = np.argsort(-cost, kind="stable")
-    tasks = [by_cost[k::n_tasks] for k in range(n_tasks)]
-    run_threads(lambda atoms: _local_energies(potential, atoms, *arguments), tasks, threads)
-    forces, virial = np.zeros((n, 3)), np.zeros((3, 3))
-    _scatter(neighbours.centre, neighbours.neighbour, vectors, gradients, forces, virial)
-    return energies, forces, virial
+    n, elements = len(structure.elements), structure.elements
+    order = np.argsort(elements, kind="stable")
+    cost = np.cumsum(potential.costs[elements[order]])
+    shares = np.searchsorted(cost, cost[-1] * np.arange(1, threads) / threads) if n else []
+    energies = np.zeros(n)
+
+    def work(atoms) -> Sums:
+        sums = Sums(energies, np.zeros((n, 3)), np.zeros((3, 3)), np.full(2, -1))
+        for element, e in enumerate(potential.energies):
+            own = atoms[elements[atoms] == element]
+            if not len(own):
+                continue
+            if isinstance(e, Direct):
+                _direct_energies(potential.density, element, e, own, structure, stages, sums)
+            else:
+                _mapped_energies(
+                    potential.density, potential.projection, element, e, potential.work_sizes[element], own,
+                    structure, stages, sums,
+                )  # fmt: skip
+        return sums
+
+    parts = run_threads(work, np.split(order, shares), threads)
+    for part in parts:
+        if part.clash[0] >= 0:
+            a, b = part.clash
+            raise ClashError(f"atoms {a} and {b} are on one site")
+    forces, virial = parts[0].forces, sum(part.virial for part in parts)
+    for part in parts[1:]:
+        forces += part.forces
+    return energies, forces, 0.5 * (virial + virial.T)

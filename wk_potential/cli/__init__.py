@@ -11,6 +11,7 @@ from .. import __version__
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 _COMMANDS = {"train": "train", "evaluate": "inspect", "info": "inspect"}
+_COMMANDS |= {"map": "speed", "bench": "speed"}
 _COMMANDS |= {"md": "simulate", "relax": "simulate", "demo": "demo"}
 
 
@@ -23,7 +24,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        return getattr(import_module(f".{_COMMANDS[cmd_name]}", __name__), cmd_name)
+        module = import_module(f".{_COMMANDS[cmd_name]}", __name__)
+        return getattr(module, "map_command" if cmd_name == "map" else cmd_name)
 
     def main(self, args: Any = None, *rest: Any, **extra: Any) -> Any:
         """Run as a program if there are no arguments here."""

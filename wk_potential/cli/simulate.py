@@ -24,12 +24,21 @@ _path = click.Path(path_type=Path)
 frame_option = click.option("--frame", default=-1, show_default=True, metavar="INDEX", help="Frame of STRUCTURE.")
 
 
-def _load(model: Path, structure: Path, frame: int, threads: int | None) -> Any:
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["float64", "float32"]),
+    default="float64",
+    show_default=True,
+    help="float32 is faster, for models in mapped form.",
+)
+
+
+def _load(model: Path, structure: Path, frame: int, threads: int | None, precision: str) -> Any:
     """Return the structure with a calculator."""
     from ..calculator import WKCalculator
     from ..structures import read_structure
 
-    calculator = WKCalculator(model, threads)
+    calculator = WKCalculator(model, threads, precision)
     atoms = read_structure(structure, frame)
     atoms.calc = calculator
     return atoms
@@ -62,6 +71,7 @@ def _load(model: Path, structure: Path, frame: int, threads: int | None) -> Any:
 @click.option("--restart", is_flag=True, help="Continue the trajectory until --time is reached.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing trajectory.")
 @frame_option
+@precision_option
 @threads_option
 @click.pass_obj
 def md(
@@ -74,6 +84,7 @@ def md(
     restart: bool,
     overwrite: bool,
     frame: int,
+    precision: str,
     threads: int | None,
     **settings: Any,
 ) -> None:
@@ -105,7 +116,7 @@ def md(
         raise UserError(f"{output}: exists; continue it with --restart or replace it with --overwrite")
     if restart and not output.exists():
         raise UserError(f"{output}: not there, so it cannot be continued; leave out --restart")
-    atoms = _load(model, structure, frame, threads)
+    atoms = _load(model, structure, frame, threads, precision)
     what = f"{run.ensemble}, {run.steps} steps of {run.timestep:g} fs, {run.temperature:g} K"
     screen.say(f"{atoms.get_chemical_formula()}, {what}")
     try:
@@ -144,6 +155,7 @@ def show_run(screen: "Screen", summary: Any, run: Any, files: list[Path]) -> Non
 @click.option("--optimiser", type=click.Choice(OPTIMISERS), default="LBFGS", show_default=True, help="Search method.")
 @click.option("--steps", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
 @frame_option
+@precision_option
 @threads_option
 @click.pass_obj
 def relax(
@@ -152,6 +164,7 @@ def relax(
     structure: Path,
     output: Path,
     frame: int,
+    precision: str,
     threads: int | None,
     **settings: Any,
 ) -> None:
@@ -166,7 +179,7 @@ def relax(
 
     check_output(output)
     output_format(output)
-    atoms = _load(model, structure, frame, threads)
+    atoms = _load(model, structure, frame, threads, precision)
     with screen.progress() as progress:
         summary = relax_atoms(atoms, progress=progress, **settings)
     write_structure(output, atoms)

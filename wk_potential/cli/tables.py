@@ -82,10 +82,21 @@ def show_model(screen: Screen, model: Model, title: str) -> None:
             "support points",
             f"{sum(counts.values())} ({_list(counts)}){', with tangents' if tangents else ''}",
         ),
+        ("mapped form", _mapped(model)),
         ("baseline", f"{_list(baseline, '.4f')} eV{free}"),
         *_training_facts(model.info),
     ]
     screen.facts(title, rows)
+
+
+def _mapped(model: Model) -> str:
+    if model.mapped is None:
+        return "none: evaluation sums over the support points"
+    facts = model.info.get("mapping", {})
+    if not facts:
+        return "yes"
+    gain = facts["multiply_adds_direct"] / facts["multiply_adds"]
+    return f"{gain:.3g} times fewer operations; forces within {facts['largest_force_deviation']:.1e} eV/Å"
 
 
 def _training_facts(info: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,8 +8,8 @@ of j; the model projects the channels (a, n) of each central element and l on Q 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from .harmonics import spherical_harmonics
 from .radial import RadialTable
 
@@ -35,7 +35,7 @@ def full_density(lmax: int, radial: RadialTable, n_elements: int) -> Density:
     return Density(lmax, radial, np.ascontiguousarray(np.broadcast_to(np.eye(n), (n_elements, lmax + 1, n, n))))
 
 
-@njit(cache=True)
+@njit
 def _radial_functions(radial, r, phi, dphi):
     """Fill phi, dphi (lmax + 1, n_radial) with the radial functions and derivatives at r."""
     values, slopes = radial.values, radial.slopes
@@ -53,7 +53,7 @@ def _radial_functions(radial, r, phi, dphi):
             dphi[l, n] = da * (v0 - v1) + dc * s0 + dd * s1
 
 
-@njit(cache=True)
+@njit
 def _neighbour(density, vector, phi, dphi, y, dy):
     """Radial functions and harmonics of one neighbour; returns its distance, 0 beyond the cutoff."""
     r = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
@@ -64,14 +64,14 @@ def _neighbour(density, vector, phi, dphi, y, dy):
     return r
 
 
-@njit(cache=True)
+@njit
 def _buffers(density):
     shape = density.radial.values.shape[1:]
     n_lm = (density.lmax + 1) ** 2
     return np.zeros(shape), np.zeros(shape), np.zeros(n_lm), np.zeros((n_lm, 3))
 
 
-@njit(cache=True)
+@njit
 def expand_environment(density, centre, vectors, elements, out):
     """Write the coefficients of one environment to out (n_lm, Q)."""
     phi, dphi, y, dy = _buffers(density)
@@ -92,7 +92,7 @@ def expand_environment(density, centre, vectors, elements, out):
                     out[i, q] += full[i, k] * density.projection[centre, l, k, q]
 
 
-@njit(cache=True)
+@njit
 def environment_adjoint(density, centre, vectors, elements, grad, out):
     """Gradient of an energy with respect to the neighbours' vectors, written to out (n, 3).
 
@@ -121,7 +121,7 @@ def environment_adjoint(density, centre, vectors, elements, grad, out):
                         out[j, x] += along * y[i] * vectors[j, x] / r + across * dy[i, x] / r
 
 
-@njit(cache=True)
+@njit
 def environment_jacobian(density, centre, vectors, elements, out):
     """Write the derivatives of the coefficients by the neighbours' vectors to out (n, 3, n_lm, Q)."""
     phi, dphi, y, dy = _buffers(density)
@@ -141,7 +141,7 @@ def environment_jacobian(density, centre, vectors, elements, out):
                                 out[j, x, i, q] += d * projection[n, q]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def expand(density, centres, first, vectors, elements):
     """Coefficients (n, n_lm, Q) of n environments.
 

@@ -1,10 +1,11 @@
 """Real spherical harmonics and their gradients on plain arrays, compiled."""
 
 import numpy as np
-from numba import njit
+
+from ..compiled import njit
 
 
-@njit(cache=True)
+@njit
 def spherical_harmonics(lmax, x, y, z, values, grads):
     """Orthonormal real spherical harmonics of a unit vector and r times their gradient.
 

@@ -6,8 +6,8 @@ Environments and support points are arrays (n_lm, Q) of density coefficients, ro
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from .iteration import gradient, gradient_tangent, inner, invariants, iterate, iterate_tangent, workspace
 from .lanes import aligned_zeros, lanes_of, row_products, weighted_rows
 
@@ -45,7 +45,7 @@ def make_support(coefficients, weights, tangents=None, dtype=np.float64) -> Supp
     return Support(blocks, tangent_blocks, np.ascontiguousarray(in_blocks(weights[:, None], dtype)[:, 0]))
 
 
-@njit(cache=True)
+@njit
 def pair_kernel(lmax, c, block, k1):
     """Fill k1 with K^l_{mm'} = (2l + 1)^(-1/2) sum_q c[l m, q] s[l m', q], s a block (n_lm * Q, lanes)."""
     n_channels = c.shape[1]
@@ -57,7 +57,7 @@ def pair_kernel(lmax, c, block, k1):
                 row += 1
 
 
-@njit(cache=True)
+@njit
 def pair_kernel_adjoint(lmax, g1, block, n_channels, out):
     """Add to out (n_lm * Q, lanes) the gradient with respect to c, given g1 with respect to k1."""
     row = 0
@@ -70,7 +70,7 @@ def pair_kernel_adjoint(lmax, g1, block, n_channels, out):
             row += width
 
 
-@njit(cache=True)
+@njit
 def environment_energy(terms, lmax, weights, support, c, grad):
     """Energy of one environment c (n_lm, Q), its gradient written to grad (n_lm, Q).
 
@@ -114,7 +114,7 @@ def environment_energy(terms, lmax, weights, support, c, grad):
     return energy
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def kernel_rows(terms, lmax, order, c, blocks, out):
     """Fill out (order, n_blocks * lanes) with the kernels of each order between c (n_lm, Q) and support blocks."""
     k = workspace(terms, order)
@@ -128,7 +128,7 @@ def kernel_rows(terms, lmax, order, c, blocks, out):
             out[nu, b * lanes : (b + 1) * lanes] = values[nu]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def kernel_rows_with_gradients(terms, lmax, sets, c, blocks, values_out, grads_out):
     """Kernels between c (n_lm, Q) and support blocks for several sets of order weights, with gradients in c.
 

@@ -10,8 +10,8 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from .coupling import block_offsets, iteration_terms, kernel_size
 from .products import ROWS, WIDTH, multiply_add, padded
 
@@ -74,7 +74,7 @@ def hessian_terms(lmax: int) -> HessianTerms:
     return HessianTerms(norm, *lists)
 
 
-@njit(cache=True)
+@njit
 def _add_multiplication(terms, k, out):
     """Add M(k) of one kind to the symmetric matrix `out` (n, ld)."""
     flat = out.reshape(-1)
@@ -86,7 +86,7 @@ def _add_multiplication(terms, k, out):
         flat[terms.mirror[e]] = total
 
 
-@njit(cache=True)
+@njit
 def _multiplication(terms, even, odd, out):
     """Fill out (2n, ld): it leads from the even part of one factor to both parts of the product, twice."""
     n = terms.norm.shape[0]
@@ -98,7 +98,7 @@ def _multiplication(terms, even, odd, out):
         _add_multiplication(terms.even, odd, out[n:])
 
 
-@njit(cache=True)
+@njit
 def _divide(x, norm, out):
     """Fill out (2n, ld) with the rows of x divided by their norm (n,)."""
     n = norm.shape[0]
@@ -109,7 +109,7 @@ def _divide(x, norm, out):
                 out[p * n + o, a] = factor * x[p * n + o, a]
 
 
-@njit(cache=True)
+@njit
 def _finish(upper, factor, out):
     """Write `factor` times the symmetric matrix of which `upper` (n, ld) holds the upper triangle to `out` (n, n)."""
     for a in range(out.shape[0]):
@@ -118,7 +118,7 @@ def _finish(upper, factor, out):
             out[b, a] = out[a, b]
 
 
-@njit(cache=True)
+@njit
 def _add_symmetric_product(x, y, out):
     """Add x^T y, x and y (k, ld), to `out` (n, ld) where that is symmetric: the upper triangle only."""
     n = out.shape[0]
@@ -127,7 +127,7 @@ def _add_symmetric_product(x, y, out):
         multiply_add(x.T[rows], y[:, columns], out[rows, columns])
 
 
-@njit(cache=True)
+@njit
 def _add_product_and_transpose(x, y, out):
     """Add x^T y + y^T x, x and y (k, ld), to `out` (n, ld)."""
     n = out.shape[0]
@@ -137,13 +137,13 @@ def _add_product_and_transpose(x, y, out):
     out += product.T[:n]
 
 
-@njit(cache=True)
+@njit
 def hessian_workspace(n, orders):
     """Scratch arrays (k, 2n, ld) of `higher_kernels`."""
     return np.empty((3 if orders < 3 else 7, 2 * n, padded(n)))
 
 
-@njit(cache=True)
+@njit
 def higher_kernels(terms, k1, values, grads, hessians, work):
     """The same as `kernels_with_derivatives` for the orders from 3 on, which are the first of the three arrays."""
     n, orders = k1.shape[0], values.shape[0]
@@ -204,7 +204,7 @@ def higher_kernels(terms, k1, values, grads, hessians, work):
     _finish(upper, 1.0, hessians[3])
 
 
-@njit(cache=True)
+@njit
 def kernels_with_derivatives(terms, k1, values, grads, hessians):
     """Fill values (order,), grads (order, n) and hessians (order, n, n) of k^(1) ... k^(order) by k1 (n,)."""
     n, order = k1.shape[0], values.shape[0]

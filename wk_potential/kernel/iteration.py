@@ -7,12 +7,11 @@ products of the scaled kernels, and order 4 needs one iteration, order 6 two. `w
 a_nu in k = sum_nu a_nu k^(nu).
 """
 
-from numba import njit
-
+from ..compiled import njit
 from .lanes import add_rows, aligned_zeros, bilinear, bilinear_adjoint, row_products
 
 
-@njit(cache=True)
+@njit
 def workspace(terms, order):
     """Zeroed arrays (k1, k2, k3) of the terms' type, the last two empty where `order` does not need them."""
     n = terms.norm.shape[0] // 2
@@ -22,7 +21,7 @@ def workspace(terms, order):
     return k1, k2, k3
 
 
-@njit(cache=True)
+@njit
 def iterate(terms, k):
     """Fill k2 and k3 from k1."""
     k1, k2, k3 = k
@@ -30,7 +29,7 @@ def iterate(terms, k):
     bilinear(terms.cube_groups, (k2,), (k1,), k3)
 
 
-@njit(cache=True)
+@njit
 def iterate_tangent(terms, k, t):
     """Fill the derivatives t2, t3 of k2, k3 along the direction t1 of k1."""
     k1, k2, _ = k
@@ -39,14 +38,14 @@ def iterate_tangent(terms, k, t):
     bilinear(terms.cube_groups, (t2, k2), (k1, t1), t3)
 
 
-@njit(cache=True)
+@njit
 def inner(x, y, out, o):
     """out[o] = <x, y> over the rows that both have."""
     out[o] = 0.0
     row_products(1.0, min(x.shape[0], y.shape[0]), x, 0, y, 0, 1, out, o)
 
 
-@njit(cache=True)
+@njit
 def invariants(k, out):
     """Fill out (order, lanes) with k^(1), ..., k^(order)."""
     k1, k2, k3 = k
@@ -64,7 +63,7 @@ def invariants(k, out):
         inner(k3, k3, out, 5)
 
 
-@njit(cache=True)
+@njit
 def _lower_orders(weights, k1, k2, g1):
     """Partial derivatives of orders 2 and 3 with respect to k1 (linear in k1, k2)."""
     g1[:] = 0.0
@@ -74,7 +73,7 @@ def _lower_orders(weights, k1, k2, g1):
         add_rows(3 * weights[2], k2, g1)
 
 
-@njit(cache=True)
+@njit
 def _higher_orders(weights, k2, k3, g2, g3):
     """Partial derivatives of orders 4 to 6 with respect to k2 and k3 (linear in k2, k3)."""
     g2[:] = 0.0
@@ -86,7 +85,7 @@ def _higher_orders(weights, k2, k3, g2, g3):
         add_rows(2 * weights[5], k3, g3)
 
 
-@njit(cache=True)
+@njit
 def gradient(terms, weights, k, g):
     """Fill g1 with the derivative of sum_nu a_nu k^(nu) with respect to k1; g2 and g3 are overwritten."""
     k1, k2, k3 = k
@@ -102,7 +101,7 @@ def gradient(terms, weights, k, g):
         bilinear_adjoint(terms.square_adjoint, 1.0, (g2,), (k1,), (k1,), g1, g1)
 
 
-@njit(cache=True)
+@njit
 def gradient_tangent(terms, weights, k, g, t, h):
     """Fill h1 with the derivative of g1 along t1. Needs g as `gradient` left it and t from `iterate_tangent`."""
     k1, k2, _ = k

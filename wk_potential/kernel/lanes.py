@@ -8,9 +8,10 @@ registers. The element type is that of the arrays. LLVM lowers the vectors to wh
 
 import numpy as np
 from llvmlite import ir
-from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from ..compiled import njit
 
 BYTES = 64  # of one vector: one AVX-512 register, two AVX2, four NEON
 VECTORS = 2  # in a row: each weight that is loaded and spread serves two multiply-adds
@@ -29,7 +30,7 @@ def lanes_of(dtype) -> int:
 LANES = lanes_of(np.float64)
 
 
-@njit(cache=True)
+@njit
 def aligned_zeros(rows, like):
     """Zeros (rows, lanes) of the type of `like`, aligned so that no vector straddles two cache lines."""
     lanes = VECTORS * BYTES // like.itemsize
@@ -245,21 +246,21 @@ def _add_row(typingctx, factor, x, out, o):
     return types.void(types.float64, x, out, types.intp), codegen
 
 
-@njit(cache=True)
+@njit
 def add_rows(factor, x, out):
     """out[o] += factor * x[o] over the rows of out."""
     for o in range(out.shape[0]):
         _add_row(factor, x, out, o)
 
 
-@njit(cache=True)
+@njit
 def bilinear(groups, xs, ys, out):
     """out[o] = sum over terms and k of w xs[k][a] ys[k][b]; xs, ys are tuples of arrays with rows of lanes."""
     for o in range(groups.first.shape[0]):
         _bilinear_row(groups.start, groups.first, groups.indices, groups.w, xs, ys, out, o)
 
 
-@njit(cache=True)
+@njit
 def bilinear_adjoint(groups, factor, gs, xs, ys, out_x, out_y):
     """Add the gradients of factor * sum_k <gs[k], B(xs[k], ys[k])>, B the map whose adjoint list is `groups`.
 

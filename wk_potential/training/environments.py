@@ -8,8 +8,8 @@ strain component v (the virial, volume times stress).
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from ..density.expansion import Density, environment_jacobian, expand
 from ..neighbours import find_neighbours
 from .data import Frame
@@ -37,7 +37,7 @@ class FrameEnvironments:
     first: np.ndarray
 
 
-@njit(cache=True)
+@njit
 def _count_rows(first, index, forces, stress):
     n = first.shape[0] - 1
     out = np.zeros(n + 1, np.int64)
@@ -47,7 +47,7 @@ def _count_rows(first, index, forces, stress):
     return out
 
 
-@njit(cache=True)
+@njit
 def _fill_rows(density, centres, first, index, vectors, elements, forces, stress, rows, jacobian, label):
     n = centres.shape[0]
     width = jacobian.shape[1]

@@ -9,8 +9,8 @@ environments of the frame that x belongs to. Rows of labels x lie along the vect
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from ..kernel.coupling import kernel_size
 from ..kernel.hessian import hessian_terms, hessian_workspace, higher_kernels
 from ..kernel.products import multiply_add, padded
@@ -75,7 +75,7 @@ def flatten(frames, environments: list[FrameEnvironments]) -> FlatEnvironments:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _invariants(flat, element, l, channels):
     """Invariants of l of an element's environments as the labels measure them.
 
@@ -98,7 +98,7 @@ def _invariants(flat, element, l, channels):
     return out
 
 
-@njit(cache=True)
+@njit
 def _add_invariants(c, d, out):
     """Add the change of the invariants of c (2l + 1, Q) along d."""
     channels = c.shape[1]
@@ -140,7 +140,7 @@ def _low_orders(flat: FlatEnvironments, lmax: int, out, threads: int) -> None:
                 add_products(out[1], part, 1.0 / (2 * l + 1))
 
 
-@njit(cache=True)
+@njit
 def _transposed_jacobians(flat, frame, n_columns):
     """Jacobians (width, columns) of a frame's environments, end to end, and where each begins (n + 1,).
 
@@ -163,7 +163,7 @@ def _transposed_jacobians(flat, frame, n_columns):
     return out, start
 
 
-@njit(cache=True)
+@njit
 def _fill_k1(lmax, ci, cs, k1):
     """k1[l m m'] = sum_q ci[l m, q] cs[l m', q]."""
     column = 0
@@ -177,7 +177,7 @@ def _fill_k1(lmax, ci, cs, k1):
                 column += 1
 
 
-@njit(cache=True)
+@njit
 def _fill_k1_jacobian(lmax, channels, jacobian, cs, out):
     """Derivatives out (n, columns) of k1, given the Jacobian (n_lm * Q, columns) of the first environment."""
     out[:] = 0.0
@@ -191,7 +191,7 @@ def _fill_k1_jacobian(lmax, channels, jacobian, cs, out):
             column += width
 
 
-@njit(cache=True)
+@njit
 def _add_cross(lmax, ci, jacobian, grad, curved, out):
     """Add to out (n_lm * Q, columns) the derivative of the gradient in cs.
 
@@ -218,7 +218,7 @@ def _add_cross(lmax, ci, jacobian, grad, curved, out):
         column += width**2
 
 
-@njit(cache=True)
+@njit
 def _add_energy_gradient(lmax, ci, grad, out):
     """Add the gradient in cs to out (n_lm * Q,)."""
     channels = ci.shape[1]
@@ -231,7 +231,7 @@ def _add_energy_gradient(lmax, ci, grad, out):
                 column += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _add_pairs(terms, lmax, channels, pairs, flat, out):
     """Fill the blocks of out (orders from 3 on, N, N) that belong to the given pairs of frames (n, 2)."""
     orders, n, width = out.shape[0], terms.norm.shape[0], (lmax + 1) ** 2 * channels

@@ -5,9 +5,9 @@ take up blocks of rows as they come free.
 """
 
 import numpy as np
-from numba import njit
 from scipy.linalg import solve_triangular
 
+from ..compiled import njit
 from ..kernel.products import multiply_add
 from ..threads import run_threads
 
@@ -15,7 +15,7 @@ BLOCK = 128
 PANEL = 32  # columns of a packed operand: it stays in the nearest cache
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _weighted_sum(matrices, weights, first, last, out):
     """Rows `first` to `last` of sum_nu w_nu matrices[nu] up to column `last`."""
     for r in range(first, last):
@@ -25,7 +25,7 @@ def _weighted_sum(matrices, weights, first, last, out):
                 out[r, c] = w * matrices[nu, r, c] + (out[r, c] if nu else 0.0)
 
 
-@njit(cache=True)
+@njit
 def _pack(block, factor, panels):
     """Copy factor * block (k, n) to panels (n / PANEL, k, PANEL)."""
     for k in range(block.shape[0]):
@@ -33,7 +33,7 @@ def _pack(block, factor, panels):
             panels[c // PANEL, k, c % PANEL] = factor * block[k, c]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _subtract(matrix, first, last, left, panels):
     """Rows `first` to `last`, up to the diagonal, plus left (rows, k) times the packed operand."""
     depth = left.shape[1]
@@ -41,7 +41,7 @@ def _subtract(matrix, first, last, left, panels):
         multiply_add(left, panels[p, :depth], matrix[first:last, p * PANEL : (p + 1) * PANEL])
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _square(root, first, last, out):
     """Rows `first` to `last` of root^T root, root lower triangular, on both sides of the diagonal."""
     n, rows = root.shape[0], last - first
@@ -63,7 +63,7 @@ def _square(root, first, last, out):
             out[c, first + r] = sums[r, c]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(nogil=True, fastmath=True)
 def _traces(inverse, alpha, matrices, first, last, out):
     """Add the part of tr[(inverse - alpha alpha^T) matrices[nu]] that lies in rows `first` to `last`."""
     for r in range(first, last):

@@ -49,6 +49,8 @@ class TrainingOptions(BaseModel):
     isolated_atoms: dict[str, float] | None = Field(
         None, description="energies of the isolated atoms, eV, instead of a fitted baseline"
     )
+    map: bool = Field(True, description="add the mapped form, which is faster, to the model")
+    map_tolerance: float = Field(1e-4, ge=0, description="largest deviation of forces of that form, eV/Angstrom")
     seed: int = Field(0, description="of the random choices")
 
     @classmethod

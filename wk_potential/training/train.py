@@ -10,6 +10,7 @@ from ase.data import chemical_symbols
 from threadpoolctl import threadpool_limits
 
 from .. import __version__
+from ..mapping.mapping import MappingError, map_model
 from ..model import Model
 from ..threads import thread_count
 from .baseline import fit_baseline
@@ -93,7 +94,16 @@ def train(
             "data_hash": data_hash(frames),
         },
     }
-    return Model(elements, density, fit.order_weights, fit.support, baseline, compositions, info)
+    model = Model(elements, density, fit.order_weights, fit.support, baseline, compositions, info=info)
+    if not options.map:
+        return model
+    progress("mapping", 0.0)
+    try:
+        model = map_model(model, frames, options.map_tolerance, n_threads, log)
+    except MappingError as error:
+        log(f"Not mapped: {error}")
+    progress("mapping", 1.0)
+    return model
 
 
 def _choose_estimator(task: Task, n_labels: int) -> str:

@@ -1,0 +1,570 @@
+"""Quadratic forms in place of support points: exact, small, in both precisions, in files."""
+
+import copy
+import dataclasses
+import pickle
+from itertools import product
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc111, molecule
+from helpers import random_support, support_energy
+
+from wk_potential import Frame, Model, WKCalculator
+from wk_potential.kernel.coupling import real_cg
+from wk_potential.mapping import compression, mapping
+from wk_potential.mapping.compression import channel_counts, dense_form, exact
+from wk_potential.mapping.features import all_blocks, feature_derivatives, features, restricted
+from wk_potential.mapping.mapping import MappingError, map_model
+from wk_potential.mapping.packing import pack_forms
+from wk_potential.mapping.recoupling import recoupled, recoupling
+from wk_potential.model import SupportPoints, UnknownElementError
+from wk_potential.modelfile import read_container
+from wk_potential.neighbours import find_neighbours
+from wk_potential.potential import ClashError
+
+# lmax and channels of each l
+CHANNELS = [(1, (2, 2)), (1, (1, 3)), (2, (3, 1, 2)), (2, (2, 0, 3)), (3, (3, 2, 2, 1)), (3, (1, 2, 1, 2))]
+ORDER_WEIGHTS = (0.7, 1.1, 0.9, 1.3)
+
+
+def scale_of(array):
+    return np.abs(array).max()
+
+
+def support_points(channels, n=5, with_tangents=True, seed=0):
+    """Random support points, zero in the padding where an l has fewer channels than another."""
+    lmax = len(channels) - 1
+    points, weights, tangents = random_support(lmax, n, max(channels), seed)
+    for l, used in enumerate(channels):
+        points[:, l * l : (l + 1) ** 2, used:] = tangents[:, l * l : (l + 1) ** 2, used:] = 0
+    return SupportPoints(points, weights, tangents if with_tangents else None)
+
+
+def polynomial(blocks, matrices, c):
+    """Values (n,) of the sum of x_M^T W x_M over blocks and M for environments c (n, n_lm, Q)."""
+    pairs = [(features(block, c), w) for block, w in zip(blocks, matrices, strict=True)]
+    return sum(np.einsum("nmp,pq,nmq->n", x, w, x, optimize=True) for x, w in pairs)
+
+
+# --- features ---
+
+
+@pytest.mark.parametrize("with_tangents", [False, True])
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize(("lmax", "channels"), [(0, (3,)), *CHANNELS])
+def test_forms_are_the_kernel(lmax, channels, order, with_tangents):
+    """Each order alone, against integrals over rotations."""
+    support = support_points(channels, with_tangents=with_tangents)
+    environments = support_points(channels, 7, seed=1).coefficients
+    weights = np.eye(order)[-1]
+    blocks = all_blocks(lmax, channels)
+    matrices = [dense_form(block, support, weights) for block in blocks]
+    expected = support_energy(lmax, weights, environments, support.coefficients, support.weights, support.tangents)
+    assert polynomial(blocks, matrices, environments) == pytest.approx(expected, abs=1e-12 * scale_of(expected))
+    assert all(w == pytest.approx(w.T, abs=1e-13 * scale_of(w)) for w in matrices)
+
+
+def test_more_channels_change_nothing():
+    """What is zero in all environments makes features that are zero."""
+    support, environments = (support_points((3, 1, 2), n, seed=n) for n in (4, 6))
+    assert np.array_equal(channel_counts(environments), (3, 1, 2))
+    energies = []
+    for channels in ((3, 1, 2), (3, 3, 3)):
+        blocks = all_blocks(2, channels)
+        matrices = [dense_form(block, support, ORDER_WEIGHTS) for block in blocks]
+        energies.append(polynomial(blocks, matrices, environments.coefficients))
+    assert energies[0] == pytest.approx(energies[1], rel=1e-12)
+
+
+@pytest.mark.parametrize(("lmax", "channels"), CHANNELS)
+def test_no_feature_vanishes_or_repeats_others(lmax, channels):
+    """They are linearly independent functions."""
+    for block in all_blocks(lmax, channels):
+        x = features(block, support_points(channels, 2 * len(block)).coefficients)
+        assert len(block) > 0
+        assert np.linalg.matrix_rank(x.reshape(-1, len(block)), tol=1e-6 * scale_of(x)) == len(block)
+
+
+def test_derivatives_of_features():
+    """Features are quadratic: central differences of any step are exact."""
+    c, d = (support_points((2, 3, 1), 4, seed=seed).coefficients for seed in (0, 1))
+    for block in all_blocks(2, (2, 3, 1)):
+        slope = features(block, c + d) - features(block, c - d)
+        assert feature_derivatives(block, c, d) == pytest.approx(slope / 2, abs=1e-13)
+        assert features(block, c).shape == (4, 2 * block.L + 1, len(block))
+
+
+def test_restricted_blocks():
+    """The products that are kept, in their order, and all that are no products."""
+    c, rng = support_points((2, 2, 2), 3).coefficients, np.random.default_rng(0)
+    for block in all_blocks(2, (2, 2, 2)):
+        keep = rng.random(len(block)) < 0.4
+        kept = keep.copy()
+        kept[: block.n_single] = True
+        assert np.array_equal(features(restricted(block, keep), c), features(block, c)[:, :, kept])
+
+
+# --- recoupling ---
+
+
+def invariant(l, pairing, big_l, vectors):
+    """(a b)_L . (c d)_L of vectors a, b, c, d in the order of a pairing."""
+    (i, j), (k, m) = pairing
+    first = np.einsum("abM,na,nb->nM", real_cg(l[i], l[j], big_l), vectors[i], vectors[j])
+    second = np.einsum("abM,na,nb->nM", real_cg(l[k], l[m], big_l), vectors[k], vectors[m])
+    return np.sum(first * second, axis=1)
+
+
+@pytest.mark.parametrize("largest", [0, 1, 2, 3])
+def test_recoupling_coefficients(largest):
+    """On vectors that they were not fitted to; nothing beyond L = 2, and lower is not left for higher."""
+    pairings = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
+    rng, n = np.random.default_rng(7), 0
+    for l in product(range(largest + 1), repeat=4):
+        if max(l) < largest or sum(l) % 2:
+            continue
+        vectors = [rng.normal(size=(6, 2 * x + 1)) for x in l]
+        for big_l in range(max(abs(l[0] - l[1]), abs(l[2] - l[3])), min(l[0] + l[1], l[2] + l[3]) + 1):
+            coefficients = recoupling(l, big_l)
+            expected = invariant(l, pairings[0], big_l, vectors)
+            found = sum(x * invariant(l, pairings[k], other, vectors) for k, other, x in coefficients)
+            assert found == pytest.approx(expected, abs=1e-11 * scale_of(expected))
+            assert all(other <= min(big_l, 2) for _, other, _ in coefficients)
+            n += 1
+    assert n > 0
+
+
+@pytest.mark.parametrize(("lmax", "channels"), CHANNELS)
+def test_recoupled_polynomials_are_equal(lmax, channels):
+    """Any quadratic forms, not only those of kernels, that have no products of degrees 0 and 2 or 0 and 0."""
+    rng = np.random.default_rng(0)
+    blocks, matrices = all_blocks(lmax, channels), []
+    for block in blocks:
+        w = rng.normal(size=(len(block), len(block)))
+        if block.constant:
+            w[0, 0] = 0
+            w[0, block.n_single :] = w[block.n_single :, 0] = 0
+        matrices.append(w + w.T)
+    c = support_points(channels, 9, seed=1).coefficients
+    new_blocks, new_matrices = recoupled(blocks, matrices, channels)
+    expected = polynomial(blocks, matrices, c)
+    assert polynomial(new_blocks, new_matrices, c) == pytest.approx(expected, abs=1e-10 * scale_of(expected))
+    assert max(block.L for block in new_blocks) <= min(lmax, 2)
+    assert all(w == pytest.approx(w.T, abs=1e-12 * scale_of(w)) for w in new_matrices)
+
+
+# --- energies and forces ---
+
+
+def rattled(atoms, seed=0, amount=0.08):
+    atoms = atoms.copy()
+    atoms.rattle(amount, seed=seed)
+    return atoms
+
+
+def slab():
+    """Periodic in two directions, without a third cell vector."""
+    atoms = fcc111("C", (1, 2, 2), a=3.4)
+    atoms.numbers[1] = 1
+    return rattled(atoms)
+
+
+def crystal(seed=0):
+    """A skewed cell smaller than the cutoff."""
+    atoms = bulk("CH", "zincblende", a=3.4)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.1 * np.arange(9).reshape(3, 3) / 9), scale_atoms=True)
+    return rattled(atoms, seed, 0.15)
+
+
+SYSTEMS = {"molecule": rattled(molecule("C2H6")), "crystal": crystal(), "slab": slab(), "atom": Atoms("C")}
+
+
+def exactly_mapped(model) -> Model:
+    """The model with exact forms, which `Model.map` would not take if they cost more than few support points."""
+    return dataclasses.replace(model, mapped=[exact(s, model.order_weights) for s in model.support])
+
+
+@pytest.fixture(scope="module")
+def carbon(random_model):
+    """A model of one element in exact mapped form."""
+    return exactly_mapped(random_model(numbers=(6,), lmax=3, n=12, order_weights=ORDER_WEIGHTS))
+
+
+@pytest.fixture(scope="module")
+def hydrocarbon(random_model):
+    """A model of two elements in exact mapped form."""
+    return exactly_mapped(random_model(numbers=(1, 6), n=12, order_weights=ORDER_WEIGHTS))
+
+
+def predict(model, atoms, threads=1, **options):
+    """Energies, forces and virial."""
+    neighbours = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, model.cutoff)
+    potential = model.potential(**options)
+    p = model.predict(atoms.numbers, atoms.positions, atoms.cell.array, neighbours, threads, potential)
+    return p.energies, p.forces, p.virial
+
+
+def check(model, atoms, tolerance, threads=1, **options):
+    """The mapped form and the direct kernel agree, relative to the largest of each."""
+    mapped, direct = predict(model, atoms, threads, **options), predict(model, atoms, direct=True)
+    for found, expected in zip(mapped, direct, strict=True):
+        assert found == pytest.approx(expected, abs=tolerance * scale_of(expected))
+    return mapped
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("n_elements", [1, 2])
+def test_exact_form(n_elements, system, request):
+    model, atoms = request.getfixturevalue(("carbon", "hydrocarbon")[n_elements - 1]), SYSTEMS[system].copy()
+    if n_elements == 1:
+        atoms.numbers[:] = 6
+    check(model, atoms, 1e-9)
+    check(model, atoms, 1e-9, threads=2)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("tangents", [False, True])
+@pytest.mark.parametrize("lmax", [0, 1, 3])
+def test_exact_form_of_any_kernel(random_model, lmax, order, tangents):
+    model = random_model(numbers=(1, 6), lmax=lmax, n=3, tangents=tangents, order_weights=ORDER_WEIGHTS[:order])
+    check(exactly_mapped(model), SYSTEMS["crystal"], 1e-9)
+
+
+def test_exact_form_beyond_lmax_three(random_model):
+    model = random_model(numbers=(6,), lmax=4, n=3, order_weights=ORDER_WEIGHTS)
+    check(exactly_mapped(model), Atoms("C3", [[0, 0, 0], [1, 1, 0.3], [0.2, -0.9, 0.8]]), 1e-9)
+
+
+@pytest.mark.parametrize("n", range(1, 18))
+def test_any_number_of_atoms(carbon, n):
+    """Lanes of the last vectors are partly in use."""
+    positions = np.argwhere(np.ones((3, 3, 2))) * 1.8
+    atoms = rattled(Atoms(f"C{n}", positions[np.random.default_rng(n).permutation(18)[:n]]), n, 0.2)
+    for threads in (1, 2):
+        check(carbon, atoms, 1e-9, threads)
+        check(carbon, atoms, 1e-4, threads, precision="float32")
+
+
+def test_more_threads_than_atoms(hydrocarbon):
+    check(hydrocarbon, SYSTEMS["atom"], 1e-9, threads=5)
+    check(hydrocarbon, SYSTEMS["crystal"], 1e-9, threads=5)
+
+
+def test_threads_repeat_to_the_last_bit(hydrocarbon):
+    atoms = SYSTEMS["molecule"]
+    for first, second in zip(predict(hydrocarbon, atoms, 2), predict(hydrocarbon, atoms, 2), strict=True):
+        assert np.array_equal(first, second)
+
+
+def test_no_atoms(hydrocarbon):
+    energies, forces, virial = predict(hydrocarbon, Atoms())
+    assert energies.shape == (0,)
+    assert forces.shape == (0, 3)
+    assert np.array_equal(virial, np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_element_without_environments(random_model, n):
+    """Its support points are none, or isolated atoms only, whose coefficients are zero."""
+    model = random_model(numbers=(1, 6), n=12, order_weights=ORDER_WEIGHTS)
+    shape = (n, *model.support[0].coefficients.shape[1:])
+    nothing = SupportPoints(np.zeros(shape), np.ones(n), np.zeros(shape))
+    model = dataclasses.replace(model, support=[nothing, model.support[1]])
+    check(exactly_mapped(model), SYSTEMS["molecule"], 1e-9)
+
+
+def test_packed_type():
+    """All numbers of the arithmetic are of one type."""
+    factors = exact(support_points((2, 2)), ORDER_WEIGHTS)
+    for kind in (np.float64, np.float32):
+        forms = pack_forms(factors, kind)
+        assert {forms.couplings.dtype, forms.factors.dtype, forms.eigenvalues.dtype} == {np.dtype(kind)}
+
+
+# --- forms that are nearly the same ---
+
+TOLERANCES = (0.3, 3e-2, 3e-3, 3e-4)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Crystals, molecules and slabs of hydrogen and carbon."""
+    structures = [maker(seed) for seed in range(4) for maker in (crystal, lambda seed: rattled(molecule("C2H6"), seed))]
+    return [Frame.from_atoms(atoms, f"frame {k}") for k, atoms in enumerate([*structures, slab()])]
+
+
+@pytest.fixture(scope="module")
+def unmapped(random_model):
+    """A model of two elements with so many support points that all forms are cheaper."""
+    return random_model(numbers=(1, 6), n=40, scale=0.5, order_weights=ORDER_WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def mapped(unmapped, frames):
+    """Mapped models by tolerance."""
+    return {tolerance: unmapped.map(frames, tolerance, threads=1) for tolerance in (*TOLERANCES, 0)}
+
+
+def n_factors(model):
+    return sum(f.vectors.size for element in model.mapped for f in element)
+
+
+def test_tolerance_is_kept(mapped, unmapped, frames):
+    """On the frames, and in what the model says of itself; smaller tolerances take more factors."""
+    for tolerance in TOLERANCES:
+        model = mapped[tolerance]
+        assert unmapped.mapped is None
+        deviations = []
+        for frame in frames:
+            exact_forces, forces = (predict(m, frame.to_atoms())[1] for m in (unmapped, model))
+            deviations.append(scale_of(forces - exact_forces))
+        assert 0 < max(deviations) < tolerance
+        found = model.info["mapping"]
+        assert found["tolerance"] == tolerance
+        assert max(deviations) <= found["largest_force_deviation"] <= tolerance
+        assert 0 < found["rms_force_deviation"] < found["largest_force_deviation"]
+        assert found["multiply_adds"] < found["multiply_adds_direct"]
+    sizes = [n_factors(mapped[tolerance]) for tolerance in (*TOLERANCES, 0)]
+    assert sizes == sorted(set(sizes))
+
+
+def test_tolerance_zero_is_exact(mapped, frames):
+    for frame in frames:
+        check(mapped[0], frame.to_atoms(), 1e-9)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_forces_and_virial_are_derivatives(mapped, system):
+    """Of the energy of the mapped form, however rough it is, to the error of the difference."""
+    model, atoms, h = mapped[TOLERANCES[0]], SYSTEMS[system], 1e-4
+
+    def energy(moved):
+        return predict(model, moved)[0].sum()
+
+    def slope(move):
+        values = [energy(move(k * h)) - energy(move(-k * h)) for k in (1, 2)]
+        return (8 * values[0] - values[1]) / (12 * h)
+
+    def displaced(i, x, step):
+        moved = atoms.copy()
+        moved.positions[i, x] += step
+        return moved
+
+    def strained(x, y, step):
+        moved, strain = atoms.copy(), np.eye(3)
+        strain[x, y] += step / 2
+        strain[y, x] += step / 2
+        moved.set_cell(atoms.cell.array @ strain)
+        moved.positions = atoms.positions @ strain
+        return moved
+
+    _, forces, virial = predict(model, atoms)
+    numerical = [[slope(lambda s, i=i, x=x: displaced(i, x, s)) for x in range(3)] for i in range(len(atoms))]
+    assert forces == pytest.approx(-np.array(numerical), abs=1e-7 * max(1, scale_of(forces)))
+    numerical = [[slope(lambda s, x=x, y=y: strained(x, y, s)) for x in range(3)] for y in range(3)]
+    assert virial == pytest.approx(np.array(numerical), abs=1e-7 * max(1, scale_of(virial)))
+
+
+@pytest.mark.parametrize("system", ["molecule", "crystal", "slab"])
+@pytest.mark.parametrize("tolerance", [TOLERANCES[0], TOLERANCES[-1], 0])
+def test_single_precision(mapped, system, tolerance):
+    """Its arithmetic is good to some six digits, its sums over atoms are of float64."""
+    single, double = (predict(mapped[tolerance], SYSTEMS[system], precision=p) for p in ("float32", "float64"))
+    for a, b in zip(single, double, strict=True):
+        assert a.dtype == np.float64
+        assert a == pytest.approx(b, abs=1e-4 * scale_of(b))
+        assert not np.array_equal(a, b)
+    assert single[1].sum(axis=0) == pytest.approx(0, abs=1e-12 * scale_of(single[1]))
+
+
+def test_single_precision_follows_its_energy(mapped):
+    """The slope of a polynomial through energies of large steps, whose rounding is that much smaller."""
+    model, atoms = mapped[TOLERANCES[-1]], SYSTEMS["molecule"]
+    direction = np.random.default_rng(0).normal(size=atoms.positions.shape)
+    direction /= np.linalg.norm(direction)
+    steps = 0.1 * np.cos(np.pi * (np.arange(24) + 0.5) / 24)
+    energies = []
+    for step in steps:
+        moved = atoms.copy()
+        moved.positions += step * direction
+        energies.append(predict(model, moved, precision="float32")[0].sum())
+    fit = np.polynomial.Polynomial.fit(steps, energies, 8)
+    forces = predict(model, atoms, precision="float32")[1]
+    assert -np.sum(forces * direction) == pytest.approx(fit.deriv()(0.0), abs=1e-3 * scale_of(forces))
+
+
+@pytest.mark.parametrize("system", ["molecule", "crystal"])
+def test_symmetries(mapped, system):
+    """Improper rotation and the order of the atoms do not matter."""
+    model, atoms = mapped[TOLERANCES[1]], SYSTEMS[system]
+    energies, forces, virial = predict(model, atoms)
+    rotation = -np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    order = np.random.default_rng(1).permutation(len(atoms))
+    turned = atoms[order]
+    turned.set_cell(atoms.cell.array @ rotation.T)
+    turned.positions = atoms.positions[order] @ rotation.T
+    e, f, v = predict(model, turned)
+    assert e == pytest.approx(energies[order], abs=1e-11 * scale_of(energies))
+    assert f == pytest.approx(forces[order] @ rotation.T, abs=1e-11 * scale_of(forces))
+    assert v == pytest.approx(rotation @ virial @ rotation.T, abs=1e-11 * scale_of(virial))
+
+
+def test_trained_model(copper_model, copper_frames):
+    """A model of few channels: of its cost less than a tenth is left."""
+    model = dataclasses.replace(copper_model, mapped=None).map(copper_frames, 1e-3)
+    assert model.info["mapping"]["multiply_adds"] < 0.1 * model.info["mapping"]["multiply_adds_direct"]
+    assert model.info == {**copper_model.info, "mapping": model.info["mapping"]}
+    for frame in copper_frames[8:]:
+        exact_forces, forces = (predict(model, frame.to_atoms(), direct=direct)[1] for direct in (True, False))
+        assert forces == pytest.approx(exact_forces, abs=1e-3)
+
+
+def test_cheap_models_stay_as_they_are(random_model, frames):
+    model = random_model(numbers=(1, 6), n=1, tangents=False, order_weights=ORDER_WEIGHTS)
+    lines = []
+    assert map_model(model, frames, 0, log=lines.append) is model
+    assert "stays as it is" in lines[-1]
+
+
+def test_mapping_is_reproducible_and_independent_of_threads(mapped, unmapped, frames):
+    again = unmapped.map(frames, TOLERANCES[1], threads=2)
+    for mine, theirs in zip(again.mapped, mapped[TOLERANCES[1]].mapped, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            assert np.array_equal(a.vectors, b.vectors)
+            assert np.array_equal(a.values, b.values)
+
+
+# --- models, files and calculators ---
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("tolerance", [0, TOLERANCES[1]])
+def test_file(tmp_path, mapped, tolerance, precision):
+    """Predictions are equal to the last bit; factors are of single precision unless the form is exact."""
+    model, path = mapped[tolerance], tmp_path / "model.wkp"
+    model.save(path)
+    loaded = Model.load(path)
+    assert loaded.info == model.info
+    for system in SYSTEMS.values():
+        pairs = zip(*(predict(m, system, precision=precision) for m in (model, loaded)), strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs)
+    assert read_container(path)[1]["mapped_vectors"].dtype == (np.float64 if tolerance == 0 else np.float32)
+    loaded.save(tmp_path / "again.wkp")
+    assert (tmp_path / "again.wkp").read_bytes() == path.read_bytes()
+
+
+def test_calculator(tmp_path, mapped, unmapped):
+    model, atoms = mapped[TOLERANCES[1]], SYSTEMS["crystal"].copy()
+    model.save(tmp_path / "model.wkp")
+
+    def results(m, **options):
+        atoms.calc = WKCalculator(m, **options)
+        return atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+
+    for a, b in zip(results(tmp_path / "model.wkp", direct=True), results(unmapped), strict=True):
+        assert np.array_equal(a, b)
+    for precision in ("float64", "float32"):
+        energy, forces, stress = results(tmp_path / "model.wkp", precision=precision)
+        energies, expected, virial = predict(model, atoms, precision=precision)
+        assert energy == pytest.approx(energies.sum(), rel=1e-5)
+        assert forces == pytest.approx(expected, abs=1e-5 * scale_of(expected))
+        assert stress[0] == pytest.approx(virial[0, 0] / atoms.cell.volume, abs=1e-5 * scale_of(stress))
+        for other in (copy.deepcopy(atoms), pickle.loads(pickle.dumps(atoms))):
+            other.rattle(1e-9, seed=0)
+            assert other.get_forces() == pytest.approx(forces, abs=1e-4 * scale_of(forces))
+
+
+def test_precisions_and_forms_are_made_once(mapped, unmapped):
+    model = mapped[TOLERANCES[1]]
+    assert model.potential("float32") is model.potential("float32")
+    assert model.potential() is not model.potential("float32")
+    assert model.potential(direct=True) is model.direct
+    assert unmapped.potential() is unmapped.direct
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize("order", [5, 6])
+def test_kernels_of_high_order_have_no_mapped_form(random_model, frames, order):
+    with pytest.raises(MappingError, match=f"order {order} have no mapped form"):
+        random_model(numbers=(1, 6), n=1, order_weights=np.ones(order)).map(frames)
+
+
+def test_arguments_that_make_no_sense(unmapped, frames):
+    with pytest.raises(MappingError, match=r"must not be negative, not -0\.1"):
+        unmapped.map(frames, -0.1)
+    with pytest.raises(MappingError, match="needs frames"):
+        unmapped.map([])
+
+
+def test_tolerance_out_of_reach(unmapped, frames):
+    with pytest.raises(MappingError, match=r"no mapped form is within 1e-15 eV/Å.*take 0 for exact"):
+        unmapped.map(frames, 1e-15)
+
+
+def test_frames_of_other_elements(unmapped, frames, monkeypatch):
+    """Also in frames that are not compared with the direct kernel."""
+    monkeypatch.setattr(mapping, "MEASURED_ATOMS", 1)
+    other = Frame.from_atoms(molecule("H2O"), "water")
+    for position in range(len(frames)):
+        with pytest.raises(UnknownElementError, match="is O"):
+            unmapped.map([*frames[:position], other, *frames[position:]], TOLERANCES[0])
+
+
+@pytest.mark.parametrize("missing", ["H", "C"])
+def test_frames_without_one_of_the_elements(unmapped, frames, missing):
+    """What its environments are is not known."""
+    others = []
+    for frame in frames:
+        atoms = frame.to_atoms()
+        atoms.symbols[:] = {"H": "C", "C": "H"}[missing]
+        others.append(Frame.from_atoms(atoms, frame.source))
+    with pytest.raises(MappingError, match=missing):
+        unmapped.map(others, TOLERANCES[0])
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_rare_element(unmapped, frames, monkeypatch, place):
+    """Frames are chosen such that each element is among them."""
+    monkeypatch.setattr(mapping, "MOST_FRAMES", 2)
+    carbon = [Frame.from_atoms(rattled(bulk("C"), seed), f"{seed}") for seed in range(4)]
+    model = unmapped.map([*carbon[:place], frames[0], *carbon[place:]], TOLERANCES[1])
+    exact_forces, forces = (predict(m, frames[0].to_atoms())[1] for m in (unmapped, model))
+    assert forces == pytest.approx(exact_forces, abs=TOLERANCES[1])
+
+
+@pytest.mark.parametrize("isolated", [Atoms("H"), Atoms("CH", [[0, 0, 0], [0, 0, 20]])], ids=["alone", "far"])
+def test_frames_of_isolated_atoms(unmapped, isolated):
+    """They say nothing of environments."""
+    structures = [rattled(bulk("C")), isolated]
+    with pytest.raises(MappingError, match="H"):
+        unmapped.map([Frame.from_atoms(atoms) for atoms in structures], TOLERANCES[0])
+
+
+def test_too_many_features(unmapped, frames, monkeypatch):
+    monkeypatch.setattr(compression, "MOST_FEATURES", 50)
+    with pytest.raises(MappingError, match=r"features in a block, where 50 are the limit"):
+        unmapped.map(frames)
+
+
+def test_precision_must_be_known(mapped, unmapped):
+    for model in (mapped[0], unmapped):
+        with pytest.raises(ValueError, match="float64 or float32, not 'float16'"):
+            model.potential("float16")
+    for model, direct in ((unmapped, False), (mapped[0], True)):
+        with pytest.raises(ValueError, match="float32 is for models in mapped form"):
+            model.potential("float32", direct)
+        with pytest.raises(ValueError, match="float32 is for models in mapped form"):
+            WKCalculator(model, precision="float32", direct=direct)
+
+
+@pytest.mark.parametrize("options", [{}, {"direct": True}, {"precision": "float32"}])
+def test_two_atoms_on_one_site(mapped, options):
+    atoms = SYSTEMS["molecule"].copy()
+    atoms.positions[6] = atoms.positions[3]
+    atoms.calc = WKCalculator(mapped[TOLERANCES[0]], threads=2, **options)
+    with pytest.raises(ClashError, match=r"atoms (3 and 6|6 and 3) are on one site"):
+        atoms.get_forces()

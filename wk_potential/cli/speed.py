@@ -1,0 +1,126 @@
+"""`wk-potential map` and `wk-potential bench`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import Command, UserError, check_output, data_argument, model_argument, threads_option
+
+if TYPE_CHECKING:
+    from .screen import Screen
+
+_path = click.Path(path_type=Path)
+BENCH_ATOMS = 500  # at least, of the crystal that is built where no structure is given
+
+
+@click.command("map", cls=Command, short_help="Make a model fast: quadratic forms instead of support points.")
+@model_argument
+@data_argument
+@click.option("-o", "--output", type=_path, required=True, metavar="MODEL.wkp", help="Model to write.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=1e-4,
+    show_default=True,
+    help="Largest deviation of a force component from the support points, eV/Å; 0 is exact.",
+)
+@click.option("--frames", default=":", metavar="SLICE", help="Python slice of the frames [default: all].")
+@threads_option
+@click.pass_obj
+def map_command(
+    screen: "Screen",
+    model: Path,
+    data: tuple[Path, ...],
+    output: Path,
+    tolerance: float,
+    frames: str,
+    threads: int | None,
+) -> None:
+    """Write MODEL with a mapped form, whose cost does not depend on the number of support points.
+
+    The form is made as small as the tolerance allows on frames of DATA, which should be the training data: labels
+    are not looked at. Training does this by itself; here the tolerance can be changed afterwards.
+
+    \b
+    Example:
+      wk-potential map ethanol.wkp train.xyz --tolerance 1e-3 -o ethanol_fast.wkp
+    """
+    from ..mapping.mapping import map_model
+    from ..model import Model
+    from ..training.data import read_frames
+
+    check_output(output)
+    mapped = map_model(Model.load(model), read_frames(data, frames), tolerance, threads, screen.say)
+    mapped.save(output)
+    screen.say(f"Written to {output}", "bold")
+
+
+def _crystal(model: Any) -> Any:
+    """Build the crystal of a model of one element."""
+    from ase.build import bulk
+    from ase.data import chemical_symbols
+
+    if len(model.elements) > 1:
+        raise UserError("the model has several elements: give a STRUCTURE to time it on")
+    symbol = chemical_symbols[model.elements[0]]
+    try:
+        cell = bulk(symbol, cubic=True)
+    except (ValueError, RuntimeError):
+        raise UserError(f"no simple crystal of {symbol} is known: give a STRUCTURE to time the model on") from None
+    atoms = cell * (3 * [next(n for n in range(1, 20) if n**3 * len(cell) >= BENCH_ATOMS)])
+    atoms.rattle(0.05, seed=0)
+    return atoms
+
+
+@click.command(cls=Command, short_help="Time a model.")
+@model_argument
+@click.argument("structure", type=_path, required=False)
+@click.option("--json", "json_file", type=_path, metavar="FILE", help="Write the table as JSON.")
+@threads_option
+@click.pass_obj
+def bench(
+    screen: "Screen", model: Path, structure: Path | None, json_file: Path | None, threads: int | None
+) -> None:
+    """Time energy, forces and stress of MODEL on STRUCTURE, or on the crystal if it has one element.
+
+    Microseconds of CPU time per atom and step, the neighbour list being kept between steps; "list" is what making it
+    anew costs. The floor is the time that the multiply-adds of the kernel take with all operands in registers,
+    measured in the same run.
+
+    \b
+    Example:
+      wk-potential bench silicon.wkp
+    """
+    from dataclasses import asdict
+
+    from ..files import write_atomically
+    from ..model import Model
+    from ..potential import PARTS
+    from ..speed import measure
+    from ..structures import read_structure
+    from ..threads import thread_count
+
+    if json_file is not None:
+        check_output(json_file)
+    loaded = Model.load(model)
+    atoms = read_structure(structure) if structure is not None else _crystal(loaded)
+    cases = [("float64", True)]
+    if loaded.mapped is not None:
+        cases += [("float64", False), ("float32", False)]
+    counts = sorted({1, thread_count(threads)})
+    speeds = [measure(loaded, atoms, n, precision, direct) for precision, direct in cases for n in counts]
+    rows = [
+        [
+            f"{s.form} {s.precision}", str(s.threads), *(f"{s.microseconds[p]:.2f}" for p in PARTS), f"{s.total:.2f}",
+            f"{s.wall:.2f}", f"{s.list_build:.2f}", f"{s.floor:.2f}", f"{s.floor / s.microseconds['kernel']:.0%}",
+        ]
+        for s in speeds
+    ]  # fmt: skip
+    columns = ("", "threads", *PARTS, "CPU", "wall", "list", "floor", "share")
+    screen.table(f"Microseconds per atom and step, {len(atoms)} atoms", columns, rows)
+    if json_file is not None:
+        table = [{**asdict(s), "total": s.total, "atoms": len(atoms)} for s in speeds]
+        write_atomically(json_file, (json.dumps(table, indent=1) + "\n").encode())
+        screen.say(f"Written to {json_file}")

@@ -1,0 +1,198 @@
+"""Quadratic forms of a central element from its support points, and smaller ones that are nearly the same.
+
+E = sum over blocks and M of x_M^T W x_M is exact. A smaller form is sought in the metric D of the features of real
+environments and of their changes when atoms move: products that contribute little are dropped, what they contributed
+is projected on the others, and in the eigendecomposition of D^(1/2) W D^(1/2) small eigenvalues are dropped.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.linalg as sl
+
+from ..model import SupportPoints
+from ..threads import run_threads
+from .features import Block, all_blocks, feature_derivatives, features, multiplicities, order_factors, restricted
+from .packing import Factors
+from .recoupling import recoupled
+
+CHUNK = 2_000_000  # numbers in a block of features
+MOST_FEATURES = 9000  # of a block: matrices of 650 MB, some of them at a time
+VALUES = 0.3  # weight of the features themselves, beside their changes, in the metric
+RIDGE = 1e-9  # relative, of the metric: features that are linearly dependent on the samples
+
+
+@dataclass(frozen=True)
+class Form:
+    """Quadratic form of a block about the mean of its features, z = x - mean without the constant feature.
+
+    E = constant + 2 linear . z + sum_r values[r] (basis[:, r] . z)^2. Only invariants have a mean, and only their block
+    has a constant and a linear term; without them a small energy would be a difference of large squares.
+
+    Attributes:
+        block: the features.
+        mean: (P,) over the samples.
+        metric: (P, P).
+        basis: (P, R) columns.
+        values: (R,).
+        linear: (P,).
+        constant: eV.
+        importance: (P,) size of what is lost without a feature.
+
+    """
+
+    block: Block
+    mean: np.ndarray
+    metric: np.ndarray
+    basis: np.ndarray
+    values: np.ndarray
+    linear: np.ndarray
+    constant: float
+    importance: np.ndarray
+
+
+def channel_counts(support: SupportPoints, *others) -> np.ndarray:
+    """Channels (lmax + 1,) in use of each l; those of padding are zero in all coefficients (n, n_lm, Q)."""
+    tangents = [] if support.tangents is None else [support.tangents]
+    coefficients = np.concatenate([support.coefficients, *tangents, *others])
+    lmax = int(np.sqrt(coefficients.shape[1])) - 1
+    used = np.any(coefficients != 0.0, axis=0)
+    channels = [np.flatnonzero(used[l * l : (l + 1) ** 2].any(axis=0)) for l in range(lmax + 1)]
+    return np.array([c[-1] + 1 if len(c) else 0 for c in channels])
+
+
+def _chunks(n: int, width: int):
+    step = max(1, CHUNK // max(width, 1))
+    return [slice(k, k + step) for k in range(0, n, step)]
+
+
+def dense_form(block: Block, support: SupportPoints, order_weights) -> np.ndarray:
+    """W (P, P), exactly."""
+    w = np.zeros((len(block), len(block)))
+    for part in _chunks(len(support), (2 * block.L + 1) * len(block)):
+        x = features(block, support.coefficients[part])
+        rows = x.reshape(-1, len(block))
+        weights = np.repeat(support.weights[part], 2 * block.L + 1)[:, None]
+        w += (rows * weights).T @ rows
+        if support.tangents is not None:
+            d = feature_derivatives(block, support.coefficients[part], support.tangents[part])
+            cross = rows.T @ d.reshape(-1, len(block))
+            w += cross + cross.T
+    twice = multiplicities(block)
+    return w * order_factors(block, order_weights) * np.outer(twice, twice)
+
+
+def _moments(block: Block, coefficients, directions):
+    """Mean (P,) of the features but the constant, second moments (P, P) of their deviations and changes."""
+    width, skip = len(block), int(block.constant)
+    n = min(len(coefficients), 200 + 4 * width // (2 * block.L + 1))
+    parts = [(coefficients[:n][k], directions[:n][k]) for k in _chunks(n, (2 * block.L + 1) * width)]
+    mean = np.zeros(width - skip)
+    if block.L == 0:
+        mean += sum(features(block, c)[:, 0, skip:].sum(axis=0) for c, _ in parts) / n
+    values, changes = np.zeros((2, width - skip, width - skip))
+    for c, d in parts:
+        x = features(block, c).reshape(-1, width)[:, skip:] - mean
+        dx = feature_derivatives(block, c, d).reshape(-1, width)[:, skip:]
+        values += x.T @ x / n
+        changes += dx.T @ dx / n
+    return mean, values, changes
+
+
+class MappingError(ValueError):
+    """A model that cannot be mapped; the message says why."""
+
+
+def _all_matrices(support: SupportPoints, order_weights, counts) -> tuple[list[Block], list[np.ndarray]]:
+    blocks = all_blocks(len(counts) - 1, counts)
+    largest = max(map(len, blocks))
+    if largest > MOST_FEATURES:
+        raise MappingError(
+            f"{largest} features in a block, where {MOST_FEATURES} are the limit: a larger channel_tolerance or a "
+            "smaller lmax makes them fewer"
+        )
+    return recoupled(blocks, [dense_form(b, support, order_weights) for b in blocks], counts)
+
+
+def make_forms(support: SupportPoints, order_weights, coefficients, directions, threads: int = 1) -> list[Form]:
+    """Forms of all blocks of one element.
+
+    Args:
+        support: support points of the element.
+        order_weights: (order,) a_nu, order at most 4.
+        coefficients: (n, n_lm, Q) sample environments.
+        directions: (n, n_lm, Q) changes of theirs when atoms move, per Angstrom.
+        threads: how many.
+
+    """
+    counts = channel_counts(support, coefficients, directions)
+
+    def make(item) -> Form:
+        block, full = item
+        mean, values, changes = _moments(block, coefficients, directions)
+        weight = VALUES * np.trace(changes) / max(np.trace(values), 1e-300)
+        metric = changes + weight * values
+        diagonal = np.diag_indices(len(metric))
+        metric[diagonal] *= 1 + RIDGE
+        metric[diagonal] += max(1e-3 * RIDGE * np.mean(metric[diagonal]), 1e-300)
+        w, linear, constant = full, np.zeros(len(metric)), 0.0
+        if block.constant:
+            w = full[1:, 1:]
+            linear = full[0, 1:] + w @ mean
+            constant = float(full[0, 0] + (full[0, 1:] + linear) @ mean)
+        root = np.linalg.cholesky(metric)
+        product = w @ root
+        found, vectors = sl.eigh(root.T @ product, driver="evd")
+        basis = sl.solve_triangular(root.T, vectors)
+        squares = np.einsum("pq,pq->p", product, product) + weight * linear**2
+        return Form(block, mean, metric, basis, found, linear, constant, np.sqrt(metric[diagonal] * squares))
+
+    blocks, matrices = _all_matrices(support, order_weights, counts)
+    return run_threads(make, list(zip(blocks, matrices, strict=True)), threads)
+
+
+def compress(forms: list[Form], threshold: float) -> list[Factors]:
+    """Keep products and eigenvalues above `threshold` times the largest eigenvalue of all blocks.
+
+    Those of large L cost more, 2 L + 1 components each, and have to be larger by the root of that.
+    """
+    largest = max(np.max(np.abs(f.values), initial=0.0) for f in forms)
+    out = []
+    for form in forms:
+        price = threshold * np.sqrt(2 * form.block.L + 1)
+        keep = form.importance > price * largest
+        keep[: form.block.channels] = True
+        chosen = np.abs(form.values) > price * largest
+        rows = np.column_stack([form.basis[:, chosen], form.linear])
+        kept = sl.cho_solve(sl.cho_factor(form.metric[np.ix_(keep, keep)]), form.metric[keep] @ rows).T
+        vectors, values = kept[:-1], form.values[chosen]
+        block = restricted(form.block, np.concatenate([np.ones(form.block.n_single - form.block.channels, bool), keep]))
+        if form.block.constant:
+            vectors, values = _with_constant(form, keep, vectors, values, kept[-1])
+        out.append(Factors(block, np.ascontiguousarray(vectors), values))
+    return out
+
+
+def _with_constant(form: Form, keep, vectors, values, linear):
+    """Add the column of the constant feature, and the rows that make the linear and the constant term."""
+    mean = form.mean[keep]
+    size = np.sqrt(np.sqrt(np.sum((linear @ form.metric[np.ix_(keep, keep)]) * linear)) + 1e-300)
+    # 2 l = ((s + 2 l / s)^2 - (s - 2 l / s)^2) / 4 with s^2 about as large as l
+    plus, minus = (np.concatenate([[size - sign * (linear @ mean) / size], sign * linear / size]) for sign in (2, -2))
+    squares = np.column_stack([-vectors @ mean, vectors])
+    one = np.eye(1, len(mean) + 1)
+    return np.vstack([squares, plus, minus, one]), np.concatenate([values, [0.25, -0.25, form.constant]])
+
+
+def rounded(factors: list[Factors]) -> list[Factors]:
+    """Vectors rounded to float32, which take half the space in a file."""
+    return [replace(f, vectors=f.vectors.astype(np.float32).astype(float)) for f in factors]
+
+
+def exact(support: SupportPoints, order_weights) -> list[Factors]:
+    """Eigendecompositions with nothing dropped."""
+    out = []
+    for block, w in zip(*_all_matrices(support, order_weights, channel_counts(support)), strict=True):
+        values, vectors = np.linalg.eigh(w)
+        out.append(Factors(block, vectors.T, values))
+    return out

@@ -1,0 +1,161 @@
+"""From a model with support points to the same model in mapped form."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from ase.data import chemical_symbols
+from threadpoolctl import threadpool_limits
+
+from ..model import Model, UnknownElementError
+from ..neighbours import find_neighbours
+from ..potential import Potential, Structure, evaluate
+from ..threads import thread_count
+from ..training.data import Frame
+from .compression import MappingError, compress, exact, make_forms, rounded
+from .packing import Factors, pack_forms
+from .samples import draw_samples
+
+Elements = list[list[Factors]]  # quadratic forms of each central element
+
+DEFAULT_TOLERANCE = 1e-4  # eV/Angstrom
+MOST_FRAMES = 60  # from which the environments are drawn
+MEASURED_ATOMS = 600  # about so many atoms are compared with the direct kernel, half of them in rattled frames
+RATTLE = 0.05  # Angstrom
+THRESHOLDS = 10.0 ** np.arange(-2.0, -12.01, -0.25)
+
+
+def map_model(
+    model: Model,
+    frames: Sequence[Frame],
+    tolerance: float = DEFAULT_TOLERANCE,
+    threads: int | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Model:
+    """Return the model with its mapped form beside the support points.
+
+    The form is as small as the tolerance allows, measured as the largest deviation of a force component from the
+    direct kernel on some of the frames and on rattled copies of them.
+
+    Args:
+        model: of order at most 4.
+        frames: structures like those of the training set; labels are not looked at.
+        tolerance: eV/Angstrom; 0 makes the form exact and large.
+        threads: as in `thread_count`.
+        log: receives lines of text for people.
+
+    Raises:
+        MappingError: the order is 5 or 6, the tolerance is negative or out of reach, or no frame has one of the
+            elements.
+        UnknownElementError: a frame has an element that the model has not.
+
+    """
+    log = log or (lambda text: None)
+    if len(model.order_weights) > 4:
+        raise MappingError(f"kernels of order {len(model.order_weights)} have no mapped form: only orders 1 to 4 have")
+    if tolerance < 0:
+        raise MappingError(f"the tolerance must not be negative, not {tolerance}")
+    if not frames:
+        raise MappingError("mapping needs frames like those of the training set")
+    rng = np.random.default_rng(0)
+    chosen = _choose_frames(model, frames, rng)
+    comparison = _Comparison(model, chosen, thread_count(threads), rng)
+    with threadpool_limits(1, user_api="blas"):
+        if tolerance == 0:
+            factors = [exact(s, model.order_weights) for s in model.support]
+        else:
+            factors = _search(model, chosen, tolerance, comparison, log)
+    (largest, rms), (single, _) = (comparison.deviations(factors, p) for p in ("float64", "float32"))
+    direct = float(model.direct.costs @ comparison.shares)
+    mapped = float(comparison.potential(factors).costs @ comparison.shares)
+    size = sum(f.vectors.nbytes for element in factors for f in element) / 1e6
+    log(
+        f"Mapped: largest force deviation {largest:.1e} eV/Å (rms {rms:.1e}), in float32 {single:.1e}; "
+        f"{mapped / 1e3:.0f} thousand multiply-adds per atom instead of {direct / 1e3:.0f}; {size:.2g} MB"
+    )
+    if mapped > direct:
+        log(f"The direct kernel is {mapped / direct:.2g} times cheaper: the model stays as it is")
+        return model
+    mapping = {
+        "tolerance": tolerance,
+        "largest_force_deviation": largest,
+        "rms_force_deviation": rms,
+        "largest_force_deviation_float32": single,
+        "multiply_adds": round(mapped),
+        "multiply_adds_direct": round(direct),
+    }
+    return replace(model, mapped=factors, info={**model.info, "mapping": mapping})
+
+
+def _choose_frames(model: Model, frames: Sequence[Frame], rng) -> list[Frame]:
+    """Return frames at random, among them some of each element."""
+    present = np.zeros((len(frames), len(model.elements)), bool)
+    for row, frame in zip(present, frames, strict=True):
+        try:
+            row[model.element_indices(frame.numbers)] = True
+        except UnknownElementError as error:
+            raise UnknownElementError(f"{frame.source}: {error}") from None
+    order = rng.permutation(len(frames))
+    # the first frame of each element goes first
+    first = [order[np.argmax(column)] for column in present[order].T if column.any()]
+    chosen = list(dict.fromkeys([*first, *order]))[: max(MOST_FRAMES, len(set(first)))]
+    return [frames[k] for k in chosen]
+
+
+def _search(model: Model, frames, tolerance: float, comparison: "_Comparison", log) -> Elements:
+    """Return the smallest forms within the tolerance, by bisection over the threshold of `compress`."""
+    samples = draw_samples(frames, model.density, model.elements)
+    alone = [z for z, x in zip(model.elements, samples, strict=True) if not np.any(x.directions)]
+    if alone:
+        names = ", ".join(chemical_symbols[z] for z in alone)
+        raise MappingError(f"no atom of {names} has a neighbour in the frames, so its environments are not known")
+    dense = [
+        make_forms(s, model.order_weights, x.coefficients, x.directions, comparison.threads)
+        for s, x in zip(model.support, samples, strict=True)
+    ]
+    low, high, best = 0, len(THRESHOLDS) - 1, None
+    while low <= high:
+        middle = (low + high) // 2
+        factors = [compress(forms, THRESHOLDS[middle]) for forms in dense]
+        largest, _ = comparison.deviations(factors)
+        if largest <= tolerance:
+            best, high = factors, middle - 1
+        else:
+            low = middle + 1
+    if best is None:
+        raise MappingError(f"no mapped form is within {tolerance:g} eV/Å: the best has {largest:.1e}; take 0 for exact")
+    short = [rounded(factors) for factors in best]
+    return short if comparison.deviations(short)[0] <= tolerance else best
+
+
+class _Comparison:
+    """Forces of the direct kernel on some frames, and how far those of a mapped form are from them."""
+
+    def __init__(self, model: Model, frames: Sequence[Frame], threads: int, rng):
+        self.model, self.threads = model, threads
+        self.structures = []
+        n_atoms, n_elements = 0, len(model.elements)
+        for frame in frames:
+            if n_atoms > MEASURED_ATOMS:
+                break
+            rattled = frame.positions + rng.normal(0, RATTLE, frame.positions.shape)
+            for positions in (frame.positions, rattled):
+                neighbours = find_neighbours(positions, frame.cell, frame.pbc, model.cutoff)
+                index = model.element_indices(frame.numbers)
+                self.structures.append(Structure(positions, np.array(frame.cell, float), index, neighbours))
+            n_atoms += 2 * len(frame)
+        counts = np.sum([np.bincount(s.elements, minlength=n_elements) for s in self.structures], axis=0)
+        self.shares = counts / counts.sum()
+        self.forces = [evaluate(model.direct, s, threads)[1] for s in self.structures]
+
+    def potential(self, factors: Elements, precision: str = "float64") -> Potential:
+        """The mapped form for evaluation."""
+        density, kind = self.model.direct.density, np.dtype(precision)
+        return Potential(density, density.projection.astype(kind), [pack_forms(f, kind) for f in factors])
+
+    def deviations(self, factors: Elements, precision: str = "float64") -> tuple[float, float]:
+        """Largest and rms deviation of a force component, eV/Angstrom."""
+        potential = self.potential(factors, precision)
+        pairs = zip(self.structures, self.forces, strict=True)
+        errors = np.concatenate([(evaluate(potential, s, self.threads)[1] - f).ravel() for s, f in pairs])
+        return float(np.max(np.abs(errors))), float(np.sqrt(np.mean(errors**2)))
