@@ -52,7 +52,9 @@ def main():
             micro, operations = measure(order, lmax, 10, args.support, tangents, dtype, args.repeats)
             floor = 1e6 * operations / rate
             name = np.dtype(dtype).name
-            rows.append([name, order, lmax, "yes" if tangents else "no", round(operations), micro, floor, micro / floor])
+            rows.append(
+                [name, order, lmax, "yes" if tangents else "no", round(operations), micro, floor, micro / floor]
+            )
     columns = ["type", "order", "lmax", "tangents", "operations", "us per pair", "floor us", "ratio"]
     peaks = ", ".join(f"{1e-9 * rate:.0f} Gmadd/s in {np.dtype(dtype).name}" for dtype, rate in rates.items())
     title = f"direct kernel, energy + forces, one core; peak {peaks}"

@@ -76,14 +76,14 @@ def lammps_step(atoms: Atoms, style: str, files: Callable[[Path], str]) -> Calla
     return partial(lmp.command, "run 1 pre no post no")
 
 
-def wk_potential(atoms: Atoms, path: Path) -> tuple[str, Callable]:
-    """Return the row's name and the step of a model of this package."""
+def wk_potential(atoms: Atoms, path: Path, form: str) -> tuple[str, Callable]:
+    """Return the row's name and the step of a model of this package, direct or mapped in the precision `form`."""
     from wk_potential import WKCalculator
 
-    calculator = WKCalculator(path, threads=1)
-    n_support = sum(len(s.weights) for s in calculator.model.support)
-    name = f"wk_potential, {path.name}: {n_support} support points, {calculator.model.cutoff:g} Å"
-    return name, ase_step(atoms, calculator)
+    calculator = WKCalculator(path, threads=1, **({"direct": True} if form == "direct" else {"precision": form}))
+    if form == "direct":
+        form = f"direct, {sum(len(s.weights) for s in calculator.model.support)} support points"
+    return f"wk_potential, {path.name}, {calculator.model.cutoff:g} Å, {form}", ase_step(atoms, calculator)
 
 
 def snap(atoms: Atoms, name: str) -> tuple[str, Callable]:
@@ -204,7 +204,11 @@ def main():
     args = p.parse_args()
     atoms = bulk("Si", a=5.43, cubic=True) * ([args.cells] * 3)
     atoms.rattle(0.05, seed=0)
-    peers = [(f"wk_potential, {path.name}", partial(wk_potential, atoms, path)) for path in args.model]
+    peers = [
+        (f"wk_potential, {path.name}", partial(wk_potential, atoms, path, form))
+        for path in args.model
+        for form in ("float64", "float32", "direct")
+    ]
     peers += [
         ("SNAP", partial(snap, atoms, "Si_Zuo_JPCA2020")),
         ("SNAP, quadratic", partial(snap, atoms, "Si_Zuo_JPCA2020.quadratic")),

@@ -239,4 +239,5 @@ class Model:
         except KeyError as error:
             raise ModelFileError(f"{path}: the model lacks {error}") from error
 
+
 load = Model.load

@@ -1,6 +1,6 @@
 """Train on a few frames of ethanol from Python and run energy-conserving dynamics.
 
-    python examples/md/ethanol_nve.py [--frames 50] [--steps 2000]
+python examples/md/ethanol_nve.py [--frames 50] [--steps 2000]
 """
 
 import argparse

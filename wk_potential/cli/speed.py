@@ -80,9 +80,7 @@ def _crystal(model: Any) -> Any:
 @click.option("--json", "json_file", type=_path, metavar="FILE", help="Write the table as JSON.")
 @threads_option
 @click.pass_obj
-def bench(
-    screen: "Screen", model: Path, structure: Path | None, json_file: Path | None, threads: int | None
-) -> None:
+def bench(screen: "Screen", model: Path, structure: Path | None, json_file: Path | None, threads: int | None) -> None:
     """Time energy, forces and stress of MODEL on STRUCTURE, or on the crystal if it has one element.
 
     Microseconds of CPU time per atom and step, the neighbour list being kept between steps; "list" is what making it

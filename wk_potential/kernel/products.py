@@ -51,9 +51,7 @@ def _emit_tile(builder, vector, rows, vectors, depth, a, a_row, a_step, b, b_ste
     with cgutils.for_range(builder, depth) as loop:
         k = loop.index
         at_b, at_a = builder.mul(k, b_step), builder.mul(k, a_step)
-        columns = [
-            load(_pointer(builder, b, builder.add(at_b, _int(BYTES * v)), vector)) for v in range(vectors)
-        ]
+        columns = [load(_pointer(builder, b, builder.add(at_b, _int(BYTES * v)), vector)) for v in range(vectors)]
         for r, row in enumerate(sums):
             at = builder.add(at_a, builder.mul(a_row, _int(r)))
             factor = broadcast(builder, builder.load(_pointer(builder, a, at, vector.element)))

@@ -42,9 +42,7 @@ def _frame_design(frame: Frame, density: Density, elements, terms, sets, blocks,
             continue
         n = blocks[z].shape[0] * blocks[z].shape[2]
         values, grads = np.zeros((len(sets), n)), np.zeros((blocks[z].shape[1], len(sets), n))
-        kernel_rows_with_gradients(
-            terms, density.lmax, sets, environments.coefficients[i], blocks[z], values, grads
-        )
+        kernel_rows_with_gradients(terms, density.lmax, sets, environments.coefficients[i], blocks[z], values, grads)
         columns = slice(first[z], first[z + 1])
         if slots[0] >= 0:
             out[slots[0], :, columns] += values[:, : counts[z]]
