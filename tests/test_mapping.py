@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import pickle
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -19,7 +20,7 @@ from wk_potential.mapping.features import all_blocks, feature_derivatives, featu
 from wk_potential.mapping.mapping import MappingError, map_model
 from wk_potential.mapping.packing import pack_forms
 from wk_potential.mapping.recoupling import recoupled, recoupling
-from wk_potential.model import SupportPoints, UnknownElementError
+from wk_potential.model import PrecisionWarning, SupportPoints, UnknownElementError
 from wk_potential.modelfile import read_container
 from wk_potential.neighbours import find_neighbours
 from wk_potential.potential import ClashError
@@ -474,6 +475,15 @@ def test_calculator(tmp_path, mapped, unmapped):
         for other in (copy.deepcopy(atoms), pickle.loads(pickle.dumps(atoms))):
             other.rattle(1e-9, seed=0)
             assert other.get_forces() == pytest.approx(forces, abs=1e-4 * scale_of(forces))
+
+
+def test_rounding_that_matters_is_said(mapped):
+    model = mapped[TOLERANCES[1]]
+    facts = {"largest_force_deviation": 1e-4, "largest_force_deviation_float32": 0.02}
+    suspicious = replace(model, info={**model.info, "mapping": facts})
+    suspicious.potential()
+    with pytest.warns(PrecisionWarning, match="by up to 2.0e-02 eV/Angstrom"):
+        suspicious.potential("float32")
 
 
 def test_precisions_and_forms_are_made_once(mapped, unmapped):

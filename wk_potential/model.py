@@ -16,6 +16,8 @@ from .modelfile import ModelFileError, read_container, write_container
 from .neighbours import Neighbours
 from .potential import Direct, Potential, Structure, evaluate
 
+LARGE_DEVIATION = 1e-3  # eV/Angstrom by which float32 may change forces without a warning
+
 
 class UnknownElementError(ValueError):
     """A structure holds an element that the model was not trained on."""
@@ -23,6 +25,10 @@ class UnknownElementError(ValueError):
 
 class CompositionWarning(UserWarning):
     """The baseline of a composition is not determined by the training set."""
+
+
+class PrecisionWarning(UserWarning):
+    """Rounding to float32 changes the forces of a model noticeably."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +127,23 @@ class Model:
             return self.direct
         if precision not in self._mapped_potentials:
             density = self.direct.density
+            if precision == "float32":
+                self._warn_of_rounding()
             forms = [pack_forms(factors, np.dtype(precision)) for factors in self.mapped]
             projection = density.projection.astype(precision)
             self._mapped_potentials[precision] = Potential(density, projection, forms)
         return self._mapped_potentials[precision]
+
+    def _warn_of_rounding(self) -> None:
+        facts = self.info.get("mapping", {})
+        accepted = max(LARGE_DEVIATION, 2 * facts.get("largest_force_deviation", 0.0))
+        deviation = facts.get("largest_force_deviation_float32", 0.0)
+        if deviation > accepted:
+            warnings.warn(
+                f"rounding to float32 changes forces of this model by up to {deviation:.1e} eV/Angstrom",
+                PrecisionWarning,
+                stacklevel=3,
+            )
 
     def map(self, frames, tolerance: float = 1e-4, threads: int | None = None) -> "Model":
         """Return the model with its mapped form; see `wk_potential.mapping.mapping.map_model`."""

@@ -1,4 +1,4 @@
-"""Density coefficients of atomic environments, their adjoint and their Jacobian. Plain arrays, compiled.
+"""Density coefficients of atomic environments and their Jacobian. Plain arrays, compiled.
 
 An environment is the element index of its centre and its neighbours' vectors (n, 3) and element indices (n,).
 Its density sum_j f_c(r_j) g(x - r_j) has coefficients c[l m, (a, n)] = sum_j phi_nl(r_j) Y_lm(r_j), a the element
@@ -72,7 +72,7 @@ def _buffers(density):
 
 
 @njit
-def expand_environment(density, centre, vectors, elements, out):
+def _expand_environment(density, centre, vectors, elements, out):
     """Write the coefficients of one environment to out (n_lm, Q)."""
     phi, dphi, y, dy = _buffers(density)
     n_radial = phi.shape[1]
@@ -90,35 +90,6 @@ def expand_environment(density, centre, vectors, elements, out):
             for k in range(full.shape[1]):
                 for q in range(out.shape[1]):
                     out[i, q] += full[i, k] * density.projection[centre, l, k, q]
-
-
-@njit
-def environment_adjoint(density, centre, vectors, elements, grad, out):
-    """Gradient of an energy with respect to the neighbours' vectors, written to out (n, 3).
-
-    grad (n_lm, Q) is its gradient with respect to the coefficients.
-    """
-    phi, dphi, y, dy = _buffers(density)
-    n_radial = phi.shape[1]
-    full = np.zeros((grad.shape[0], density.projection.shape[2]))
-    for l in range(density.lmax + 1):
-        for i in range(l * l, (l + 1) ** 2):
-            for k in range(full.shape[1]):
-                for q in range(grad.shape[1]):
-                    full[i, k] += grad[i, q] * density.projection[centre, l, k, q]
-    for j in range(vectors.shape[0]):
-        out[j] = 0.0
-        r = _neighbour(density, vectors[j], phi, dphi, y, dy)
-        if r > 0.0:
-            first = elements[j] * n_radial
-            for l in range(density.lmax + 1):
-                for i in range(l * l, (l + 1) ** 2):
-                    along, across = 0.0, 0.0
-                    for n in range(n_radial):
-                        along += full[i, first + n] * dphi[l, n]
-                        across += full[i, first + n] * phi[l, n]
-                    for x in range(3):
-                        out[j, x] += along * y[i] * vectors[j, x] / r + across * dy[i, x] / r
 
 
 @njit
@@ -156,5 +127,5 @@ def expand(density, centres, first, vectors, elements):
     out = np.zeros((n, (density.lmax + 1) ** 2, density.projection.shape[3]))
     for i in range(n):
         span = slice(first[i], first[i + 1])
-        expand_environment(density, centres[i], vectors[span], elements[span], out[i])
+        _expand_environment(density, centres[i], vectors[span], elements[span], out[i])
     return out
