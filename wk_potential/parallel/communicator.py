@@ -96,8 +96,8 @@ class Ranks:
         if self.maximum(error is not None)[0] == 0:
             return value
         errors = self.comm.allgather(_portable(error))
-        first = next(e for e in errors if e is not None)
-        raise first from error
+        first = next(rank for rank, e in enumerate(errors) if e is not None)
+        raise (error if first == self.rank and error is not None else errors[first]) from None
 
     def maximum(self, *values: int) -> np.ndarray:
         """Largest of each integer over the ranks."""
