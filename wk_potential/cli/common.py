@@ -5,7 +5,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -55,7 +55,14 @@ class Command(click.Command):
             sys.exit(1)
         except Exception as error:
             screen.warn(_short(error) or _unexpected(error, ctx.params.get("output")), label="Error: ")
-            sys.exit(1)
+            _end()
+
+
+def _end() -> NoReturn:
+    """Exit with 1, under mpiexec all ranks: the others may wait for this one."""
+    if (mpi := sys.modules.get("mpi4py.MPI")) is not None and mpi.COMM_WORLD.Get_size() > 1:
+        mpi.COMM_WORLD.Abort(1)
+    sys.exit(1)
 
 
 def _short(error: Exception) -> str:
