@@ -1,5 +1,6 @@
 """What ranks do together: fail together, add up, agree."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -56,6 +57,41 @@ def end_all_ranks(comm, report: str, code: int = 1) -> None:
     comm.Abort(code)
 
 
+def launched_ranks() -> "Ranks | OneRank":
+    """Return the ranks that mpiexec (or srun) has started this program on, one if there is no such thing.
+
+    Raises:
+        ImportError: there are several, but no mpi4py.
+
+    """
+    names = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS")  # MPICH, Open MPI, others
+    if all(os.environ.get(name, "1") == "1" for name in names):
+        return OneRank()
+    return Ranks(import_mpi().COMM_WORLD)
+
+
+class OneRank:
+    """What `Ranks` is, where there is no MPI."""
+
+    rank, size, cores = 0, 1, None
+
+    def together(self, function: Callable[..., T], *args: Any) -> T:
+        """Call the function."""
+        return function(*args)
+
+    def first(self, function: Callable[..., T], *args: Any) -> T:
+        """Call the function."""
+        return function(*args)
+
+    def total(self, array: np.ndarray) -> np.ndarray:
+        """Return the array."""
+        return array
+
+    def share(self, value: T, owner: int) -> T:
+        """Return the value."""
+        return value
+
+
 class Ranks:
     """The ranks of an MPI communicator.
 
@@ -99,6 +135,14 @@ class Ranks:
         first = next(rank for rank, e in enumerate(errors) if e is not None)
         raise (error if first == self.rank and error is not None else errors[first]) from None
 
+    def first(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function on the first rank; all return what it returns, or raise what it raises."""
+        return self.comm.bcast(self.together(function if self.rank == 0 else lambda *args: None, *args))
+
+    def share(self, value: T, owner: int) -> T:
+        """Return the value that one rank has; those of the others are not looked at."""
+        return self.comm.bcast(value, owner)
+
     def maximum(self, *values: int) -> np.ndarray:
         """Largest of each integer over the ranks."""
         out = np.array(values, np.int64)
@@ -115,16 +159,16 @@ class Ranks:
             )
 
     def total(self, array: np.ndarray) -> np.ndarray:
-        """Sum of an array (n,) over the ranks, the same on all of them to the last bit.
+        """Sum of an array over the ranks, the same on all of them to the last bit.
 
         Each part of the sum is formed on one rank and sent to the others.
         """
-        part = -(-len(array) // self.size)
+        part = -(-array.size // self.size)
         mine, out = np.zeros(part), np.zeros(part * self.size)
-        out[: len(array)] = array
+        out[: array.size] = array.ravel()
         self.comm.Reduce_scatter_block(out, mine, self._mpi.SUM)
         self.comm.Allgather(mine, out)
-        return out[: len(array)]
+        return out[: array.size].reshape(array.shape)
 
     def total_counts(self, array: np.ndarray) -> np.ndarray:
         """Sum of integers (n,) over the ranks, in place."""
