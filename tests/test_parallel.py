@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.io import Trajectory
+from ase.io import Trajectory, write
 from mpi import SILICON, crystal, needs, run_ranks, structures
 
 from wk_potential import WKCalculator
 from wk_potential.parallel.bisection import lattice_coordinates, share
 from wk_potential.threads import thread_count
+from wk_potential.training.design import deal
 
 HERE = Path(__file__).parent
 with_mpi = needs("mpi4py")
@@ -117,6 +118,54 @@ def check_refusals(refused, n_ranks):
     atoms = crystal((2, 1, 1))
     atoms.calc = WKCalculator(SILICON, threads=1)
     assert refused[-1] == pytest.approx(atoms.get_potential_energy(), rel=1e-10)
+
+
+# --- training ---
+
+
+def test_frames_are_dealt_by_folds_and_work():
+    costs, folds = np.array([1, 5, 1, 1, 2, 2, 9, 1, 2]), np.array([0, 1, 2, 3, 0, 1, 2, 3, 0])
+    np.testing.assert_array_equal(deal(costs, folds, 1), 0)
+    np.testing.assert_array_equal(deal(costs, folds, 3), folds % 3)
+    np.testing.assert_array_equal(deal(costs, folds, 6), [0, 1, 2, 3, 0, 5, 2, 3, 4])
+
+
+@with_mpi
+@pytest.mark.parametrize("n_ranks", [2, 5])
+def test_training_on_many_ranks_makes_the_same_model(n_ranks, copper_frames, tmp_path):
+    write(tmp_path / "frames.xyz", [frame.to_atoms() for frame in copper_frames])
+    options = ["--cutoff", 4, "--cutoff-width", 2, "--lmax", 2, "--order", 3, "--estimator", "sparse"]
+    train = ["-m", "wk_potential", "train", "frames.xyz", "--support-points", 20, "--no-map", *options]
+    said = []
+    for n in (1, n_ranks):
+        done = run_ranks(n, *train, "-o", f"{n}.wkp", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said[1].count("Support points: Cu 20") == 1
+    assert f"on each of {n_ranks} ranks" in said[1]
+    for frame in copper_frames:
+        forces = []
+        for n in (1, n_ranks):
+            atoms = frame.to_atoms()
+            atoms.calc = WKCalculator(tmp_path / f"{n}.wkp", threads=1)
+            forces.append(atoms.get_forces())
+        # whole folds are summed in one order; where ranks share them rounding is multiplied by the condition number
+        tolerance = 1e-10 if n_ranks <= 4 else 1e-5
+        np.testing.assert_allclose(forces[1], forces[0], rtol=0, atol=tolerance)
+
+
+@with_mpi
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["evaluate", SILICON, "frames.xyz"], "evaluate runs on one rank"),
+        (["train", "nothing.xyz", "-o", "model.wkp"], "nothing.xyz: file not found"),
+    ],
+)
+def test_commands_that_end_on_many_ranks(command, message, tmp_path):
+    done = run_ranks(2, "-m", "wk_potential", *command, timeout=30, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
 
 
 # --- what goes wrong ends all ranks ---

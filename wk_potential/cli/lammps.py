@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Command, model_argument, threads_option
+from .common import RanksCommand, model_argument, threads_option
 from .simulate import precision_option
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    cls=Command,
+    cls=RanksCommand,
     short_help="Run a LAMMPS input with a model.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )

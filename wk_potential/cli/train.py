@@ -8,7 +8,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from ..training.options import TrainingOptions
-from .common import Command, check_output, data_argument, threads_option
+from .common import RanksCommand, check_output, data_argument, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -86,7 +86,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-@click.command(cls=Command, short_help="Train a model on labelled frames.")
+@click.command(cls=RanksCommand, short_help="Train a model on labelled frames.")
 @data_argument
 @click.option(
     "-o",

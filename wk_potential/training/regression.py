@@ -6,6 +6,7 @@ cross-validation, from the factors alone. The kernel's own matrix K_MM is diagon
 threshold are dropped, so that nothing is divided by rounding errors.
 """
 
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import qr, solve_triangular
@@ -108,6 +109,16 @@ class SparseRegression:
         norms = [np.linalg.norm(f.factor[:, -1]) / np.sqrt(max(f.n_rows, 1)) or 1.0 for f in self.all]
         return np.array(norms)
 
+    @cached_property
+    def _first_basis(self) -> np.ndarray:
+        return whitening(self.kernels[0])
+
+    def _basis(self, amplitudes) -> np.ndarray:
+        """Whitening of the kernel; one kernel alone is diagonalised once."""
+        if len(self.kernels) == 1:
+            return self._first_basis / np.sqrt(amplitudes[0])
+        return whitening(np.tensordot(amplitudes, self.kernels, 1))
+
     def _columns(self, factor: TriangularFactor, amplitudes):
         """Design (n, M) under the kernel and target (n,)."""
         design = factor.factor[:, :-1].reshape(-1, *self.kernels.shape[:2])
@@ -133,11 +144,11 @@ class SparseRegression:
 
     def weights(self, amplitudes, noise) -> np.ndarray:
         """Weights (M,) of the support points, fitted to all folds."""
-        return self._solve(self.all, amplitudes, noise, whitening(np.tensordot(amplitudes, self.kernels, 1)))
+        return self._solve(self.all, amplitudes, noise, self._basis(amplitudes))
 
     def errors(self, amplitudes, noise) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
-        basis = whitening(np.tensordot(amplitudes, self.kernels, 1))
+        basis = self._basis(amplitudes)
         misfits = np.zeros((self.n_folds, 3))
         for i, rest in self._without.items():
             misfits[i] = self._misfit(self._folds[i], amplitudes, self._solve(rest, amplitudes, noise, basis))
