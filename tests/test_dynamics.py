@@ -1,4 +1,6 @@
+from dataclasses import replace
 from itertools import pairwise
+from resource import RLIMIT_FSIZE, getrlimit, setrlimit
 
 import numpy as np
 import pytest
@@ -226,6 +228,25 @@ def test_restart_after_a_crash_drops_the_surplus_of_the_log(tmp_path, cell):
     assert read_log(tmp_path / "md.log")["step"].tolist() == list(range(31))
     assert (tmp_path / "md.log").read_text().startswith("#    step ")
     assert (tmp_path / "md.log").read_text().count("#") == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # ASE leaves the file open
+@pytest.mark.parametrize("name", ["md.xyz", "md.traj"])
+def test_full_disk_leaves_whole_frames(tmp_path, cell, name):
+    path, settings = tmp_path / name, MDSettings(time=0.002, interval=1)
+    run_md(cell, settings, path)
+    sizes = getrlimit(RLIMIT_FSIZE)
+    setrlimit(RLIMIT_FSIZE, (path.stat().st_size + 200, sizes[1]))  # the disk is full within the next frame
+    try:
+        with pytest.raises(OSError, match=name):
+            run_md(cell, replace(settings, time=0.004), path, restart=True)
+    finally:
+        setrlimit(RLIMIT_FSIZE, sizes)
+    assert len(read(path, ":")) == 5
+    run_md(cell, replace(settings, time=0.004), path, restart=True)
+    frames = read(path, ":")
+    assert len(frames) == 9
+    assert np.isfinite([frame.get_potential_energy() for frame in frames]).all()
 
 
 def test_restart_without_a_log_writes_one(tmp_path, cell):

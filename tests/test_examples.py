@@ -9,7 +9,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "md"
 
 
 def test_every_example_is_tested():
-    tested = {"ethanol_nve.py", "copper_surface.py"}
+    tested = {"ethanol_nve.py", "copper_surface.py", "ethanol_path_integrals.py"}  # the last in test_ipi.py
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
@@ -25,6 +26,10 @@ class WKCalculator(Calculator):
         direct: sum over the support points although the model has a mapped form.
         skin: Angstrom; the neighbour list reaches this far beyond the cutoff and is rebuilt when atoms have moved
             half of it.
+        comm: communicator of mpi4py whose ranks compute together, such as MPI.COMM_WORLD in a script that runs under
+            mpiexec. Each has all atoms and must take the same steps (random generators with the same seed); import
+            mpi4py before ASE writes files, so that only the first rank does. The default for `threads` becomes the
+            rank's share of the cores. An exception that nothing catches then ends all ranks.
 
     """
 
@@ -37,6 +42,7 @@ class WKCalculator(Calculator):
         precision: str = "float64",
         direct: bool = False,
         skin: float = 0.5,
+        comm: Any = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -44,8 +50,18 @@ class WKCalculator(Calculator):
             raise ValueError(f"skin must not be negative, not {skin}")
         self.model = Model.load(Path(model)) if isinstance(model, str | os.PathLike) else model
         self.potential = self.model.potential(precision, direct)
-        self.threads = thread_count(threads)
-        self.neighbour_list = VerletList(self.model.cutoff, skin, self.threads)
+        if comm is None:
+            self.threads = thread_count(threads)
+            self.parallel = None
+            self.neighbour_list = VerletList(self.model.cutoff, skin, self.threads)
+        else:
+            from .parallel.communicator import Ranks
+            from .parallel.prediction import ParallelPredictor
+
+            ranks = Ranks(comm)
+            self.threads = thread_count(threads, ranks.cores)
+            self.parallel = ParallelPredictor(self.model, self.potential, ranks, skin, self.threads)
+            self.neighbour_list = self.parallel.list
         self._checked_numbers: np.ndarray | None = None
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
@@ -54,20 +70,20 @@ class WKCalculator(Calculator):
         Raises:
             UnknownElementError: an element is not in the model.
             ValueError: positions or cell are not finite, or two atoms are on one site.
+            RanksDifferError: the ranks of `comm` hold different atoms.
 
         """
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
-        positions, cell, pbc = atoms.positions, atoms.cell.array, atoms.pbc
-        if not np.isfinite(positions).all():
-            bad = int(np.argmax(~np.isfinite(positions).all(axis=1)))
-            raise ValueError(f"the position of atom {bad} is not finite: {positions[bad]}")
-        if not np.array_equal(self._checked_numbers, atoms.numbers):
-            self.model.check_composition(atoms.numbers)
-            self._checked_numbers = atoms.numbers.copy()
-        neighbours = self.neighbour_list.update(positions, cell, pbc)
-        prediction = self.model.predict(atoms.numbers, positions, cell, neighbours, self.threads, self.potential)
-        energy = float(prediction.energies.sum())
+        numbers, positions, cell, pbc = atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc
+        if self.parallel is None:
+            self._check(numbers, positions)
+            neighbours = self.neighbour_list.update(positions, cell, pbc)
+            prediction = self.model.predict(numbers, positions, cell, neighbours, self.threads, self.potential)
+            energy = float(prediction.energies.sum())
+        else:
+            self.parallel.ranks.together(self._check, numbers, positions)
+            energy, prediction = self.parallel.predict(numbers, positions, cell, pbc)
         self.results = {
             "energy": energy,
             "free_energy": energy,
@@ -77,3 +93,12 @@ class WKCalculator(Calculator):
         if atoms.cell.rank == 3:
             stress = prediction.virial / atoms.cell.volume
             self.results["stress"] = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+
+    def _check(self, numbers, positions) -> None:
+        """Refuse what cannot be computed."""
+        if not np.isfinite(positions).all():
+            bad = int(np.argmax(~np.isfinite(positions).all(axis=1)))
+            raise ValueError(f"the position of atom {bad} is not finite: {positions[bad]}")
+        if self._checked_numbers is None or not np.array_equal(self._checked_numbers, numbers):
+            self.model.check_composition(numbers)
+            self._checked_numbers = numbers.copy()

@@ -55,8 +55,8 @@ class Prediction:
     """What a model says of one structure.
 
     Attributes:
-        energies: (N,) eV, each with its element's baseline; their sum is the energy.
-        forces: (N, 3) eV/Angstrom.
+        energies: (n,) eV of the centres, each with its element's baseline; their sum is the energy.
+        forces: (N, 3) eV/Angstrom on all atoms.
         virial: (3, 3) eV, derivative of the energy by strain: volume times stress.
 
     """
@@ -173,12 +173,12 @@ class Model:
     def predict(
         self, numbers, positions, cell, neighbours: Neighbours, threads: int = 1, potential: Potential | None = None
     ) -> Prediction:
-        """Energies, forces and virial of one structure.
+        """Energies, forces and virial of one structure, or of those atoms in it that have neighbours listed.
 
         Args:
             numbers: (N,) atomic numbers.
             positions, cell: (N, 3) and (3, 3), Angstrom.
-            neighbours: list that holds all pairs within the cutoff.
+            neighbours: list that holds all pairs within the cutoff of the first n atoms, the centres: usually all.
             threads: how many.
             potential: one of `potential`, which is the default.
 
@@ -190,7 +190,7 @@ class Model:
         index = self.element_indices(numbers)
         structure = Structure(np.ascontiguousarray(positions, float), np.array(cell, float), index, neighbours)
         energies, forces, virial = evaluate(potential or self.potential(), structure, threads)
-        return Prediction(energies + self.baseline[index], forces, virial)
+        return Prediction(energies + self.baseline[index[: len(energies)]], forces, virial)
 
     def check_composition(self, numbers) -> None:
         """Warn with `CompositionWarning` if the training set leaves the baseline of a composition open."""

@@ -1,6 +1,7 @@
 """Neighbour lists in compressed rows, with a Verlet skin."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,17 +34,20 @@ class Neighbours(NamedTuple):
 
 @njit
 def _both_ways(n, pairs, shifts):
-    """Compressed rows of the full list from one that has each pair once."""
+    """Compressed rows of the first n atoms in the full list, from one that has each pair once."""
     first = np.zeros(n + 1, np.int64)
     for p in range(pairs.shape[0]):
-        first[pairs[p, 0] + 1] += 1
-        first[pairs[p, 1] + 1] += 1
+        for side in range(2):
+            if pairs[p, side] < n:
+                first[pairs[p, side] + 1] += 1
     for i in range(n):
         first[i + 1] += first[i]
     neighbour, shift = np.zeros(first[n], np.int32), np.zeros((first[n], 3), np.int16)
     place = first[:n].copy()
     for p in range(pairs.shape[0]):
         for side in range(2):
+            if pairs[p, side] >= n:
+                continue
             at = place[pairs[p, side]]
             place[pairs[p, side]] += 1
             neighbour[at] = pairs[p, 1 - side]
@@ -71,7 +75,7 @@ def complete_cell(cell, pbc):
     return cell
 
 
-def find_neighbours(positions, cell, pbc, cutoff, threads: int = 1) -> Neighbours:
+def find_neighbours(positions, cell, pbc, cutoff, threads: int = 1, centres: int | None = None) -> Neighbours:
     """Return the full list of pairs within `cutoff`, self-images included.
 
     Args:
@@ -80,6 +84,7 @@ def find_neighbours(positions, cell, pbc, cutoff, threads: int = 1) -> Neighbour
         pbc: (3,) bool.
         cutoff: Angstrom.
         threads: how many.
+        centres: rows for the first so many atoms only [all].
 
     Raises:
         ValueError: the cell is singular, or atoms are more than 32767 cells apart.
@@ -97,7 +102,7 @@ def find_neighbours(positions, cell, pbc, cutoff, threads: int = 1) -> Neighbour
     )
     if np.max(np.abs(shifts), initial=0) > np.iinfo(np.int16).max:
         raise ValueError("atoms are more than 32767 cells apart: wrap the positions into the cell")
-    return Neighbours(*_both_ways(len(positions), pairs, shifts))
+    return Neighbours(*_both_ways(len(positions) if centres is None else centres, pairs, shifts))
 
 
 class VerletList:
@@ -106,22 +111,35 @@ class VerletList:
     A list to cutoff + skin made for positions r0 and cell h0 still holds every pair within the cutoff if
     s (cutoff + skin) - 2 u >= cutoff, s the smallest stretch of the deformation h0 -> h and u the largest
     displacement beyond it.
+
+    Args:
+        cutoff, skin: Angstrom.
+        threads: how many.
+        find: makes the list; takes what `find_neighbours` takes.
+
     """
 
-    def __init__(self, cutoff: float, skin: float, threads: int = 1):
-        self.cutoff, self.skin, self.threads = cutoff, skin, threads
+    def __init__(self, cutoff: float, skin: float, threads: int = 1, find: Callable = find_neighbours):
+        self.cutoff, self.skin, self.threads, self.find = cutoff, skin, threads, find
         self._made_for: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self.current: Any = None
         self.n_built = 0
 
-    def update(self, positions, cell, pbc) -> Neighbours:
+    def update(self, positions, cell, pbc):
         """Return the pairs within cutoff + skin of when the list was made; all within the cutoff are in it."""
-        if not self._is_valid(positions, cell, pbc):
-            self._list = find_neighbours(positions, cell, pbc, self.cutoff + self.skin, self.threads)
-            self._made_for = (positions.copy(), np.array(cell, float), np.array(pbc, bool))
-            self.n_built += 1
-        return self._list
+        if not self.is_valid(positions, cell, pbc):
+            self.rebuild(positions, cell, pbc)
+        return self.current
 
-    def _is_valid(self, positions, cell, pbc) -> bool:
+    def rebuild(self, positions, cell, pbc) -> None:
+        """Make the list, `current`, anew."""
+        self._made_for, self.current = None, None  # two lists at once would need twice the memory
+        self.current = self.find(positions, cell, pbc, self.cutoff + self.skin, self.threads)
+        self._made_for = (positions.copy(), np.array(cell, float), np.array(pbc, bool))
+        self.n_built += 1
+
+    def is_valid(self, positions, cell, pbc) -> bool:
+        """Whether every pair within the cutoff is still in the list."""
         if self._made_for is None:
             return False
         old_positions, old_cell, old_pbc = self._made_for

@@ -21,6 +21,7 @@ from .neighbours import Neighbours
 from .threads import run_threads
 
 PARTS = ("density", "kernel", "forces")  # of an evaluation, in their order
+PAIR_COST = 25.0  # of a neighbour per harmonic and radial function, in the kernel's multiply-adds (measured)
 
 
 class Direct(NamedTuple):
@@ -69,6 +70,17 @@ class Potential:
             direct_cost(e, channels) if isinstance(e, Direct) else forms_cost(e) for e in self.energies
         ])  # fmt: skip
 
+    def work(self, elements, n_neighbours) -> np.ndarray:
+        """Predicted work (n,) of centres, in multiply-adds of the kernel.
+
+        Args:
+            elements: (n,) of the centres, as indices.
+            n_neighbours: (n,) or one number for all.
+
+        """
+        pair = PAIR_COST * self.density.rows[-1] * self.density.nodes.shape[3]
+        return self.costs[elements] + pair * n_neighbours
+
     @cached_property
     def work_sizes(self) -> list[np.ndarray | None]:
         """Sizes of the work arrays of each element's forms."""
@@ -76,7 +88,17 @@ class Potential:
 
 
 class Structure(NamedTuple):
-    """Atoms and their neighbours: positions (N, 3) and cell (3, 3) in Angstrom, elements (N,) as indices."""
+    """Atoms and their neighbours.
+
+    The first n atoms are centres, n being the rows of the neighbour list; the others, if any, are only neighbours.
+
+    Attributes:
+        positions: (N, 3) Angstrom.
+        cell: (3, 3) Angstrom.
+        elements: (N,) as indices.
+        neighbours: rows (n,) of the centres.
+
+    """
 
     positions: np.ndarray
     cell: np.ndarray
@@ -85,7 +107,7 @@ class Structure(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What the atoms of one thread add up: energies (N,), forces (N, 3), virial (3, 3), closest pair (2,)."""
+    """What the atoms of one thread add up: energies (n,), forces (N, 3), virial (3, 3), closest pair (2,)."""
 
     energies: np.ndarray
     forces: np.ndarray
@@ -94,7 +116,10 @@ class Sums(NamedTuple):
 
 
 class ClashError(ValueError):
-    """Two atoms are on one site."""
+    """Two atoms, `args`, are on one site."""
+
+    def __str__(self) -> str:
+        return "atoms {} and {} are on one site".format(*self.args)
 
 
 @njit
@@ -214,11 +239,14 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
 
 
 def evaluate(potential: Potential, structure: Structure, threads: int = 1, stages: int = len(PARTS)):
-    """Energies (N,) in eV, forces (N, 3) in eV/Angstrom and strain derivative of the energy (3, 3) in eV.
+    """Energies (n,) in eV, forces (N, 3) in eV/Angstrom and strain derivative of the energy (3, 3) in eV.
+
+    All are those of the energy of the n centres: where atoms are only neighbours, whoever evaluates their environments
+    has the rest.
 
     Args:
         potential: the model's arrays.
-        structure: with neighbours that hold all pairs within the cutoff, and may hold more.
+        structure: with neighbours that hold all pairs of the centres within the cutoff, and may hold more.
         threads: how many.
         stages: how many of `PARTS` are done, for timing them; fewer than all give no results.
 
@@ -226,14 +254,15 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
         ClashError: two atoms are on one site.
 
     """
-    n, elements = len(structure.elements), structure.elements
-    order = np.argsort(elements, kind="stable")
-    cost = np.cumsum(potential.costs[elements[order]])
+    elements, first = structure.elements, structure.neighbours.first
+    n = len(first) - 1
+    order = np.argsort(elements[:n], kind="stable")
+    cost = np.cumsum(potential.work(elements[order], np.diff(first)[order]))
     shares = np.searchsorted(cost, cost[-1] * np.arange(1, threads) / threads) if n else []
     energies = np.zeros(n)
 
     def work(atoms) -> Sums:
-        sums = Sums(energies, np.zeros((n, 3)), np.zeros((3, 3)), np.full(2, -1))
+        sums = Sums(energies, np.zeros((len(elements), 3)), np.zeros((3, 3)), np.full(2, -1))
         for element, e in enumerate(potential.energies):
             own = atoms[elements[atoms] == element]
             if not len(own):
@@ -250,8 +279,7 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
     parts = run_threads(work, np.split(order, shares), threads)
     for part in parts:
         if part.clash[0] >= 0:
-            a, b = part.clash
-            raise ClashError(f"atoms {a} and {b} are on one site")
+            raise ClashError(*map(int, part.clash))
     forces, virial = parts[0].forces, sum(part.virial for part in parts)
     for part in parts[1:]:
         forces += part.forces

@@ -1,5 +1,6 @@
 """Files of structures: one in, one out, and trajectories that can be continued."""
 
+import os
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -82,14 +83,25 @@ def write_structure(path: str | Path, atoms: Atoms) -> None:
 
 
 def append_frame(path: Path, atoms: Atoms) -> None:
-    """Append a structure with its results to a .traj file, or else to extended XYZ."""
-    if path.suffix == ".traj":
-        from ase.io.trajectory import Trajectory
+    """Append a structure with its results to a .traj file, or else to extended XYZ.
 
-        with Trajectory(path, "a") as file:
-            file.write(atoms)
-        return
-    text = StringIO()
-    write(text, atoms, format="extxyz")
-    with path.open("a") as file:  # at one go: an interruption leaves no half frame
-        file.write(text.getvalue())
+    Raises:
+        OSError: the frame cannot be written, for want of space perhaps; the file is as it was.
+
+    """
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        if path.suffix == ".traj":
+            from ase.io.trajectory import Trajectory
+
+            with Trajectory(path, "a") as file:
+                file.write(atoms)
+        else:
+            text = StringIO()
+            write(text, atoms, format="extxyz")
+            with path.open("a") as file:  # at one go: an interruption leaves no half frame
+                file.write(text.getvalue())
+    except OSError as error:
+        if path.suffix != ".traj":  # whose frames count only when they are whole
+            os.truncate(path, size)
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -10,8 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 
-def thread_count(threads: int | None = None) -> int:
+def available_cores() -> set[int]:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def thread_count(threads: int | None = None, cores: int | None = None) -> int:
     """Return the number of threads: the argument if given, else OMP_NUM_THREADS, else the cores available.
+
+    Args:
+        threads: as asked for.
+        cores: the share of this process where several share the cores of a machine [all].
 
     Raises:
         ValueError: the number asked for is not a positive integer.
@@ -19,7 +30,7 @@ def thread_count(threads: int | None = None) -> int:
     """
     asked = threads if threads is not None else os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or None
     if asked is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return len(available_cores()) if cores is None else cores
     try:
         count = int(asked)
     except ValueError:

@@ -5,7 +5,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -34,6 +34,8 @@ class UserError(ValueError):
 class Command(click.Command):
     """A command that fails with one line and hands its function a `Screen` as the first argument."""
 
+    many_ranks = False  # whether it may run under mpiexec
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; exit with 1 after an error and 130 after Ctrl-C."""
         from .screen import Screen
@@ -43,6 +45,7 @@ class Command(click.Command):
             with warnings.catch_warnings():
                 warnings.filterwarnings("default", category=UserWarning)
                 warnings.showwarning = lambda message, *rest, **more: screen.warn(str(message))
+                self._check_ranks()
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException):
             raise
@@ -55,7 +58,29 @@ class Command(click.Command):
             sys.exit(1)
         except Exception as error:
             screen.warn(_short(error) or _unexpected(error, ctx.params.get("output")), label="Error: ")
-            sys.exit(1)
+            _end()
+
+    def _check_ranks(self) -> None:
+        from ..parallel.communicator import launched_ranks
+
+        if not self.many_ranks and launched_ranks().size > 1:
+            raise UserError(
+                f"{self.name} runs on one rank, and its threads use the cores: leave out mpiexec. Many ranks are for "
+                "train, lammps, and scripts with WKCalculator(model, comm=MPI.COMM_WORLD)"
+            )
+
+
+class RanksCommand(Command):
+    """A command that may run on many ranks."""
+
+    many_ranks = True
+
+
+def _end() -> NoReturn:
+    """Exit with 1, under mpiexec all ranks: the others may wait for this one."""
+    if (mpi := sys.modules.get("mpi4py.MPI")) is not None and mpi.COMM_WORLD.Get_size() > 1:
+        mpi.COMM_WORLD.Abort(1)
+    sys.exit(1)
 
 
 def _short(error: Exception) -> str:

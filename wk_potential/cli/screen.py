@@ -41,6 +41,10 @@ class Screen:
         live = self._bars is not None and console.is_terminal
         (self.err if live else console).print(thing, soft_wrap=isinstance(thing, Text))
 
+    def silence(self) -> None:
+        """Print errors and warnings only: one rank of many is enough to tell the rest."""
+        self.out.quiet = True
+
     def say(self, text: str = "", style: str = "") -> None:
         """Print a line of text."""
         self._print(self.out, Text(text, style))

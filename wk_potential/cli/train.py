@@ -8,7 +8,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from ..training.options import TrainingOptions
-from .common import Command, check_output, data_argument, threads_option
+from .common import RanksCommand, check_output, data_argument, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -86,7 +86,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-@click.command(cls=Command, short_help="Train a model on labelled frames.")
+@click.command(cls=RanksCommand, short_help="Train a model on labelled frames.")
 @data_argument
 @click.option(
     "-o",
@@ -118,6 +118,7 @@ def train(
     Examples:
       wk-potential train frames.xyz -o model.wkp
       wk-potential train rmd17_ethanol.npz --frames :50 --energy-unit kcal/mol -o ethanol.wkp
+      mpiexec -n 4 wk-potential train many_frames.xyz -o model.wkp
     """
     check_output(output)
     given = _given(values)
@@ -133,17 +134,21 @@ def train_model(
     screen: "Screen", data: tuple[Path, ...], output: Path, options: TrainingOptions, threads: int | None
 ) -> None:
     """Read frames, train on them, write the model and tell what happens."""
+    from ..parallel.communicator import launched_ranks
     from ..training.data import read_frames, unit_warnings
     from ..training.train import train as fit
     from .tables import show_labels, show_model
 
     names = ("frames", "energy_unit", "energy_key", "forces_key", "stress_key")
+    ranks = launched_ranks()
+    if ranks.rank > 0:
+        screen.silence()
     frames = read_frames(data, **{name: getattr(options, name) for name in names})
     show_labels(screen, frames)
     for text in unit_warnings(frames):
         screen.warn(text)
     with screen.progress() as progress:
-        model = fit(frames, options, threads, screen.say, progress)
-    model.save(output)
+        model = fit(frames, options, threads, screen.say, progress, ranks)
+    ranks.first(model.save, output)
     screen.say()
     show_model(screen, model, "The model")

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..density.expansion import Density, full_density
 from ..density.radial import radial_table
+from ..parallel.communicator import OneRank, Ranks
 from .baseline import element_weights
 from .data import Frame
 from .environments import frame_environments
@@ -13,9 +14,12 @@ from .options import TrainingOptions
 
 RATTLE = 0.05  # Angstrom: how far an atom may stray from the training frames; also keeps channels that forces need
 MAX_FRAMES = 200
+N_GROUPS = 8
 
 
-def model_density(frames: Sequence[Frame], elements, options: TrainingOptions) -> Density:
+def model_density(
+    frames: Sequence[Frame], elements, options: TrainingOptions, ranks: Ranks | OneRank | None = None
+) -> Density:
     """Density with the leading principal components of the channels, by central element and l.
 
     Coefficients are scaled so that an environment of each element has rms norm 1, and components of a size below
@@ -30,7 +34,7 @@ def model_density(frames: Sequence[Frame], elements, options: TrainingOptions) -
     weights = np.repeat(element_weights(elements, options.element_weights), radial.values.shape[2])
     full = full._replace(projection=full.projection * weights[:, None])
     chosen = np.random.default_rng(options.seed).permutation(len(frames))[:MAX_FRAMES]
-    covariance, extended = _covariances([frames[k] for k in chosen], full, elements)
+    covariance, extended = _covariances([frames[k] for k in chosen], full, elements, ranks or OneRank())
     n_elements, n_l, n_full, _ = covariance.shape
     kept = []
     for z in range(n_elements):
@@ -48,12 +52,22 @@ def model_density(frames: Sequence[Frame], elements, options: TrainingOptions) -
     return Density(options.lmax, radial, projection)
 
 
-def _covariances(frames, density: Density, elements):
+def _covariances(frames, density: Density, elements, ranks: Ranks | OneRank):
     """Mean c c^T (n_elements, lmax + 1, n, n) over environments, alone and with the effect of rattling."""
     n_l, n = density.lmax + 1, density.projection.shape[3]
-    plain = np.zeros((len(elements), n_l, n, n))
-    moved = np.zeros_like(plain)
-    count = np.zeros(len(elements))
+    # summed in groups of frames, so that the sums are the same to the last bit on any number of ranks
+    sums = np.zeros((N_GROUPS, 2, len(elements), n_l, n, n))
+    counts = np.zeros((N_GROUPS, len(elements)))
+    for group in range(ranks.rank, N_GROUPS, ranks.size):
+        _add_frames(frames[group::N_GROUPS], density, elements, sums[group, 0], sums[group, 1], counts[group])
+    plain, moved = ranks.total(sums).sum(axis=0)
+    count = np.maximum(ranks.total(counts).sum(axis=0), 1)[:, None, None, None]
+    return plain / count, (plain + moved) / count
+
+
+def _add_frames(frames, density: Density, elements, plain, moved, count):
+    """Add c c^T of environments, what rattling adds to it, and the number of environments."""
+    n_l, n = density.lmax + 1, density.projection.shape[3]
     for frame in frames:
         environments = frame_environments(frame, density, elements)
         for i, z in enumerate(environments.centres):
@@ -65,5 +79,3 @@ def _covariances(frames, density: Density, elements):
                 plain[z, l] += c.T @ c
                 j = rows[:, l * l : (l + 1) ** 2].reshape(-1, n)
                 moved[z, l] += RATTLE**2 * (j.T @ j)
-    count = np.maximum(count, 1)[:, None, None, None]
-    return plain / count, (plain + moved) / count

@@ -7,12 +7,14 @@ import numpy as np
 from ..density.expansion import Density
 from ..kernel.coupling import wigner_terms
 from ..kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
+from ..parallel.communicator import OneRank, Ranks
 from ..threads import run_threads
 from .baseline import targets
 from .data import Frame
 from .environments import frame_environments
 from .gram import label_slots
 from .regression import TriangularFactor
+from .task import label_counts
 
 
 def kernel_matrices(support: list[np.ndarray], lmax: int, order: int) -> np.ndarray:
@@ -64,8 +66,12 @@ def stream_design(
     sets,
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
+    ranks: Ranks | OneRank | None = None,
 ) -> list[list[TriangularFactor]]:
     """Triangular factors of [design, target], by fold and by kind of label; rows are divided by the labels' size.
+
+    The factors of fold k end on rank k (modulo their number) and are empty on the others. Up to as many ranks as folds,
+    they do not depend on the number of ranks.
 
     Args:
         frames: the training frames.
@@ -75,8 +81,10 @@ def stream_design(
         sets: (n_sets, order) order weights; the columns are the M support points for each set in turn.
         threads: how many.
         progress: called with the fraction done, or None.
+        ranks: that share the frames [one].
 
     """
+    ranks = ranks or OneRank()
     sets = np.atleast_2d(np.asarray(sets, float))
     terms = wigner_terms(density.lmax, sets.shape[1])
     counts = [len(s) for s in support]
@@ -87,15 +95,40 @@ def stream_design(
     def work(frame):
         return _frame_design(frame, density, elements, terms, sets, blocks, counts)
 
-    for first in range(0, len(frames), 4 * threads):
-        batch = frames[first : first + 4 * threads]
-        for n, design in enumerate(run_threads(work, batch, threads), first):
+    holders = deal(np.add(label_counts(frames), [len(f) for f in frames]), folds, ranks.size)
+    own = np.flatnonzero(holders == ranks.rank)
+    for first in range(0, len(own), 4 * threads):
+        batch = own[first : first + 4 * threads]
+        for n, design in zip(batch, run_threads(work, [frames[k] for k in batch], threads), strict=True):
             values, kind, size = targets([frames[n]], elements, baseline)
             rows = np.column_stack([design.reshape(len(values), -1), values]) / size[:, None]
             for k in np.unique(kind):
                 factors[folds[n]][k].add(rows[kind == k])
         if progress:
-            progress(min(first + len(batch), len(frames)) / len(frames))
-    for factor in (f for of_fold in factors for f in of_fold):
-        factor.merge()
+            progress((first + len(batch)) / len(own))
+    for fold, of_fold in enumerate(factors):
+        for factor in of_fold:
+            factor.collect(ranks, fold % ranks.size, np.unique(holders[np.asarray(folds) == fold]))
     return factors
+
+
+def deal(costs, folds, n_ranks: int) -> np.ndarray:
+    """Rank (n,) that each frame is given to.
+
+    Fold after fold goes to rank after rank. Where there are more ranks than folds, those that share a fold have about
+    equal work.
+
+    Args:
+        costs: (n,) predicted work of each frame.
+        folds: (n,) of each frame, from 0.
+        n_ranks: how many.
+
+    """
+    costs, folds = np.asarray(costs, float), np.asarray(folds)
+    n_folds, out = int(folds.max()) + 1, folds % n_ranks
+    for fold in range(n_folds if n_ranks > n_folds else 0):
+        frames = np.flatnonzero(folds == fold)
+        ranks = np.arange(fold, n_ranks, n_folds)
+        done = np.cumsum(costs[frames]) - 0.5 * costs[frames]
+        out[frames] = ranks[(done / costs[frames].sum() * len(ranks)).astype(int)]
+    return out

@@ -6,11 +6,13 @@ cross-validation, from the factors alone. The kernel's own matrix K_MM is diagon
 threshold are dropped, so that nothing is divided by rounding errors.
 """
 
-from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import qr, solve_triangular
 from scipy.optimize import minimize
+
+from ..parallel.communicator import OneRank, Ranks
 
 # weight of the logarithm of the error of energies, forces and stresses in cross-validation. Stresses count less: those
 # of plane-wave codes may contradict the energies (Pulay stress), and then the energies are what to believe
@@ -44,22 +46,30 @@ class TriangularFactor:
             self.factor = qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0][:n]
         return self.factor
 
+    def join(self, other: "TriangularFactor") -> None:
+        """Take up the rows of another."""
+        self.add(other.factor)
+        self.n_rows += other.n_rows - len(other.factor)
+
+    def collect(self, ranks: Ranks | OneRank, home: int, holders: np.ndarray) -> None:
+        """Bring the rows that some ranks hold to one; the others are left with none."""
+        self.merge()
+        if list(holders) == [home]:
+            return
+        for rank in holders:
+            part = ranks.share(self, int(rank))
+            if ranks.rank == home != rank:
+                self.join(part)
+        if ranks.rank != home:
+            self.factor, self.n_rows = self.factor[:0], 0
+        self.merge()
+
 
 def whitening(kernel):
     """Matrix T (M, r) with T^T K T = 1 on the directions of K above the threshold."""
     values, vectors = np.linalg.eigh(kernel)
     keep = values > LEAST_EIGENVALUE * values[-1]
     return vectors[:, keep] / np.sqrt(values[keep])
-
-
-def _joined(factors: Sequence[TriangularFactor]) -> TriangularFactor:
-    """Factor of the rows of several."""
-    out = TriangularFactor(factors[0].factor.shape[1])
-    for f in factors:
-        out.add(f.factor)
-    out.merge()
-    out.n_rows = sum(f.n_rows for f in factors)
-    return out
 
 
 class SparseRegression:
@@ -71,26 +81,43 @@ class SparseRegression:
     Args:
         factors: by fold and kind, from `stream_design`, with one set of columns for each kernel.
         kernels: (n_sets, M, M) of the support points among themselves.
+        ranks: that share the folds [one].
 
     Attributes:
         kinds: kinds of label (0 energy, 1 forces, 2 stress) that there are.
 
     """
 
-    def __init__(self, factors: list[list[TriangularFactor]], kernels):
-        self.kernels = kernels
-        self.folds = factors
-        self.all = [_joined(of_kind) for of_kind in zip(*factors, strict=True)]
+    def __init__(self, factors: list[list[TriangularFactor]], kernels, ranks: Ranks | OneRank | None = None):
+        self.kernels, self.ranks = kernels, ranks or OneRank()
+        self.n_folds, n_columns = len(factors), factors[0][0].factor.shape[1]
+        own = range(self.ranks.rank, self.n_folds, self.ranks.size)
+        self._folds = {i: factors[i] for i in own}
+        self._without = {i: [TriangularFactor(n_columns) for _ in range(3)] for i in own if self.n_folds > 1}
+        self.all = [TriangularFactor(n_columns) for _ in range(3)]
+        for i, of_fold in enumerate(factors):
+            for k in range(3):
+                factor = self.ranks.share(of_fold[k], i % self.ranks.size)
+                for total in (self.all, *(rest for j, rest in self._without.items() if j != i)):
+                    total[k].join(factor)
+        for factor in (f for total in (self.all, *self._without.values()) for f in total):
+            factor.merge()
         self.kinds = [k for k, f in enumerate(self.all) if f.n_rows]
-        self.without = [
-            [_joined([f[k] for f in factors if f is not fold]) for k in range(3)] if len(factors) > 1 else []
-            for fold in factors
-        ]
 
     def rms(self) -> np.ndarray:
         """Root mean square (3,) of the targets of each kind in units of their size, 1 where there is none."""
         norms = [np.linalg.norm(f.factor[:, -1]) / np.sqrt(max(f.n_rows, 1)) or 1.0 for f in self.all]
         return np.array(norms)
+
+    @cached_property
+    def _first_basis(self) -> np.ndarray:
+        return whitening(self.kernels[0])
+
+    def _basis(self, amplitudes) -> np.ndarray:
+        """Whitening of the kernel; one kernel alone is diagonalised once."""
+        if len(self.kernels) == 1:
+            return self._first_basis / np.sqrt(amplitudes[0])
+        return whitening(np.tensordot(amplitudes, self.kernels, 1))
 
     def _columns(self, factor: TriangularFactor, amplitudes):
         """Design (n, M) under the kernel and target (n,)."""
@@ -117,14 +144,15 @@ class SparseRegression:
 
     def weights(self, amplitudes, noise) -> np.ndarray:
         """Weights (M,) of the support points, fitted to all folds."""
-        return self._solve(self.all, amplitudes, noise, whitening(np.tensordot(amplitudes, self.kernels, 1)))
+        return self._solve(self.all, amplitudes, noise, self._basis(amplitudes))
 
     def errors(self, amplitudes, noise) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
-        basis = whitening(np.tensordot(amplitudes, self.kernels, 1))
-        total = np.zeros(3)
-        for fold, rest in zip(self.folds, self.without, strict=True):
-            total += self._misfit(fold, amplitudes, self._solve(rest, amplitudes, noise, basis))
+        basis = self._basis(amplitudes)
+        misfits = np.zeros((self.n_folds, 3))
+        for i, rest in self._without.items():
+            misfits[i] = self._misfit(self._folds[i], amplitudes, self._solve(rest, amplitudes, noise, basis))
+        total = self.ranks.total(misfits).sum(axis=0)
         return np.sqrt(total / np.maximum([f.n_rows for f in self.all], 1))
 
     def choose(self, amplitudes, noise, fixed_noise, directions, evaluations: int, progress=None):

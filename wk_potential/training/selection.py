@@ -7,6 +7,7 @@ import numpy as np
 
 from ..kernel.coupling import wigner_terms
 from ..kernel.direct import in_blocks, kernel_rows
+from ..parallel.communicator import OneRank, Ranks
 from ..threads import run_threads
 
 LEAST_RESIDUAL = 1e-9  # of an environment's own kernel: what is left below is rounding
@@ -15,8 +16,8 @@ LEAST_RESIDUAL = 1e-9  # of an environment's own kernel: what is left below is r
 class _Element:
     """The candidates of one central element and the Cholesky factor so far."""
 
-    def __init__(self, coefficients, n_most, terms, lmax, order_weights, threads):
-        self.coefficients = coefficients
+    def __init__(self, coefficients, n_most, terms, lmax, order_weights, threads, ranks):
+        self.coefficients, self.ranks = coefficients, ranks
         self.terms, self.lmax, self.order_weights, self.threads = terms, lmax, order_weights, threads
         self.blocks = in_blocks(coefficients)
         # an environment's kernel with itself: a block of its own, padded with zeros
@@ -40,13 +41,14 @@ class _Element:
             kernel_rows(self.terms, self.lmax, len(out), self.coefficients[i], self.blocks[first:last], rows)
             out[:, first * lanes : last * lanes] = rows
 
-        edges = np.linspace(0, len(self.blocks), self.threads + 1).astype(int)
+        share = np.linspace(0, len(self.blocks), self.ranks.size + 1).astype(int)[self.ranks.rank :][:2]
+        edges = np.linspace(*share, self.threads + 1).astype(int)
         run_threads(work, [span for span in pairwise(edges) if span[1] > span[0]], self.threads)
-        return self.order_weights @ out[:, : len(self.coefficients)]
+        return self.ranks.total(self.order_weights @ out[:, : len(self.coefficients)])
 
     def choose(self):
         """Take the candidate of largest residual."""
-        i = int(np.argmax(self.residual))
+        i = self.ranks.share(int(np.argmax(self.residual)), 0)
         column = self.column(i)
         earlier = self.factor[: len(self.chosen)]
         column -= earlier[:, i] @ earlier
@@ -64,6 +66,7 @@ def select_support(
     order_weights,
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
+    ranks: Ranks | OneRank | None = None,
 ) -> list[np.ndarray]:
     """Coefficients of the support environments of each element, in the order of their choice.
 
@@ -76,14 +79,16 @@ def select_support(
         lmax, order_weights: of the kernel.
         threads: how many.
         progress: called with the fraction done, or None.
+        ranks: that compute the kernels together [one].
 
     """
     order_weights = np.asarray(order_weights, float)
     terms = wigner_terms(lmax, len(order_weights))
-    elements = [_Element(c, n_support, terms, lmax, order_weights, threads) for c in coefficients]
+    ranks = ranks or OneRank()
+    elements = [_Element(c, n_support, terms, lmax, order_weights, threads, ranks) for c in coefficients]
     for done in range(n_support):
-        best = max(elements, key=lambda e: e.residual.max(initial=0.0))
-        if best.residual.max(initial=0.0) <= best.least:
+        best = elements[ranks.share(int(np.argmax([e.residual.max(initial=0.0) for e in elements])), 0)]
+        if ranks.share(best.residual.max(initial=0.0) <= best.least, 0):
             break
         best.choose()
         if progress:

@@ -29,7 +29,7 @@ def fit_sparse(task: Task) -> Fit:
     weights = np.array(options.order_weights) if options.order_weights is not None else 1.0 / (order * mean)
     support = select_support(
         pools, n_support, density.lmax, weights, task.threads,
-        lambda fraction: task.progress("support points", fraction),
+        lambda fraction: task.progress("support points", fraction), task.ranks,
     )  # fmt: skip
     chosen = ", ".join(f"{chemical_symbols[z]} {len(s)}" for z, s in zip(task.elements, support, strict=True))
     task.log(f"Support points: {chosen}")
@@ -38,11 +38,12 @@ def fit_sparse(task: Task) -> Fit:
     if options.order_weights is None:
         weights, noise = _search_order_weights(task, support, mean, fixed)
     kernel = np.tensordot(weights, kernel_matrices(support, density.lmax, order), 1)
-    regression = SparseRegression(_stream(task, task.frames, support, weights[None], "design"), kernel[None])
+    factors = _stream(task, task.frames, support, weights[None], "design")
+    regression = SparseRegression(factors, kernel[None], task.ranks)
     amplitude = np.ones(1)
     noise = START_NOISE * regression.rms() if noise is None else noise
     errors = {}
-    if len(regression.folds) > 1:
+    if regression.n_folds > 1:
         searched = lambda fraction: task.progress("noise", fraction)  # noqa: E731
         amplitude, noise = regression.choose(amplitude, noise, fixed, [[1.0]], 40, searched)
         names = ("energy_per_sqrt_atom", "forces", "virial_per_sqrt_atom")
@@ -100,13 +101,13 @@ def _predict(task: Task, n_atoms: int, n_support: int) -> None:
     searched = min(SEARCH_SUPPORT, n_support) if options.order_weights is None else 0
     columns = options.order * searched
     gigabytes = 8e-9 * (
-        12 * max(columns, n_support) ** 2 * N_FOLDS / 2 + MAX_CANDIDATES * n_support
+        6 * max(columns, n_support) ** 2 * -(-N_FOLDS // task.ranks.size) + MAX_CANDIDATES * n_support
         + (min(n_atoms, MAX_CANDIDATES * len(task.elements)) + 8 * task.threads * max(columns, n_support)) * width
     )  # fmt: skip
     share = min(1.0, SEARCH_LABELS / labels)
     pairs = n_atoms * (2 * n_support + share * options.order * searched) / len(task.elements)
     products = labels * (n_support**2 + share * columns**2) + 120 * N_FOLDS * 3 * columns * searched**2
-    predict_cost(task, gigabytes, (3e-6 * pairs + products / 1e10) / task.threads)
+    predict_cost(task, gigabytes, (3e-6 * pairs + products / 1e10) / (task.threads * task.ranks.size))
 
 
 def _mean_kernels(pools, lmax: int, order: int, seed: int) -> np.ndarray:
@@ -121,7 +122,7 @@ def _stream(task: Task, frames, support, sets, stage: str):
     folds = rng.permutation(len(frames)) % min(N_FOLDS, len(frames))
     return stream_design(
         frames, folds, task.density, task.elements, task.baseline, support, sets, task.threads,
-        lambda fraction: task.progress(stage, fraction),
+        lambda fraction: task.progress(stage, fraction), task.ranks,
     )  # fmt: skip
 
 
@@ -135,11 +136,11 @@ def _search_order_weights(task: Task, support, mean, fixed):
     frames = [task.frames[k] for k in sorted(shuffled[:n_frames])]
     order = task.options.order
     factors = _stream(task, frames, few, np.eye(order), "kernels of each order")
-    regression = SparseRegression(factors, kernel_matrices(few, task.density.lmax, order))
+    regression = SparseRegression(factors, kernel_matrices(few, task.density.lmax, order), task.ranks)
     rms = regression.rms()
     # far more labels than weights: the search begins where the kernel hardly holds the weights back
     start, noise = 1e4 * rms[regression.kinds[0]] ** 2 / (order * mean), START_NOISE * rms
-    if len(regression.folds) == 1:
+    if regression.n_folds == 1:
         return start, noise
     task.log(f"Cross-validating order weights and noise ({sum(map(len, few))} support points, {len(frames)} frames)")
     # two numbers, the size and the tilt from low to high orders: four would be fitted to the few support points

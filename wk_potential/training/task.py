@@ -1,13 +1,14 @@
 """What the steps of training share: the task, the result, the prediction of what it will take."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..density.expansion import Density
 from ..model import SupportPoints
+from ..parallel.communicator import OneRank, Ranks
 from .data import KINDS, Frame
 from .options import TrainingOptions
 
@@ -27,6 +28,7 @@ class Task:
     threads: int
     log: Log
     progress: Progress
+    ranks: Ranks | OneRank = field(default_factory=OneRank)
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,14 @@ def available_memory() -> float | None:
 
 
 def predict_cost(task: Task, gigabytes: float, seconds: float) -> None:
-    """Say what memory and time the fit will take, and refuse what cannot fit.
+    """Say what memory (of each rank) and time the fit will take, and refuse what cannot fit.
 
     Raises:
         MemoryError: more than the machine has free.
 
     """
-    task.log(f"Predicted: {gigabytes:.2g} GB of memory, {max(seconds, 1):.2g} s on {task.threads} threads")
+    ranks = f" on each of {task.ranks.size} ranks" if task.ranks.size > 1 else ""
+    task.log(f"Predicted: {gigabytes:.2g} GB of memory, {max(seconds, 1):.2g} s on {task.threads} threads{ranks}")
     free = available_memory()
     if free is not None and gigabytes > 0.95 * free:
         raise MemoryError(

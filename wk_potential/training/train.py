@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from .. import __version__
 from ..mapping.mapping import MappingError, map_model
 from ..model import Model
+from ..parallel.communicator import OneRank, Ranks
 from ..threads import thread_count
 from .baseline import fit_baseline
 from .compression import model_density
@@ -32,6 +33,7 @@ def train(
     threads: int | None = None,
     log: Log | None = None,
     progress: Progress | None = None,
+    ranks: Ranks | OneRank | None = None,
 ) -> Model:
     """Train a model.
 
@@ -41,6 +43,9 @@ def train(
         threads: without it OMP_NUM_THREADS if set, else the cores available.
         log: receives lines of text for people.
         progress: receives the name of a stage and the fraction of it that is done.
+        ranks: `Ranks(comm)` of an MPI communicator whose ranks train together, all with the same arguments, and all
+            get the model. They share the work of the sparse estimator; the full one is left to the first. Only the
+            first logs. The default for `threads` becomes the rank's share of the cores.
 
     Raises:
         DataError: no labels to train on, or isolated-atom energies that do not cover the elements.
@@ -49,8 +54,11 @@ def train(
 
     """
     options = options or TrainingOptions()
+    ranks = ranks or OneRank()
     log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
-    start, n_threads = time.perf_counter(), thread_count(threads)
+    if ranks.rank > 0:
+        log, progress = lambda text: None, lambda stage, fraction: None
+    start, n_threads = time.perf_counter(), thread_count(threads, ranks.cores)
     if options.order_weights is not None and len(options.order_weights) != options.order:
         raise OptionsError(f"order_weights has {len(options.order_weights)} numbers, but the order is {options.order}")
     if not options.use_stress:
@@ -63,14 +71,16 @@ def train(
     named = {chemical_symbols[z]: float(e) for z, e in zip(elements, baseline, strict=True)}
     origin = "least squares on the frames" if options.isolated_atoms is None else "isolated atoms, as given"
     log(f"Baseline ({origin}): " + ", ".join(f"{s} {e:.4f} eV" for s, e in named.items()))
-    density = model_density(frames, elements, options)
+    density = model_density(frames, elements, options, ranks)
     channels = int(density.projection.shape[3])
     log(f"Density: cutoff {options.cutoff:g} Å, lmax {options.lmax}, {channels} channels per l")
-    task = Task(frames, options, elements, baseline, density, n_threads, log, progress)
+    task = Task(frames, options, elements, baseline, density, n_threads, log, progress, ranks)
     estimator = _choose_estimator(task, sum(counts.values()))
     # our threads share the cores; BLAS threads among them, or beside other programs, wait for each other for ever
     with threadpool_limits(1, user_api="blas"):
-        fit = (fit_full if estimator == "full" else fit_sparse)(task)
+        if estimator == "full" and ranks.size > 1:
+            log("The full estimator is not divided: the first rank trains, the others wait")
+        fit = ranks.first(fit_full, task) if estimator == "full" else fit_sparse(task)
     noise = {kind: float(s) for kind, s in zip(KINDS, fit.noise, strict=True) if counts[kind]}
     log("Order weights a_nu: " + ", ".join(f"{a:.3g}" for a in fit.order_weights))
     log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
@@ -99,7 +109,7 @@ def train(
         return model
     progress("mapping", 0.0)
     try:
-        model = map_model(model, frames, options.map_tolerance, n_threads, log)
+        model = ranks.first(map_model, model, frames, options.map_tolerance, n_threads, log)
     except MappingError as error:
         log(f"Not mapped: {error}")
     progress("mapping", 1.0)

@@ -1,0 +1,55 @@
+"""`wk-potential lammps`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import RanksCommand, model_argument, threads_option
+from .simulate import precision_option
+
+if TYPE_CHECKING:
+    from .screen import Screen
+
+
+@click.command(
+    cls=RanksCommand,
+    short_help="Run a LAMMPS input with a model.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@precision_option
+@threads_option
+@model_argument
+@click.argument("script", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[LAMMPS OPTIONS]...")
+@click.pass_obj
+def lammps(
+    screen: "Screen", model: Path, script: Path, arguments: tuple[str, ...], precision: str, threads: int | None
+) -> None:
+    """Run the LAMMPS input SCRIPT with MODEL, under mpiexec on many ranks.
+
+    In the script, after the box is made, two lines stand for the potential; they name the element of each atom
+    type:
+
+    \b
+      pair_style  wk
+      pair_coeff  * * Si O
+
+    Units are metal or real. Everything else is up to LAMMPS: its integrators, thermostats, minimisers, restart
+    files, energies per atom. The energy is in pe and etotal, as that of a fix, not in evdwl; there are no
+    stresses per atom. Of the script's own files only SELF can be jumped
+    to, after these lines. Options behind SCRIPT go to LAMMPS. A skin of 1 Angstrom (`neighbor 1.0 bin`) is often
+    faster than LAMMPS' 2.
+
+    \b
+    Examples:
+      wk-potential lammps Si.wkp in.melt
+      mpiexec -n 4 wk-potential lammps --threads 1 Si.wkp in.melt -var T 1500 -log melt.log
+    """
+    from ..lammps import run_script
+    from ..model import Model
+
+    coupling = run_script(Model.load(model), script, arguments, threads, precision)
+    if coupling.ranks.rank == 0:
+        potential, rest = coupling.seconds["potential"], coupling.seconds["coupling"]
+        screen.say(f"Potential: {potential:.2f} s; coupling, with waiting for other ranks: {rest:.2f} s")

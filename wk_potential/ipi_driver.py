@@ -1,0 +1,56 @@
+"""i-PI: path integrals and everything else that i-PI does, with forces from a model.
+
+As a client of i-PI (a socket), or inside of it (`<ffdirect>` with `<pes>custom</pes>` and `<pes_path>`, this file):
+
+    i-pi-driver-py -m custom -P $(python -m wk_potential.ipi_driver) -u -a ADDRESS -o template=start.xyz,model=model.wkp
+
+The module is not called `ipi`, because i-PI would take it for itself when it loads the file.
+"""
+
+import numpy as np
+from ipi.pes._ase import ASEDriver
+
+from wk_potential.calculator import WKCalculator  # i-PI loads the file by its path: no relative imports
+
+__DRIVER_NAME__ = "wk_potential"
+__DRIVER_CLASS__ = "WKDriver"
+
+
+class WKDriver(ASEDriver):
+    """Driver of i-PI that evaluates a model; energies, forces and virials.
+
+    Args:
+        template: file with the atoms in i-PI's order, any format of ASE; its positions do not matter, its periodic
+            directions do: a molecule must not be periodic.
+        model: path of a model file.
+        threads, precision: as in `WKCalculator`.
+
+    """
+
+    def __init__(self, template, model, threads=None, precision="float64", **options):
+        self._calculator = WKCalculator(model, threads, precision)
+        super().__init__(template, **options)
+
+    def check_parameters(self):
+        """Read the template and see that the model knows its elements.
+
+        Raises:
+            UnknownElementError: it does not.
+
+        """
+        super().check_parameters()
+        self._calculator.model.check_composition(self.template_ase.numbers)
+        self.ase_calculator = self._calculator
+
+    def compute_structure(self, cell, pos):
+        """Energy, forces, virial and an empty string, in i-PI's units.
+
+        Raises:
+            ValueError: positions that are not finite, or two atoms on one site.
+
+        """
+        return super().compute_structure(np.asarray(cell, float), np.asarray(pos, float))
+
+
+if __name__ == "__main__":
+    print(__file__)

