@@ -14,7 +14,7 @@ from wk_potential.density.radial import radial_table
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import make_support
 from wk_potential.neighbours import find_neighbours
-from wk_potential.potential import Direct, Potential, Structure, direct_cost, evaluate
+from wk_potential.potential import Direct, Layer, Potential, Structure, direct_cost, evaluate
 from wk_potential.speed import cpu_median, peak_rate
 
 
@@ -31,7 +31,7 @@ def measure(
     support = make_support(rng.normal(size=shape), rng.normal(size=n_support), directions, dtype)
     direct = Direct(wigner_terms(lmax, order, dtype), np.ones(order), support)
     packed = pack(density)
-    potential = Potential(packed, packed.projection, [direct])
+    potential = Potential([Layer(packed, packed.projection, [direct])])
     atoms = bulk("Si", cubic=True)
     atoms.rattle(0.05, seed=0)
     neighbours = find_neighbours(atoms.positions, atoms.cell[:], atoms.pbc, 5.0)

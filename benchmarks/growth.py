@@ -67,9 +67,9 @@ def main():
         model = train(data, options, args.threads)
         atoms = crystal(4, case["elements"], rng)
         direct = measure(model, atoms, direct=True, seconds=2.0)
-        case["support_points"] = sum(map(len, model.support))  # fewer than asked where more would be no gain
-        cells: list = [*case.values(), model.density.projection.shape[3], direct.total]
-        if model.mapped is None:
+        case["support_points"] = int(model.support_counts.sum())  # fewer than asked where more would be no gain
+        cells: list = [*case.values(), model.scales[0].density.projection.shape[3], direct.total]
+        if not model.is_mapped:
             cells += ["not mapped", "", "", ""]
         else:
             double, single = (measure(model, atoms, precision=kind) for kind in ("float64", "float32"))

@@ -82,7 +82,7 @@ def wk_potential(atoms: Atoms, path: Path, form: str) -> tuple[str, Callable]:
 
     calculator = WKCalculator(path, threads=1, **({"direct": True} if form == "direct" else {"precision": form}))
     if form == "direct":
-        form = f"direct, {sum(len(s.weights) for s in calculator.model.support)} support points"
+        form = f"direct, {calculator.model.support_counts.sum()} support points"
     return f"wk_potential, {path.name}, {calculator.model.cutoff:g} Å, {form}", ase_step(atoms, calculator)
 
 

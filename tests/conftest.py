@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 from wk_potential import Frame, Model, TrainingOptions, train
 from wk_potential.density.expansion import full_density
 from wk_potential.density.radial import radial_table
-from wk_potential.model import SupportPoints
+from wk_potential.model import Scale, SupportPoints
 
 
 @pytest.fixture
@@ -28,23 +28,25 @@ def random_model() -> Callable[..., Model]:
     """Make a small model with random support points: no physics, but smooth and exact in its derivatives."""
 
     def make(
-        numbers=(1, 6, 8), lmax=2, cutoff=4.0, n=5, tangents=True, scale=3.0, seed=0, order_weights=(0.1, 0.03, 0.01),
-        info=None,
+        numbers=(1, 6, 8), lmax=2, cutoffs=(4.0, 2.5), n=5, tangents=True, scale=3.0, seed=0,
+        order_weights=(0.1, 0.03, 0.01), info=None,
     ) -> Model:  # fmt: skip
         rng = np.random.default_rng(seed)
-        density = full_density(lmax, radial_table(cutoff, 2.0, 0.5, 4.0, lmax, 1e-2), len(numbers))
-        shape = (n, (lmax + 1) ** 2, density.projection.shape[3])
-        support = [
-            SupportPoints(
-                rng.normal(size=shape),
-                scale * rng.normal(size=n),
-                0.1 * scale * rng.normal(size=shape) if tangents else None,
-            )
-            for _ in numbers
-        ]
-        baseline, compositions = rng.normal(size=len(numbers)), np.eye(len(numbers))
-        weights = np.array(order_weights)
-        return Model(np.array(numbers), density, weights, support, baseline, compositions, info=info or {})
+        scales = []
+        for cutoff in cutoffs:
+            density = full_density(lmax, radial_table(cutoff, 2.0, 0.5, 4.0, lmax, 1e-2), len(numbers))
+            shape = (n, (lmax + 1) ** 2, density.projection.shape[3])
+            support = [
+                SupportPoints(
+                    rng.normal(size=shape),
+                    scale * rng.normal(size=n),
+                    0.1 * scale * rng.normal(size=shape) if tangents else None,
+                )
+                for _ in numbers
+            ]
+            weights = np.outer(1 + 0.2 * np.arange(len(numbers)), order_weights)
+            scales.append(Scale(density, weights, support))
+        return Model(np.array(numbers), scales, rng.normal(size=len(numbers)), np.eye(len(numbers)), info or {})
 
     return make
 

@@ -40,10 +40,10 @@ from wk_potential.kernel.iteration import (
 )
 from wk_potential.kernel.lanes import LANES
 from wk_potential.neighbours import find_neighbours
-from wk_potential.potential import Direct, Potential, Structure, evaluate
+from wk_potential.potential import Direct, Layer, Potential, Structure, evaluate
 from wk_potential.training.data import Frame
 from wk_potential.training.environments import VOIGT, frame_environments
-from wk_potential.training.gram import flatten, gram_matrices, label_slots
+from wk_potential.training.gram import add_covariance, flatten, gram_matrices, label_slots, some_frames
 
 CASES = [(lmax, order) for lmax in range(4) for order in range(1, 7)]
 
@@ -438,13 +438,14 @@ def exact_block(lmax, order, ci, cs, ji, js, is_energy):
     return block
 
 
-def exact_gram(lmax, order, density, a, b, labels_a, labels_b):
-    """Energies and derivatives (order, labels of a, labels of b) of the kernel summed over pairs of atoms."""
+def exact_gram(lmax, order, density, a, b, labels_a, labels_b, number):
+    """Energies and derivatives (order, labels of a, labels of b) of the kernel summed over pairs of atoms `number`."""
     ca, cb = all_coefficients(density, a), all_coefficients(density, b)
     ja, jb = numerical_jacobian(density, a)[labels_a], numerical_jacobian(density, b)[labels_b]
     is_energy = labels_a == 0, labels_b == 0
-    pairs = [(i, s) for i, s in product(range(len(a)), range(len(b))) if a.numbers[i] == b.numbers[s]]
-    return sum(exact_block(lmax, order, ca[i], cb[s], ja[:, i], jb[:, s], is_energy) for i, s in pairs)
+    pairs = [(i, s) for i, s in product(range(len(a)), range(len(b))) if a.numbers[i] == b.numbers[s] == number]
+    blocks = [exact_block(lmax, order, ca[i], cb[s], ja[:, i], jb[:, s], is_energy) for i, s in pairs]
+    return sum(blocks, np.zeros((order, len(labels_a), len(labels_b))))
 
 
 def test_gram_matrices():
@@ -462,21 +463,30 @@ def test_gram_matrices():
     ]
     frames = [frame(atoms, *kind) for atoms, kind in zip(structures, kinds, strict=True)]
     flat = flatten(frames, [frame_environments(f, density, NUMBERS) for f in frames])
-    gram = gram_matrices(flat, lmax, order, threads=2)
+    gram = gram_matrices(flat, lmax, order, len(NUMBERS), threads=2)
     labels = [
         np.flatnonzero(np.repeat(kind, [1, 3 * len(atoms), 6])) for atoms, kind in zip(structures, kinds, strict=True)
     ]
     first = np.concatenate([[0], np.cumsum([len(own) for own in labels])])
-    assert gram.shape == (order, first[-1], first[-1])
-    assert np.array_equal(gram, gram.transpose(0, 2, 1))
+    assert gram.shape == (len(NUMBERS), order, first[-1], first[-1])
+    assert np.array_equal(gram, np.swapaxes(gram, 2, 3))
     for (i, a), (j, b) in combinations_with_replacement(enumerate(structures), 2):
-        expected = exact_gram(lmax, order, density, a, b, labels[i], labels[j])
-        block = gram[:, first[i] : first[i + 1], first[j] : first[j + 1]]
-        for value, exact in zip(block, expected, strict=True):
-            assert value == pytest.approx(exact, abs=1e-7 * scale_of(exact) + 1e-9)
+        for number, of_element in zip(NUMBERS, gram, strict=True):
+            expected = exact_gram(lmax, order, density, a, b, labels[i], labels[j], number)
+            block = of_element[:, first[i] : first[i + 1], first[j] : first[j + 1]]
+            for value, exact in zip(block, expected, strict=True):
+                assert value == pytest.approx(exact, abs=1e-7 * scale_of(exact) + 1e-9)
     for lower in range(1, order):
-        fewer = gram_matrices(flat, lmax, lower)
-        assert fewer == pytest.approx(gram[:lower], abs=1e-12 * scale_of(gram[:lower]))
+        fewer = gram_matrices(flat, lmax, lower, len(NUMBERS))
+        assert fewer == pytest.approx(gram[:, :lower], abs=1e-12 * scale_of(gram[:, :lower]))
+    weights, total = np.random.default_rng(0).uniform(size=(len(NUMBERS), order)), np.zeros(gram.shape[2:])
+    add_covariance(flat, lmax, weights, total, threads=2)
+    expected = np.triu(np.tensordot(weights, gram, 2))
+    assert np.triu(total) == pytest.approx(expected, abs=1e-12 * scale_of(expected))
+    some = [0, 2, 4]
+    rows = np.concatenate([np.arange(first[k], first[k + 1]) for k in some])
+    part = gram_matrices(some_frames(flat, some), lmax, order, len(NUMBERS))
+    assert part == pytest.approx(gram[:, :, rows[:, None], rows], abs=1e-12 * scale_of(gram))
 
 
 @pytest.mark.parametrize("atoms", [small_molecule(), small_crystal()])
@@ -519,7 +529,7 @@ def make_potential(lmax=2, order=4, with_tangents=False, n_support=(LANES + 3, 5
     for element, n in enumerate(n_support):
         points, w, tangents = random_support(lmax, n, 3, seed + element)
         energies.append(Direct(terms, weights, make_support(points, w, tangents if with_tangents else None)))
-    return Potential(density, density.projection, energies)
+    return Potential([Layer(density, density.projection, energies)])
 
 
 def results(potential, atoms, threads=1, skin=0.0):

@@ -19,7 +19,7 @@ PRESSURE = {"metal": 1.6021765e6, "real": 68568.415}  # LAMMPS' rounded nktv2p
 @pytest.fixture(scope="module")
 def oxides(random_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "oxides.wkp"
-    random_model(numbers=(6, 8), lmax=1, cutoff=3.5).save(path)
+    random_model(numbers=(6, 8), lmax=1, cutoffs=(3.5, 2.5)).save(path)
     return path
 
 

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import pickle
 from dataclasses import replace
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 import pytest
@@ -184,7 +184,11 @@ SYSTEMS = {"molecule": rattled(molecule("C2H6")), "crystal": crystal(), "slab": 
 
 def exactly_mapped(model) -> Model:
     """The model with exact forms, which `Model.map` would not take if they cost more than few support points."""
-    return dataclasses.replace(model, mapped=[exact(s, model.order_weights) for s in model.support])
+    scales = []
+    for scale in model.scales:
+        forms = [exact(s, a) for s, a in zip(scale.support, scale.order_weights, strict=True)]
+        scales.append(dataclasses.replace(scale, mapped=forms))
+    return dataclasses.replace(model, scales=scales)
 
 
 @pytest.fixture(scope="module")
@@ -270,9 +274,12 @@ def test_no_atoms(hydrocarbon):
 def test_element_without_environments(random_model, n):
     """Its support points are none, or isolated atoms only, whose coefficients are zero."""
     model = random_model(numbers=(1, 6), n=12, order_weights=ORDER_WEIGHTS)
-    shape = (n, *model.support[0].coefficients.shape[1:])
-    nothing = SupportPoints(np.zeros(shape), np.ones(n), np.zeros(shape))
-    model = dataclasses.replace(model, support=[nothing, model.support[1]])
+    scales = []
+    for scale in model.scales:
+        shape = (n, *scale.support[0].coefficients.shape[1:])
+        nothing = SupportPoints(np.zeros(shape), np.ones(n), np.zeros(shape))
+        scales.append(dataclasses.replace(scale, support=[nothing, scale.support[1]]))
+    model = dataclasses.replace(model, scales=scales)
     check(exactly_mapped(model), SYSTEMS["molecule"], 1e-9)
 
 
@@ -309,14 +316,14 @@ def mapped(unmapped, frames):
 
 
 def n_factors(model):
-    return sum(f.vectors.size for element in model.mapped for f in element)
+    return sum(f.vectors.size for scale in model.scales for element in scale.mapped for f in element)
 
 
 def test_tolerance_is_kept(mapped, unmapped, frames):
     """On the frames, and in what the model says of itself; smaller tolerances take more factors."""
     for tolerance in TOLERANCES:
         model = mapped[tolerance]
-        assert unmapped.mapped is None
+        assert not unmapped.is_mapped
         deviations = []
         for frame in frames:
             exact_forces, forces = (predict(m, frame.to_atoms())[1] for m in (unmapped, model))
@@ -414,7 +421,7 @@ def test_symmetries(mapped, system):
 
 def test_trained_model(copper_model, copper_frames):
     """A model of few channels: of its cost less than a tenth is left."""
-    model = dataclasses.replace(copper_model, mapped=None).map(copper_frames, 1e-3)
+    model = copper_model.map(copper_frames, 1e-3)
     assert model.info["mapping"]["multiply_adds"] < 0.1 * model.info["mapping"]["multiply_adds_direct"]
     assert model.info == {**copper_model.info, "mapping": model.info["mapping"]}
     for frame in copper_frames[8:]:
@@ -431,8 +438,8 @@ def test_cheap_models_stay_as_they_are(random_model, frames):
 
 def test_mapping_is_reproducible_and_independent_of_threads(mapped, unmapped, frames):
     again = unmapped.map(frames, TOLERANCES[1], threads=2)
-    for mine, theirs in zip(again.mapped, mapped[TOLERANCES[1]].mapped, strict=True):
-        for a, b in zip(mine, theirs, strict=True):
+    for mine, theirs in zip(again.scales, mapped[TOLERANCES[1]].scales, strict=True):
+        for a, b in zip(chain(*mine.mapped), chain(*theirs.mapped), strict=True):
             assert np.array_equal(a.vectors, b.vectors)
             assert np.array_equal(a.values, b.values)
 
@@ -451,7 +458,7 @@ def test_file(tmp_path, mapped, tolerance, precision):
     for system in SYSTEMS.values():
         pairs = zip(*(predict(m, system, precision=precision) for m in (model, loaded)), strict=True)
         assert all(np.array_equal(a, b) for a, b in pairs)
-    assert read_container(path)[1]["mapped_vectors"].dtype == (np.float64 if tolerance == 0 else np.float32)
+    assert read_container(path)[1]["scale0_mapped_vectors"].dtype == (np.float64 if tolerance == 0 else np.float32)
     loaded.save(tmp_path / "again.wkp")
     assert (tmp_path / "again.wkp").read_bytes() == path.read_bytes()
 

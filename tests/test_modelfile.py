@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,14 +55,16 @@ def test_model_round_trip(tmp_path, random_model, tangents):
     loaded = Model.load(tmp_path / "m.wkp")
     assert loaded.info == info
     assert loaded.cutoff == model.cutoff
-    assert loaded.density.lmax == model.density.lmax
-    for name in ("elements", "order_weights", "baseline", "compositions"):
+    for name in ("elements", "baseline", "compositions"):
         expected = getattr(model, name)
         np.testing.assert_array_equal(getattr(loaded, name), expected)
         assert getattr(loaded, name).dtype == expected.dtype
-    for mine, theirs in zip(loaded.support, model.support, strict=True):
-        np.testing.assert_array_equal(mine.coefficients, theirs.coefficients)
-        assert (mine.tangents is None) == (not tangents)
+    for scale, other in zip(loaded.scales, model.scales, strict=True):
+        assert scale.density.lmax == other.density.lmax
+        np.testing.assert_array_equal(scale.order_weights, other.order_weights)
+        for mine, theirs in zip(scale.support, other.support, strict=True):
+            np.testing.assert_array_equal(mine.coefficients, theirs.coefficients)
+            assert (mine.tangents is None) == (not tangents)
     atoms, other = molecule("CH3CH2OH"), molecule("CH3CH2OH")
     atoms.calc, other.calc = WKCalculator(model), WKCalculator(tmp_path / "m.wkp")
     assert atoms.get_potential_energy() == other.get_potential_energy()
@@ -71,9 +74,10 @@ def test_model_round_trip(tmp_path, random_model, tangents):
 
 def test_unequal_numbers_of_support_points(tmp_path, random_model):
     a, b = random_model(numbers=(1, 6), n=3), random_model(numbers=(1, 6), n=20, seed=1)
-    model = Model(a.elements, a.density, a.order_weights, [a.support[0], b.support[1]], a.baseline, a.compositions)
+    scales = [replace(x, support=[x.support[0], y.support[1]]) for x, y in zip(a.scales, b.scales, strict=True)]
+    model = replace(a, scales=scales)
     model.save(tmp_path / "m.wkp")
-    assert [len(s) for s in Model.load(tmp_path / "m.wkp").support] == [3, 20]
+    assert list(Model.load(tmp_path / "m.wkp").support_counts) == [3, 20]
 
 
 def test_header_is_readable(tmp_path, random_model):
@@ -82,7 +86,7 @@ def test_header_is_readable(tmp_path, random_model):
     size = int(re.search(rb"header=(\d+)", line)[1])
     header = json.loads(rest[:size])
     assert header["units"] == {"energy": "eV"}
-    assert header["arrays"]["support_weights"]["dtype"] == "<f8"
+    assert header["arrays"]["scale0_support_weights"]["dtype"] == "<f8"
     identity, digest = line.rstrip(b"\n").split(b" sha256=")
     assert hashlib.sha256(identity + rest).hexdigest().encode() == digest
 

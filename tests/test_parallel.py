@@ -20,7 +20,7 @@ with_mpi = needs("mpi4py")
 @pytest.fixture(scope="module")
 def molecules(random_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "molecules.wkp"
-    random_model(lmax=1, cutoff=3.5).save(path)
+    random_model(lmax=1, cutoffs=(3.5, 2.5)).save(path)
     return path
 
 

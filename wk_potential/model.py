@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from .kernel.direct import make_support
 from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
 from .modelfile import ModelFileError, read_container, write_container
 from .neighbours import Neighbours
-from .potential import Direct, Potential, Structure, evaluate
+from .potential import Direct, Layer, Potential, Structure, evaluate
 
 LARGE_DEVIATION = 1e-3  # eV/Angstrom by which float32 may change forces without a warning
 
@@ -67,42 +68,80 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """One length scale of a model: a density, and a kernel between the environments that it describes.
+
+    Attributes:
+        density: the expansion of environments.
+        order_weights: (n_elements, order) factors a_nu of the kernel for each central element.
+        support: support points of each element.
+        mapped: quadratic forms of each element that stand for the support points, or None.
+
+    """
+
+    density: Density
+    order_weights: np.ndarray
+    support: list[SupportPoints]
+    mapped: list[list[Factors]] | None = None
+
+    @property
+    def order(self) -> int:
+        """Correlation order nu."""
+        return self.order_weights.shape[1]
+
+    @cached_property
+    def direct(self) -> Layer:
+        """The kernel with all support points."""
+        terms = wigner_terms(self.density.lmax, self.order)
+        support = [make_support(s.coefficients, s.weights, s.tangents) for s in self.support]
+        density = pack(self.density)
+        energies = [Direct(terms, a, s) for a, s in zip(self.order_weights, support, strict=True)]
+        return Layer(density, density.projection, energies)
+
+    def with_forms(self, mapped: list[list[Factors]], precision: str = "float64") -> Layer:
+        """Quadratic forms instead of the support points."""
+        density, kind = self.direct.density, np.dtype(precision)
+        return Layer(density, density.projection.astype(kind), [pack_forms(factors, kind) for factors in mapped])
+
+
+@dataclass(frozen=True)
 class Model:
     """A Wigner-kernel potential.
 
     Attributes:
         elements: (n,) sorted atomic numbers.
-        density: the expansion of environments.
-        order_weights: (order,) factors a_nu of the kernel.
-        support: support points of each element.
+        scales: the length scales, whose energies add up.
         baseline: (n,) energy per atom of each element, eV.
         compositions: (k, n) orthonormal basis of the compositions that determine the baseline.
-        mapped: quadratic forms of each element that stand for the support points, or None; see `map`.
         info: hyperparameters and training summary, as written to the header of the file.
 
     """
 
     elements: np.ndarray
-    density: Density
-    order_weights: np.ndarray
-    support: list[SupportPoints]
+    scales: list[Scale]
     baseline: np.ndarray
     compositions: np.ndarray
-    mapped: list[list[Factors]] | None = None
     info: dict = field(default_factory=dict)
 
     @property
     def cutoff(self) -> float:
         """Cutoff radius in Angstrom."""
-        return self.density.radial.cutoff
+        return max(scale.density.radial.cutoff for scale in self.scales)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether there is a mapped form; see `map`."""
+        return all(scale.mapped is not None for scale in self.scales)
+
+    @property
+    def support_counts(self) -> np.ndarray:
+        """Support points of each element."""
+        return np.array([len(s) for s in self.scales[0].support])
 
     @cached_property
     def direct(self) -> Potential:
-        """The model as its kernel with all support points."""
-        terms = wigner_terms(self.density.lmax, len(self.order_weights))
-        support = [make_support(s.coefficients, s.weights, s.tangents) for s in self.support]
-        density = pack(self.density)
-        return Potential(density, density.projection, [Direct(terms, self.order_weights, s) for s in support])
+        """The model as its kernels with all support points."""
+        return Potential(scale.direct for scale in self.scales)
 
     @cached_property
     def _mapped_potentials(self) -> dict[str, Potential]:
@@ -121,17 +160,15 @@ class Model:
         """
         if precision not in ("float64", "float32"):
             raise ValueError(f"the precision is float64 or float32, not {precision!r}")
-        if self.mapped is None or direct:
+        if direct or not self.is_mapped:
             if precision == "float32":
                 raise ValueError("float32 is for models in mapped form: map the model first")
             return self.direct
         if precision not in self._mapped_potentials:
-            density = self.direct.density
             if precision == "float32":
                 self._warn_of_rounding()
-            forms = [pack_forms(factors, np.dtype(precision)) for factors in self.mapped]
-            projection = density.projection.astype(precision)
-            self._mapped_potentials[precision] = Potential(density, projection, forms)
+            layers = [s.with_forms(s.mapped, precision) for s in self.scales if s.mapped is not None]
+            self._mapped_potentials[precision] = Potential(layers)
         return self._mapped_potentials[precision]
 
     def _warn_of_rounding(self) -> None:
@@ -207,25 +244,13 @@ class Model:
 
     def save(self, path) -> None:
         """Write the model file, atomically."""
-        arrays = {
-            "elements": self.elements,
-            "radial_values": self.density.radial.values,
-            "radial_slopes": self.density.radial.slopes,
-            "projection": self.density.projection,
-            "order_weights": self.order_weights,
-            "baseline": self.baseline,
-            "compositions": self.compositions,
-            "support_counts": np.array([len(s) for s in self.support]),
-            "support_coefficients": np.concatenate([s.coefficients for s in self.support]),
-            "support_weights": np.concatenate([s.weights for s in self.support]),
-        }
-        if self.support[0].tangents is not None:
-            arrays["support_tangents"] = np.concatenate([s.tangents for s in self.support])  # type: ignore[misc]
-        header = {"lmax": self.density.lmax, "cutoff": self.cutoff, **self.info}
-        if self.mapped is not None:
-            header["mapped_blocks"], more = to_arrays(self.mapped)
-            arrays.update(more)
-        write_container(path, header, arrays)
+        arrays = {"elements": self.elements, "baseline": self.baseline, "compositions": self.compositions}
+        scales = []
+        for n, scale in enumerate(self.scales):
+            facts, more = _to_arrays(scale)
+            scales.append(facts)
+            arrays.update({f"scale{n}_{name}": array for name, array in more.items()})
+        write_container(path, {"cutoff": self.cutoff, "scales": scales, **self.info}, arrays)
 
     @classmethod
     def load(cls, path) -> "Model":
@@ -237,26 +262,53 @@ class Model:
         """
         header, arrays = read_container(path)
         try:
-            lmax, cutoff = int(header.pop("lmax")), float(header.pop("cutoff"))
-            radial = RadialTable(cutoff, arrays["radial_values"], arrays["radial_slopes"])
-            cuts = np.cumsum(arrays["support_counts"])[:-1]
-            present = [n for n in ("coefficients", "weights", "tangents") if f"support_{n}" in arrays]
-            blocks, mapped = header.pop("mapped_blocks", None), None
-            if blocks is not None:
-                mapped = from_arrays(len(arrays["elements"]), blocks, arrays)
-            parts = [np.split(arrays[f"support_{name}"], cuts) for name in present]
-            return cls(
-                arrays["elements"],
-                Density(lmax, radial, arrays["projection"]),
-                arrays["order_weights"],
-                [SupportPoints(*p) for p in zip(*parts, strict=True)],
-                arrays["baseline"],
-                arrays["compositions"],
-                mapped,
-                header,
-            )
+            del header["cutoff"]  # that of the scales, for readers
+            scales = [_from_arrays(facts, _of_scale(n, arrays)) for n, facts in enumerate(header.pop("scales"))]
+            return cls(arrays["elements"], scales, arrays["baseline"], arrays["compositions"], header)
         except KeyError as error:
             raise ModelFileError(f"{path}: the model lacks {error}") from error
+
+
+def _to_arrays(scale: Scale) -> tuple[dict, dict[str, np.ndarray]]:
+    density, support = scale.density, scale.support
+    arrays = {
+        "radial_values": density.radial.values,
+        "radial_slopes": density.radial.slopes,
+        "projection": density.projection,
+        "order_weights": scale.order_weights,
+        "support_counts": np.array([len(s) for s in support]),
+        "support_coefficients": np.concatenate([s.coefficients for s in support]),
+        "support_weights": np.concatenate([s.weights for s in support]),
+    }
+    tangents = [s.tangents for s in support if s.tangents is not None]
+    if tangents:
+        arrays["support_tangents"] = np.concatenate(tangents)
+    facts: dict[str, Any] = {"lmax": density.lmax, "cutoff": density.radial.cutoff}
+    if scale.mapped is not None:
+        facts["mapped_blocks"], more = to_arrays(scale.mapped)
+        arrays.update(more)
+    return facts, arrays
+
+
+def _of_scale(n: int, arrays) -> dict[str, np.ndarray]:
+    prefix = f"scale{n}_"
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _from_arrays(facts: dict, arrays: dict[str, np.ndarray]) -> Scale:
+    radial = RadialTable(float(facts["cutoff"]), arrays["radial_values"], arrays["radial_slopes"])
+    cuts = np.cumsum(arrays["support_counts"])[:-1]
+    present = [n for n in ("coefficients", "weights", "tangents") if f"support_{n}" in arrays]
+    parts = [np.split(arrays[f"support_{name}"], cuts) for name in present]
+    mapped = None
+    if "mapped_blocks" in facts:
+        mapped = from_arrays(len(arrays["support_counts"]), facts["mapped_blocks"], arrays)
+    return Scale(
+        Density(int(facts["lmax"]), radial, arrays["projection"]),
+        arrays["order_weights"],
+        [SupportPoints(*p) for p in zip(*parts, strict=True)],
+        mapped,
+    )
 
 
 load = Model.load

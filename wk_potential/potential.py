@@ -48,8 +48,8 @@ def direct_cost(direct: Direct, n_channels: int) -> float:
 
 
 @dataclass(frozen=True)
-class Potential:
-    """A local potential.
+class Layer:
+    """The part of a local potential that one density makes.
 
     Attributes:
         density: see `wk_potential.density`.
@@ -70,6 +70,20 @@ class Potential:
             direct_cost(e, channels) if isinstance(e, Direct) else forms_cost(e) for e in self.energies
         ])  # fmt: skip
 
+    @cached_property
+    def work_sizes(self) -> list[np.ndarray | None]:
+        """Sizes of the work arrays of each element's forms."""
+        return [None if isinstance(e, Direct) else work_sizes(e) for e in self.energies]
+
+
+class Potential(tuple[Layer, ...]):
+    """A local potential: the sum of its layers."""
+
+    @property
+    def costs(self) -> np.ndarray:
+        """Multiply-adds of an atom of each element in the kernels."""
+        return np.sum([layer.costs for layer in self], axis=0)
+
     def work(self, elements, n_neighbours) -> np.ndarray:
         """Predicted work (n,) of centres, in multiply-adds of the kernel.
 
@@ -78,13 +92,8 @@ class Potential:
             n_neighbours: (n,) or one number for all.
 
         """
-        pair = PAIR_COST * self.density.rows[-1] * self.density.nodes.shape[3]
+        pair = PAIR_COST * sum(layer.density.rows[-1] * layer.density.nodes.shape[3] for layer in self)
         return self.costs[elements] + pair * n_neighbours
-
-    @cached_property
-    def work_sizes(self) -> list[np.ndarray | None]:
-        """Sizes of the work arrays of each element's forms."""
-        return [None if isinstance(e, Direct) else work_sizes(e) for e in self.energies]
 
 
 class Structure(NamedTuple):
@@ -161,7 +170,7 @@ def _direct_energies(density, element, direct, atoms, structure, stages, sums):
                         for k in range(width):
                             full = hood.full[e, density.rows[l] + m, k]
                             c[l * l + m, q] += projection[element, l, q, e * width + k] * full
-        sums.energies[atom] = environment_energy(direct.terms, lmax, direct.order_weights, direct.support, c, grad)
+        sums.energies[atom] += environment_energy(direct.terms, lmax, direct.order_weights, direct.support, c, grad)
         if stages < 3:
             continue
         hood.full[:] = 0.0
@@ -227,7 +236,7 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
             row = (2 * l + 1) * lanes * size
             multiply(c, n_full, 2 * l + 1, n_channels, p, size, n_full * size, source, row, target, row, False)
         for lane in range(batch.shape[0]):
-            sums.energies[batch[lane]] = energies[lane]
+            sums.energies[batch[lane]] += energies[lane]
             gather(batch[lane], density.cutoff, structure, hood, sums.clash)
             for l in range(lmax + 1):
                 for k in range(n_full):
@@ -263,17 +272,18 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
 
     def work(atoms) -> Sums:
         sums = Sums(energies, np.zeros((len(elements), 3)), np.zeros((3, 3)), np.full(2, -1))
-        for element, e in enumerate(potential.energies):
-            own = atoms[elements[atoms] == element]
-            if not len(own):
-                continue
-            if isinstance(e, Direct):
-                _direct_energies(potential.density, element, e, own, structure, stages, sums)
-            else:
-                _mapped_energies(
-                    potential.density, potential.projection, element, e, potential.work_sizes[element], own,
-                    structure, stages, sums,
-                )  # fmt: skip
+        own = [atoms[elements[atoms] == element] for element in range(len(potential[0].energies))]
+        for layer in potential:
+            for element, e in enumerate(layer.energies):
+                if not len(own[element]):
+                    continue
+                if isinstance(e, Direct):
+                    _direct_energies(layer.density, element, e, own[element], structure, stages, sums)
+                else:
+                    _mapped_energies(
+                        layer.density, layer.projection, element, e, layer.work_sizes[element], own[element],
+                        structure, stages, sums,
+                    )  # fmt: skip
         return sums
 
     parts = run_threads(work, np.split(order, shares), threads)

@@ -124,7 +124,7 @@ def measure(
         lambda: find_neighbours(atoms.positions, cell, atoms.pbc, model.cutoff + skin, threads), min(repeats, 9)
     )
     work = float(np.mean(potential.costs[elements]))
-    mapped = model.mapped is not None and not direct
+    mapped = model.is_mapped and not direct
     return Speed(
         "mapped" if mapped else "direct", precision, threads, parts, 1e6 * float(np.median(walls)) / n,
         1e6 * build / n, 1e6 * work / peak_rate(precision),

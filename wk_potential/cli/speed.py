@@ -105,7 +105,7 @@ def bench(screen: "Screen", model: Path, structure: Path | None, json_file: Path
     loaded = Model.load(model)
     atoms = read_structure(structure) if structure is not None else _crystal(loaded)
     cases = [("float64", True)]
-    if loaded.mapped is not None:
+    if loaded.is_mapped:
         cases += [("float64", False), ("float32", False)]
     counts = sorted({1, thread_count(threads)})
     speeds = [measure(loaded, atoms, n, precision, direct) for precision, direct in cases for n in counts]

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..model import Model
+import numpy as np
+
+from ..model import Model, Scale
 from ..training.data import Frame, label_table
 from .screen import Screen
 
@@ -68,16 +70,14 @@ def show_model(screen: Screen, model: Model, title: str) -> None:
     from ase.data import chemical_symbols
 
     symbols = [chemical_symbols[z] for z in model.elements]
-    counts = {s: len(support) for s, support in zip(symbols, model.support, strict=True)}
-    tangents = model.support[0].tangents is not None
-    channels = model.density.projection.shape[3]
+    counts = {s: int(n) for s, n in zip(symbols, model.support_counts, strict=True)}
+    tangents = model.scales[0].support[0].tangents is not None
     baseline = {s: float(e) for s, e in zip(symbols, model.baseline, strict=True)}
     free = "" if len(model.compositions) == len(symbols) else ", for compositions as in the data"
     rows = [
         ("elements", " ".join(symbols)),
-        ("cutoff", f"{model.cutoff:g} Å"),
-        ("kernel", f"lmax {model.density.lmax}, order {len(model.order_weights)}, {channels} channels"),
-        ("order weights", _list([float(a) for a in model.order_weights])),
+        *((f"kernel to {scale.density.radial.cutoff:g} Å", _kernel(scale)) for scale in model.scales),
+        *((f"weights to {scale.density.radial.cutoff:g} Å", _weights(scale, symbols)) for scale in model.scales),
         (
             "support points",
             f"{sum(counts.values())} ({_list(counts)}){', with tangents' if tangents else ''}",
@@ -89,8 +89,21 @@ def show_model(screen: Screen, model: Model, title: str) -> None:
     screen.facts(title, rows)
 
 
+def _kernel(scale: Scale) -> str:
+    density = scale.density
+    return f"lmax {density.lmax}, order {scale.order}, {density.projection.shape[3]} channels"
+
+
+def _weights(scale: Scale, symbols: list[str]) -> str:
+    """Order weights, those of each element if they differ."""
+    rows = scale.order_weights
+    if np.all(rows == rows[0]):
+        return _list([float(a) for a in rows[0]])
+    return "; ".join(f"{s} {_list([float(a) for a in row])}" for s, row in zip(symbols, rows, strict=True))
+
+
 def _mapped(model: Model) -> str:
-    if model.mapped is None:
+    if not model.is_mapped:
         return "none: evaluation sums over the support points"
     facts = model.info.get("mapping", {})
     if not facts:

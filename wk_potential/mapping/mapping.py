@@ -7,13 +7,13 @@ import numpy as np
 from ase.data import chemical_symbols
 from threadpoolctl import threadpool_limits
 
-from ..model import Model, UnknownElementError
+from ..model import Model, Scale, UnknownElementError
 from ..neighbours import find_neighbours
 from ..potential import Potential, Structure, evaluate
 from ..threads import thread_count
 from ..training.data import Frame
 from .compression import MappingError, compress, exact, make_forms, rounded
-from .packing import Factors, pack_forms
+from .packing import Factors
 from .samples import draw_samples
 
 Elements = list[list[Factors]]  # quadratic forms of each central element
@@ -51,8 +51,9 @@ def map_model(
 
     """
     log = log or (lambda text: None)
-    if len(model.order_weights) > 4:
-        raise MappingError(f"kernels of order {len(model.order_weights)} have no mapped form: only orders 1 to 4 have")
+    order = max(scale.order for scale in model.scales)
+    if order > 4:
+        raise MappingError(f"kernels of order {order} have no mapped form: only orders 1 to 4 have")
     if tolerance < 0:
         raise MappingError(f"the tolerance must not be negative, not {tolerance}")
     if not frames:
@@ -61,14 +62,21 @@ def map_model(
     chosen = _choose_frames(model, frames, rng)
     comparison = _Comparison(model, chosen, thread_count(threads), rng)
     with threadpool_limits(1, user_api="blas"):
-        if tolerance == 0:
-            factors = [exact(s, model.order_weights) for s in model.support]
-        else:
-            factors = _search(model, chosen, tolerance, comparison, log)
-    (largest, rms), (single, _) = (comparison.deviations(factors, p) for p in ("float64", "float32"))
+        forms = [
+            [exact(s, a) for s, a in zip(scale.support, scale.order_weights, strict=True)]
+            if tolerance == 0
+            else _search(model, scale, chosen, tolerance, comparison)
+            for scale in model.scales
+        ]
+    found = replace(model, scales=[replace(s, mapped=f) for s, f in zip(model.scales, forms, strict=True)])
+    expected = comparison.forces(model.direct)
+    double, rounded = (
+        Potential(s.with_forms(f, p) for s, f in zip(model.scales, forms, strict=True)) for p in ("float64", "float32")
+    )
+    (largest, rms), (single, _) = (comparison.deviations(p, expected) for p in (double, rounded))
     direct = float(model.direct.costs @ comparison.shares)
-    mapped = float(comparison.potential(factors).costs @ comparison.shares)
-    size = sum(f.vectors.nbytes for element in factors for f in element) / 1e6
+    mapped = float(double.costs @ comparison.shares)
+    size = sum(f.vectors.nbytes for scale in forms for element in scale for f in element) / 1e6
     log(
         f"Mapped: largest force deviation {largest:.1e} eV/Å (rms {rms:.1e}), in float32 {single:.1e}; "
         f"{mapped / 1e3:.0f} thousand multiply-adds per atom instead of {direct / 1e3:.0f}; {size:.2g} MB"
@@ -84,7 +92,7 @@ def map_model(
         "multiply_adds": round(mapped),
         "multiply_adds_direct": round(direct),
     }
-    return replace(model, mapped=factors, info={**model.info, "mapping": mapping})
+    return replace(found, info={**model.info, "mapping": mapping})
 
 
 def _choose_frames(model: Model, frames: Sequence[Frame], rng) -> list[Frame]:
@@ -102,22 +110,27 @@ def _choose_frames(model: Model, frames: Sequence[Frame], rng) -> list[Frame]:
     return [frames[k] for k in chosen]
 
 
-def _search(model: Model, frames, tolerance: float, comparison: "_Comparison", log) -> Elements:
-    """Return the smallest forms within the tolerance, by bisection over the threshold of `compress`."""
-    samples = draw_samples(frames, model.density, model.elements)
+def _search(model: Model, scale: Scale, frames, tolerance: float, comparison: "_Comparison") -> Elements:
+    """Return the smallest forms of a scale within its part of the tolerance, by bisection over the threshold."""
+    samples = draw_samples(frames, scale.density, model.elements)
     alone = [z for z, x in zip(model.elements, samples, strict=True) if not np.any(x.directions)]
     if alone:
         names = ", ".join(chemical_symbols[z] for z in alone)
         raise MappingError(f"no atom of {names} has a neighbour in the frames, so its environments are not known")
     dense = [
-        make_forms(s, model.order_weights, x.coefficients, x.directions, comparison.threads)
-        for s, x in zip(model.support, samples, strict=True)
+        make_forms(s, a, x.coefficients, x.directions, comparison.threads)
+        for s, a, x in zip(scale.support, scale.order_weights, samples, strict=True)
     ]
+    expected = comparison.forces(Potential([scale.direct]))
+
+    def deviation(factors) -> float:
+        return len(model.scales) * comparison.deviations(Potential([scale.with_forms(factors)]), expected)[0]
+
     low, high, best = 0, len(THRESHOLDS) - 1, None
     while low <= high:
         middle = (low + high) // 2
         factors = [compress(forms, THRESHOLDS[middle]) for forms in dense]
-        largest, _ = comparison.deviations(factors)
+        largest = deviation(factors)
         if largest <= tolerance:
             best, high = factors, middle - 1
         else:
@@ -125,14 +138,14 @@ def _search(model: Model, frames, tolerance: float, comparison: "_Comparison", l
     if best is None:
         raise MappingError(f"no mapped form is within {tolerance:g} eV/Å: the best has {largest:.1e}; take 0 for exact")
     short = [rounded(factors) for factors in best]
-    return short if comparison.deviations(short)[0] <= tolerance else best
+    return short if deviation(short) <= tolerance else best
 
 
 class _Comparison:
-    """Forces of the direct kernel on some frames, and how far those of a mapped form are from them."""
+    """Some frames and rattled copies of them, on which forces are compared."""
 
     def __init__(self, model: Model, frames: Sequence[Frame], threads: int, rng):
-        self.model, self.threads = model, threads
+        self.threads = threads
         self.structures = []
         n_atoms, n_elements = 0, len(model.elements)
         for frame in frames:
@@ -146,16 +159,12 @@ class _Comparison:
             n_atoms += 2 * len(frame)
         counts = np.sum([np.bincount(s.elements, minlength=n_elements) for s in self.structures], axis=0)
         self.shares = counts / counts.sum()
-        self.forces = [evaluate(model.direct, s, threads)[1] for s in self.structures]
 
-    def potential(self, factors: Elements, precision: str = "float64") -> Potential:
-        """The mapped form for evaluation."""
-        density, kind = self.model.direct.density, np.dtype(precision)
-        return Potential(density, density.projection.astype(kind), [pack_forms(f, kind) for f in factors])
+    def forces(self, potential: Potential) -> np.ndarray:
+        """Return all force components, eV/Angstrom."""
+        return np.concatenate([evaluate(potential, s, self.threads)[1].ravel() for s in self.structures])
 
-    def deviations(self, factors: Elements, precision: str = "float64") -> tuple[float, float]:
-        """Largest and rms deviation of a force component, eV/Angstrom."""
-        potential = self.potential(factors, precision)
-        pairs = zip(self.structures, self.forces, strict=True)
-        errors = np.concatenate([(evaluate(potential, s, self.threads)[1] - f).ravel() for s, f in pairs])
+    def deviations(self, potential: Potential, expected) -> tuple[float, float]:
+        """Largest and rms deviation of a force component from those expected, eV/Angstrom."""
+        errors = self.forces(potential) - expected
         return float(np.max(np.abs(errors))), float(np.sqrt(np.mean(errors**2)))

@@ -10,7 +10,7 @@ from ..parallel.communicator import OneRank, Ranks
 from .baseline import element_weights
 from .data import Frame
 from .environments import frame_environments
-from .options import TrainingOptions
+from .options import DensityShape, TrainingOptions
 
 RATTLE = 0.05  # Angstrom: how far an atom may stray from the training frames; also keeps channels that forces need
 MAX_FRAMES = 200
@@ -18,21 +18,26 @@ N_GROUPS = 8
 
 
 def model_density(
-    frames: Sequence[Frame], elements, options: TrainingOptions, ranks: Ranks | OneRank | None = None
+    frames: Sequence[Frame],
+    elements,
+    options: TrainingOptions,
+    shape: DensityShape | None = None,
+    ranks: Ranks | OneRank | None = None,
 ) -> Density:
     """Density with the leading principal components of the channels, by central element and l.
+
+    Its shape is `options.long` unless given.
 
     Coefficients are scaled so that an environment of each element has rms norm 1, and components of a size below
     `channel_tolerance` (rms, including the change when atoms move by RATTLE) are dropped: the kernel of the kept
     ones is still a kernel.
     """
-    width = min(options.cutoff_width, options.cutoff)
-    radial = radial_table(
-        options.cutoff, width, options.density_width, options.density_growth, options.lmax, options.radial_tolerance
-    )
+    radial = radial_table(*(shape or options.long), options.lmax, options.radial_tolerance)
     full = full_density(options.lmax, radial, len(elements))
-    weights = np.repeat(element_weights(elements, options.element_weights), radial.values.shape[2])
-    full = full._replace(projection=full.projection * weights[:, None])
+    by_channel = np.repeat(element_weights(elements, options.element_weights), radial.values.shape[2])
+    by_l = (2.0 * np.arange(options.lmax + 1) + 1) ** options.angular_weight
+    weights = by_l[:, None, None] * by_channel[:, None]
+    full = full._replace(projection=full.projection * weights)
     chosen = np.random.default_rng(options.seed).permutation(len(frames))[:MAX_FRAMES]
     covariance, extended = _covariances([frames[k] for k in chosen], full, elements, ranks or OneRank())
     n_elements, n_l, n_full, _ = covariance.shape
@@ -44,11 +49,11 @@ def model_density(
             values, vectors = np.linalg.eigh(extended[z, l])
             size = scale * np.sqrt(np.maximum(values, 0.0))
             keep = np.flatnonzero(size > max(options.channel_tolerance, 1e-9))[::-1]
-            kept.append(vectors[:, keep] * scale)
+            kept.append(weights[l] * vectors[:, keep] * scale)
     channels = max(1, *(k.shape[1] for k in kept))
     projection = np.zeros((n_elements, n_l, n_full, channels))
     for flat, k in zip(projection.reshape(-1, n_full, channels), kept, strict=True):
-        flat[:, : k.shape[1]] = weights[:, None] * k
+        flat[:, : k.shape[1]] = k
     return Density(options.lmax, radial, projection)
 
 

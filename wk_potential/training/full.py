@@ -6,42 +6,80 @@ add up to one weight and one tangent, so the exact model is a set of support poi
 
 import numpy as np
 
-from ..model import SupportPoints
+from ..model import Scale, SupportPoints
 from .baseline import targets
 from .environments import frame_environments
-from .gram import FlatEnvironments, flatten, gram_cost, gram_matrices
-from .likelihood import SEARCH_LABELS, Labels, fit_likelihood
+from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, some_frames
+from .likelihood import Labels, maximise_likelihood, sampled_frames, solve
 from .task import Fit, Task, label_counts, predict_cost
 
 
 def fit_full(task: Task) -> Fit:
-    """Assemble the Gram matrices, choose hyperparameters, solve, and turn the result into support points."""
-    options = task.options
-    environments = []
-    for k, frame in enumerate(task.frames):
-        environments.append(frame_environments(frame, task.density, task.elements))
-        task.progress("environments", (k + 1) / len(task.frames))
-    flat = flatten(task.frames, environments)
+    """Choose hyperparameters on Gram matrices, solve, and turn the result into support points."""
+    options, lmax, n_elements = task.options, task.options.lmax, len(task.elements)
+    scales = []
+    for density in task.densities:
+        environments = []
+        for k, frame in enumerate(task.frames):
+            environments.append(frame_environments(frame, density, task.elements))
+            task.progress("environments", (k + 1) / len(task.frames))
+        scales.append(flatten(task.frames, environments))
     labels = Labels(*targets(task.frames, task.elements, task.baseline))
-    n = flat.n_labels
-    gram_seconds = gram_cost(flat, options.lmax, options.order) / (task.threads * 2e10)
-    solve_seconds = (40 * min(n, SEARCH_LABELS) ** 3 + n**3) / (task.threads * 3.5e10)
-    predict_cost(task, ((options.order + 5) * n**2 + 2 * flat.jacobian.size) * 8e-9, gram_seconds + solve_seconds)
-    done = 0.0
+    label_first = scales[0].label_first
+    chosen = sampled_frames(label_first, options.seed)
+    searched = [some_frames(flat, chosen) for flat in scales]
+    _predict(task, scales, searched)
 
-    def assembled(part):
-        nonlocal done
-        done += part
-        task.progress("Gram matrices", min(done, 1.0))
+    done = {"Gram matrices": 0.0, "covariance": 0.0}
 
-    gram = gram_matrices(flat, options.lmax, options.order, task.threads, assembled)
+    def part_of(stage):
+        def report(fraction):
+            done[stage] += fraction / len(scales)
+            task.progress(stage, min(done[stage], 1.0))
+
+        return report
+
+    parts = [
+        gram_matrices(flat, lmax, options.order, n_elements, task.threads, part_of("Gram matrices"))
+        for flat in searched
+    ]
+    n = searched[0].n_labels
+    gram = np.concatenate([part.reshape(-1, n, n) for part in parts])
+    del parts
     task.log("Maximising the marginal likelihood")
-    fit = fit_likelihood(gram, flat, labels, options, task.log, task.threads)
-    shape = (task.density.lmax + 1) ** 2, task.density.projection.shape[3]
-    support = full_support(flat, fit.alpha, len(task.elements), shape)
-    errors = _leave_one_out_errors(task, labels, fit.residuals)
+    weights, noise = maximise_likelihood(gram, labels.of_frames(chosen, label_first), options, task.log, task.threads)
+    by_scale = weights.reshape(len(scales), n_elements, options.order)
+    kernel = np.zeros((labels.values.size, labels.values.size))
+    if len(chosen) == len(task.frames):
+        for w, matrix in zip(weights, gram, strict=True):
+            kernel += w * matrix
+        del gram
+    else:
+        del gram
+        for flat, w in zip(scales, by_scale, strict=True):
+            add_covariance(flat, lmax, w, kernel, task.threads, part_of("covariance"))
+    alpha, residuals, log_likelihood = solve(kernel, noise, labels, label_first, task.threads)
+    errors = _leave_one_out_errors(task, labels, residuals)
     task.log("Expected errors (leave one frame out, exact): " + _describe(errors))
-    return Fit(fit.order_weights, fit.noise, support, errors, {"log_likelihood": fit.log_likelihood})
+    found = []
+    for density, flat, w in zip(task.densities, scales, by_scale, strict=True):
+        shape = (lmax + 1) ** 2, density.projection.shape[3]
+        found.append(Scale(density, w, full_support(flat, alpha, n_elements, shape)))
+    return Fit(found, noise, errors, {"log_likelihood": log_likelihood})
+
+
+def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvironments]) -> None:
+    """Predict memory and time: Gram matrices of the search, the covariance, its factor and inverse."""
+    order, lmax, n_elements = task.options.order, task.options.lmax, len(task.elements)
+    n, n_searched = scales[0].n_labels, searched[0].n_labels
+    matrices = len(scales) * order * n_elements
+    operations = sum(gram_cost(flat, lmax, order) for flat in searched) / 2e10
+    if n > n_searched:
+        operations += sum(gram_cost(flat, lmax, min(order, 3)) for flat in scales) / 2e10
+    operations += 60 * n_searched**3 / 3.5e10 + n**3 / 2.5e10
+    stored = 2 * sum(flat.jacobian.size for flat in scales)
+    largest = max((2 * matrices + 4) * n_searched**2, n**2 + matrices * n_searched**2 * (n == n_searched))
+    predict_cost(task, 8e-9 * (largest + stored), operations / task.threads)
 
 
 def _leave_one_out_errors(task: Task, labels: Labels, residuals) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Gram matrices of energies, forces and virials under Wigner kernels, one matrix per order.
+"""Gram matrices of energies, forces and virials under Wigner kernels, one matrix per central element and order.
 
 Orders 1 and 2 are linear in invariants of one environment, so that they are products of two matrices. The others are
 summed over pairs of environments, those that share the second environment and the frame of the first at once:
@@ -75,6 +75,30 @@ def flatten(frames, environments: list[FrameEnvironments]) -> FlatEnvironments:
     )
 
 
+def some_frames(flat: FlatEnvironments, frames) -> FlatEnvironments:
+    """Return the environments of some of the frames, given in order."""
+    if len(frames) == len(flat.energy_label):
+        return flat
+    own = np.concatenate([np.arange(flat.frame_first[f], flat.frame_first[f + 1]) for f in frames])
+    rows = np.concatenate([np.arange(flat.row_first[i], flat.row_first[i + 1]) for i in own])
+    label_counts = np.diff(flat.label_first)[frames]
+    label_first = np.concatenate([[0], np.cumsum(label_counts)])
+    moved = np.zeros(flat.n_labels, np.int64)
+    for f, first in zip(frames, label_first[:-1], strict=True):
+        moved[flat.label_first[f] : flat.label_first[f + 1]] = np.arange(first, first + np.diff(flat.label_first)[f])
+    energy = flat.energy_label[frames]
+    return FlatEnvironments(
+        frame_first=np.concatenate([[0], np.cumsum(np.diff(flat.frame_first)[frames])]),
+        centres=flat.centres[own],
+        coefficients=flat.coefficients[own],
+        row_first=np.concatenate([[0], np.cumsum(np.diff(flat.row_first)[own])]),
+        jacobian=flat.jacobian[rows],
+        label=moved[flat.label[rows]],
+        energy_label=np.where(energy >= 0, moved[energy], -1),
+        label_first=label_first,
+    )
+
+
 @njit(nogil=True)
 def _invariants(flat, element, l, channels):
     """Invariants of l of an element's environments as the labels measure them.
@@ -113,8 +137,8 @@ def _add_invariants(c, d, out):
             column += channels - q
 
 
-def _low_orders(flat: FlatEnvironments, lmax: int, out, threads: int) -> None:
-    """Add to out (order, N, N) the upper triangles of orders 1 and 2."""
+def _low_orders(flat: FlatEnvironments, lmax: int, order: int, targets, factors, out, threads: int) -> None:
+    """Add the upper triangles of orders 1 and 2 to out[targets[element]], times factors[element], both (n, order)."""
     channels = flat.coefficients.shape[1] // (lmax + 1) ** 2
     frame = np.repeat(np.arange(len(flat.energy_label)), np.diff(flat.frame_first))
     energy = flat.energy_label[frame]
@@ -132,12 +156,12 @@ def _low_orders(flat: FlatEnvironments, lmax: int, out, threads: int) -> None:
         np.add.at(scalars, energy[own][energy[own] >= 0], flat.coefficients[own][energy[own] >= 0, :channels])
         rows = np.repeat(flat.centres == element, np.diff(flat.row_first))
         np.add.at(scalars, flat.label[rows], flat.jacobian[rows, :channels])
-        add_products(out[0], scalars, 1.0)
-        if len(out) > 1:
+        add_products(out[targets[element, 0]], scalars, factors[element, 0])
+        if order > 1:
             ls = range(lmax + 1)
             parts = run_threads(lambda l, z=element: _invariants(flat, z, l, channels), ls, threads)
             for l, part in zip(ls, parts, strict=True):
-                add_products(out[1], part, 1.0 / (2 * l + 1))
+                add_products(out[targets[element, 1]], part, factors[element, 1] / (2 * l + 1))
 
 
 @njit
@@ -232,21 +256,26 @@ def _add_energy_gradient(lmax, ci, grad, out):
 
 
 @njit(nogil=True)
-def _add_pairs(terms, lmax, channels, pairs, flat, out):
-    """Fill the blocks of out (orders from 3 on, N, N) that belong to the given pairs of frames (n, 2)."""
-    orders, n, width = out.shape[0], terms.norm.shape[0], (lmax + 1) ** 2 * channels
+def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
+    """Fill the blocks of out (n, N, N) that belong to the given pairs of frames (n, 2), orders from 3 on.
+
+    Matrix targets[z, k] gets the sum over orders of mixtures[z, k, order] times those of central element z.
+    """
+    orders, kinds, n, width = mixtures.shape[2], targets.shape[1], terms.norm.shape[0], (lmax + 1) ** 2 * channels
     values, grads, hessians = np.zeros(orders), np.zeros((orders, n)), np.zeros((orders, n, n))
+    mixed, slope, curvature = np.zeros(kinds), np.zeros((kinds, n)), np.zeros((kinds, n, n))
     work = hessian_workspace(n, orders)
     k1 = np.zeros(n)
     for f, g in pairs:
         base, n_labels = flat.label_first[f], flat.label_first[f + 1] - flat.label_first[f]
         jf, start_f = _transposed_jacobians(flat, f, n_labels)
         jg, start_g = _transposed_jacobians(flat, g, flat.label_first[g + 1] - flat.label_first[g])
-        cross = np.zeros((orders, width, padded(n_labels)))
-        slopes = np.zeros((orders, padded(n_labels)))
-        scratch = np.empty((orders + 1) * n * padded(n_labels))
+        cross = np.zeros((kinds, width, padded(n_labels)))
+        slopes = np.zeros((kinds, padded(n_labels)))
+        scratch = np.empty((kinds + 1) * n * padded(n_labels))
         for s in range(flat.frame_first[g], flat.frame_first[g + 1]):
             cs = flat.coefficients[s].reshape((-1, channels))
+            element = flat.centres[s]
             cross[:] = 0.0
             slopes[:] = 0.0
             for i in range(flat.frame_first[f], flat.frame_first[f + 1]):
@@ -255,76 +284,125 @@ def _add_pairs(terms, lmax, channels, pairs, flat, out):
                 ci = flat.coefficients[i].reshape((-1, channels))
                 _fill_k1(lmax, ci, cs, k1)
                 higher_kernels(terms, k1, values, grads, hessians, work)
-                if flat.energy_label[f] >= 0:
+                mixed[:], slope[:], curvature[:] = 0.0, 0.0, 0.0
+                for k in range(kinds):
                     for nu in range(orders):
-                        slopes[nu, flat.energy_label[f] - base] += values[nu]
-                        _add_energy_gradient(lmax, ci, grads[nu], cross[nu, :, flat.energy_label[f] - base])
+                        w = mixtures[element, k, nu]
+                        if w != 0.0:
+                            mixed[k] += w * values[nu]
+                            slope[k] += w * grads[nu]
+                            curvature[k] += w * hessians[nu]
+                if flat.energy_label[f] >= 0:
+                    for k in range(kinds):
+                        slopes[k, flat.energy_label[f] - base] += mixed[k]
+                        _add_energy_gradient(lmax, ci, slope[k], cross[k, :, flat.energy_label[f] - base])
                 first = i - flat.frame_first[f]
                 ji = jf[start_f[first] : start_f[first + 1]].reshape((width, -1))
                 columns = ji.shape[1]
                 xi = scratch[: n * columns].reshape((n, columns))
-                curved = scratch[n * columns : (orders + 1) * n * columns].reshape((orders, n, columns))
+                curved = scratch[n * columns : (kinds + 1) * n * columns].reshape((kinds, n, columns))
                 _fill_k1_jacobian(lmax, channels, ji, cs, xi)
                 curved[:] = 0.0
-                multiply_add(hessians.reshape((orders * n, n)), xi, curved.reshape((orders * n, columns)))
+                multiply_add(curvature.reshape((kinds * n, n)), xi, curved.reshape((kinds * n, columns)))
                 if columns == cross.shape[2]:
-                    slopes += np.dot(grads, xi)
-                    for nu in range(orders):
-                        _add_cross(lmax, ci, ji, grads[nu], curved[nu], cross[nu])
+                    slopes += np.dot(slope, xi)
+                    for k in range(kinds):
+                        _add_cross(lmax, ci, ji, slope[k], curved[k], cross[k])
                 else:
                     label = flat.label[flat.row_first[i] : flat.row_first[i + 1]] - base
-                    along = np.dot(grads, xi)
+                    along = np.dot(slope, xi)
                     part = np.empty((width, columns))
-                    for nu in range(orders):
+                    for k in range(kinds):
                         part[:] = 0.0
-                        _add_cross(lmax, ci, ji, grads[nu], curved[nu], part)
+                        _add_cross(lmax, ci, ji, slope[k], curved[k], part)
                         for d in range(len(label)):
-                            slopes[nu, label[d]] += along[nu, d]
-                        for k in range(width):
+                            slopes[k, label[d]] += along[k, d]
+                        for x in range(width):
                             for d in range(len(label)):
-                                cross[nu, k, label[d]] += part[k, d]
+                                cross[k, x, label[d]] += part[x, d]
             if flat.energy_label[g] >= 0:
-                out[:, base : base + n_labels, flat.energy_label[g]] += slopes[:, :n_labels]
+                for k in range(kinds):
+                    matrix = out[targets[element, k]]
+                    matrix[base : base + n_labels, flat.energy_label[g]] += slopes[k, :n_labels]
             first = s - flat.frame_first[g]
             js = jg[start_g[first] : start_g[first + 1]].reshape((width, -1))
             label = flat.label[flat.row_first[s] : flat.row_first[s + 1]]
             dense = 2 * len(label) >= flat.label_first[g + 1] - flat.label_first[g]
             block = np.empty((padded(n_labels), js.shape[1]))
-            for nu in range(orders):
+            for k in range(kinds):
                 block[:] = 0.0
-                multiply_add(cross[nu].T, js, block)
+                multiply_add(cross[k].T, js, block)
+                matrix = out[targets[element, k]]
                 for d in range(n_labels):
                     for e in range(len(label)):
-                        out[nu, base + d, label[e]] += block[d, label[e] - flat.label_first[g] if dense else e]
+                        matrix[base + d, label[e]] += block[d, label[e] - flat.label_first[g] if dense else e]
 
 
-def gram_matrices(flat: FlatEnvironments, lmax: int, order: int, threads: int = 1, progress=None):
-    """Gram matrices (order, N, N) of all labels, one for each order of the kernel.
+@njit
+def _mirror(matrix):
+    """Copy the upper triangle to the lower one."""
+    n, size = matrix.shape[0], 64
+    for top in range(0, n, size):
+        for left in range(top, n, size):
+            for r in range(top, min(n, top + size)):
+                for c in range(max(left, r + 1), min(n, left + size)):
+                    matrix[c, r] = matrix[r, c]
 
-    Args:
-        flat: the environments.
-        lmax, order: of the kernel.
-        threads: how many.
-        progress: called with the fraction done, or None.
 
-    """
-    out = np.zeros((order, flat.n_labels, flat.n_labels))
-    _low_orders(flat, lmax, out, threads)
+def _assemble(flat, lmax, order, targets, factors, mixtures, out, threads, progress) -> None:
+    _low_orders(flat, lmax, order, targets, factors, out, threads)
     n_frames = len(flat.energy_label)
     pairs = np.array([(a, b) for a in range(n_frames) for b in range(a, n_frames)])
     channels = flat.coefficients.shape[1] // (lmax + 1) ** 2
+    higher = np.ascontiguousarray(targets[:, 2:][:, : mixtures.shape[1]])
 
     def work(batch):
-        _add_pairs(hessian_terms(lmax), lmax, channels, batch, flat, out[2:])
+        _add_pairs(hessian_terms(lmax), lmax, channels, batch, flat, higher, mixtures, out)
         if progress:
             progress(len(batch) / len(pairs))
 
     if order > 2:
         run_threads(work, np.array_split(pairs, max(1, len(pairs) // 16)), threads)
-    for matrix in out:
-        upper = np.triu(matrix)
-        matrix[:] = upper + np.triu(matrix, 1).T
+
+
+def gram_matrices(flat: FlatEnvironments, lmax: int, order: int, n_elements: int, threads: int = 1, progress=None):
+    """Gram matrices (n_elements, order, N, N) of all labels, for each central element and order of the kernel.
+
+    Args:
+        flat: the environments.
+        lmax, order: of the kernel.
+        n_elements: of the model.
+        threads: how many.
+        progress: called with the fraction done, or None.
+
+    """
+    out = np.zeros((n_elements, order, flat.n_labels, flat.n_labels))
+    targets = np.arange(n_elements * order).reshape(n_elements, order)
+    higher = max(order - 2, 0)
+    mixtures = np.ascontiguousarray(np.broadcast_to(np.eye(higher), (n_elements, higher, higher)))
+    matrices = out.reshape(-1, *out.shape[2:])
+    _assemble(flat, lmax, order, targets, np.ones(targets.shape), mixtures, matrices, threads, progress)
+    for matrix in matrices:
+        _mirror(matrix)
     return out
+
+
+def add_covariance(flat: FlatEnvironments, lmax: int, order_weights, out, threads: int = 1, progress=None) -> None:
+    """Add the kernel of all labels with given order weights to the upper triangle of out (N, N).
+
+    Args:
+        flat: the environments.
+        lmax: of the kernel.
+        order_weights: (n_elements, order).
+        out: output.
+        threads: how many.
+        progress: called with the fraction done, or None.
+
+    """
+    weights = np.asarray(order_weights, float)
+    targets = np.zeros(weights.shape, np.int64)
+    mixtures = np.ascontiguousarray(weights[:, None, 2:])
+    _assemble(flat, lmax, weights.shape[1], targets, weights, mixtures, out[None], threads, progress)
 
 
 def gram_cost(flat: FlatEnvironments, lmax: int, order: int) -> float:

@@ -2,37 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from scipy.linalg import LinAlgError
+from scipy.linalg import LinAlgError, blas, lapack
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
-from .gram import FlatEnvironments
 from .inverse import inverse_of_sum, traces
 from .options import TrainingOptions
 
-SEARCH_LABELS = 3000  # the likelihood is maximised on this many labels, drawn by frames, where there are more
+SEARCH_LABELS = 4000  # the likelihood is maximised on this many labels, drawn by frames, where there are more
 LEAST_NOISE = 3e-3  # of the rms of a kind of label: below, likelihood grows but errors of unseen frames do not fall
-
-
-@dataclass(frozen=True)
-class GaussianProcess:
-    """A fitted Gaussian process.
-
-    Attributes:
-        order_weights: (order,) a_nu.
-        noise: (3,) of energy, forces and stress.
-        alpha: (N,) dual coefficients.
-        residuals: (N,) leave-one-frame-out errors of the labels (exact, for these hyperparameters).
-        log_likelihood: logarithm of the marginal likelihood.
-
-    """
-
-    order_weights: np.ndarray
-    noise: np.ndarray
-    alpha: np.ndarray
-    residuals: np.ndarray
-    log_likelihood: float
 
 
 @dataclass(frozen=True)
@@ -42,6 +23,11 @@ class Labels:
     values: np.ndarray
     kind: np.ndarray
     size: np.ndarray
+
+    def of_frames(self, frames, label_first) -> "Labels":
+        """Return the labels of some of the frames."""
+        rows = np.concatenate([np.arange(label_first[k], label_first[k + 1]) for k in frames])
+        return Labels(self.values[rows], self.kind[rows], self.size[rows])
 
     def spread(self) -> np.ndarray:
         """Root mean square (3,) of each kind in units of its size, 1 for a kind without labels."""
@@ -68,7 +54,9 @@ def _start(gram, labels: Labels):
 def maximise_likelihood(
     gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None], threads: int = 1
 ):
-    """Order weights and noise of highest marginal likelihood; those set in the options stay as they are.
+    """Weights (n,) of Gram matrices (n, N, N) and noise (3,) of highest marginal likelihood.
+
+    Those set in the options stay as they are: order_weights are those of each order, whatever element and scale.
 
     Analytic gradients, L-BFGS on the logarithms. Weights of orders that do not help go to their lower bound.
     """
@@ -80,7 +68,7 @@ def maximise_likelihood(
     free_kinds = [k for k in kinds if fixed[k] is None]
     free_orders = list(range(len(gram))) if options.order_weights is None else []
     if options.order_weights is not None:
-        weights = np.array(options.order_weights, float)
+        weights = np.tile(np.array(options.order_weights, float), len(gram) // options.order)
     by_kind = [(labels.kind == k).astype(float) * labels.size**2 for k in range(3)]
     steps = 0
 
@@ -116,45 +104,50 @@ def maximise_likelihood(
     return weights, noise
 
 
-def _sample(label_first, seed: int):
-    """Labels of as many random frames as make SEARCH_LABELS, in order."""
+def sampled_frames(label_first, seed: int) -> np.ndarray:
+    """As many random frames as make SEARCH_LABELS, in order."""
     order = np.random.default_rng(seed).permutation(len(label_first) - 1)
     within = np.cumsum(np.diff(label_first)[order]) <= SEARCH_LABELS
     within[0] = True
-    return np.concatenate([np.arange(label_first[k], label_first[k + 1]) for k in np.sort(order[within])])
+    return np.sort(order[within])
 
 
-def fit_likelihood(
-    gram,
-    flat: FlatEnvironments,
-    labels: Labels,
-    options: TrainingOptions,
-    report: Callable[[str], None],
-    threads: int = 1,
-) -> GaussianProcess:
-    """Choose hyperparameters and solve.
+def solve(kernel, noise, labels: Labels, label_first, threads: int = 1) -> tuple[np.ndarray, np.ndarray, float]:
+    """Dual coefficients (N,), leave-one-frame-out errors (N,) and log marginal likelihood.
+
+    One triangle of the matrix keeps the covariance, the other becomes its Cholesky factor and then its inverse.
 
     Args:
-        gram: (order, N, N) from `gram_matrices`.
-        flat: the environments.
+        kernel: (N, N) kernel of the labels, of which the upper triangle counts; overwritten.
+        noise: (3,) of each kind of label.
         labels: the targets.
-        options: `TrainingOptions`.
-        report: receives lines of text.
+        label_first: (F + 1,) where the labels of each frame begin.
         threads: how many.
 
+    Raises:
+        LinAlgError: the covariance is not positive definite.
+
     """
-    rows = _sample(flat.label_first, options.seed)
-    part = Labels(labels.values[rows], labels.kind[rows], labels.size[rows])
-    searched = gram if len(rows) == len(labels.values) else gram[:, rows[:, None], rows]
-    weights, noise = maximise_likelihood(searched, part, options, report, threads)
-    inverse, log_det = _inverse(gram, weights, noise, labels, threads)
-    alpha = inverse @ labels.values
-    for _ in range(2):  # refined: products with the inverse lose digits that solving with a factor keeps
-        applied = np.tensordot(weights, gram @ alpha, 1) + (noise[labels.kind] * labels.size) ** 2 * alpha
-        alpha += inverse @ (labels.values - applied)
+    values, matrix = labels.values, kernel.T  # in the order of LAPACK, where the lower triangle now counts
+    diagonal = matrix.diagonal() + (noise[labels.kind] * labels.size) ** 2
+    for first in range(0, len(values), 256):  # the other triangle keeps the covariance
+        rows = slice(first, first + 256)
+        kernel[rows, :first] = kernel[:first, rows].T
+        kernel[rows, rows] = np.triu(kernel[rows, rows]) + np.triu(kernel[rows, rows], 1).T
+    np.fill_diagonal(matrix, diagonal)
+    with threadpool_limits(threads, user_api="blas"):
+        factor, failed = lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
+        if failed:
+            raise LinAlgError("the covariance is not positive definite: the noise is too small")
+        log_det = 2 * np.sum(np.log(factor.diagonal()))
+        alpha = lapack.dpotrs(factor, values, lower=1)[0]
+        for _ in range(2):
+            applied = blas.dsymv(1.0, factor, alpha, lower=0) + (diagonal - factor.diagonal()) * alpha
+            alpha += lapack.dpotrs(factor, values - applied, lower=1)[0]
+        inverse = lapack.dpotri(factor, lower=1, overwrite_c=1)[0]
     residuals = np.zeros_like(alpha)
-    for first, last in zip(flat.label_first[:-1], flat.label_first[1:], strict=True):
+    for first, last in pairwise(label_first):
         own = slice(first, last)
-        residuals[own] = np.linalg.solve(inverse[own, own], alpha[own])
-    evidence = -0.5 * (labels.values @ alpha + log_det + len(alpha) * np.log(2 * np.pi))
-    return GaussianProcess(weights, noise, alpha, residuals, float(evidence))
+        block = np.tril(inverse[own, own])
+        residuals[own] = np.linalg.solve(block + np.tril(block, -1).T, alpha[own])
+    return alpha, residuals, float(-0.5 * (values @ alpha + log_det + len(alpha) * np.log(2 * np.pi)))

@@ -2,13 +2,24 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SHORT_CUTOFF_WIDTH = 2 / 3  # of the short cutoff
 
 
 class OptionsError(ValueError):
     """Options that make no sense; the message names the option and what is allowed."""
+
+
+class DensityShape(NamedTuple):
+    """Cutoff, width of the cutoff function, Gaussian width C at the centre and its growth length, all in Angstrom."""
+
+    cutoff: float
+    cutoff_width: float
+    width: float
+    growth: float
 
 
 class TrainingOptions(BaseModel):
@@ -27,7 +38,12 @@ class TrainingOptions(BaseModel):
     cutoff: float = Field(6.0, gt=0.5, le=20, description="cutoff radius, Angstrom")
     cutoff_width: float = Field(5.0, gt=0, description="width of the smooth cutoff, Angstrom")
     density_width: float = Field(0.3, gt=0.02, le=2, description="Gaussian width C at the centre, Angstrom")
-    density_growth: float = Field(3.0, gt=0.3, description="length over which the width grows by e, Angstrom")
+    density_growth: float = Field(4.0, gt=0.3, description="length over which the width grows by e, Angstrom")
+    short_cutoff: float = Field(
+        3.0, ge=0, le=20, description="cutoff of a second, sharper density (full estimator), Angstrom; 0: none"
+    )
+    short_density_width: float = Field(0.2, gt=0.02, le=2, description="Gaussian width C of that density, Angstrom")
+    angular_weight: float = Field(0.6, ge=-2, le=2, description="p in the factor (2l+1)^p of angular momentum l")
     element_weights: dict[str, float] = Field(
         {}, description="weight of an element's atoms in the density [covalent radius in Angstrom]"
     )
@@ -52,6 +68,21 @@ class TrainingOptions(BaseModel):
     map: bool = Field(True, description="add the mapped form, which is faster, to the model")
     map_tolerance: float = Field(1e-4, ge=0, description="largest deviation of forces of that form, eV/Angstrom")
     seed: int = Field(0, description="of the random choices")
+
+    @property
+    def long(self) -> DensityShape:
+        """Shape of the density."""
+        width = min(self.cutoff_width, self.cutoff)
+        return DensityShape(self.cutoff, width, self.density_width, self.density_growth)
+
+    @property
+    def short(self) -> DensityShape | None:
+        """Shape of the second density, if there is one."""
+        if not 0 < self.short_cutoff < self.cutoff:
+            return None
+        return DensityShape(
+            self.short_cutoff, SHORT_CUTOFF_WIDTH * self.short_cutoff, self.short_density_width, self.density_growth
+        )
 
     @classmethod
     def checked(cls, values: dict[str, Any], source: str = "options") -> "TrainingOptions":

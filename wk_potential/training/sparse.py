@@ -3,7 +3,7 @@
 import numpy as np
 from ase.data import chemical_symbols
 
-from ..model import SupportPoints
+from ..model import Scale, SupportPoints
 from .design import kernel_matrices, stream_design
 from .environments import frame_environments
 from .regression import SparseRegression
@@ -19,7 +19,7 @@ START_NOISE = np.array([0.01, 0.1, 0.03])  # of the rms of energies, forces and 
 
 def fit_sparse(task: Task) -> Fit:
     """Select support points, choose hyperparameters by cross-validation, and fit the weights."""
-    options, density = task.options, task.density
+    options, density = task.options, task.densities[0]
     order = options.order
     n_atoms = sum(map(len, task.frames))
     n_support = min(options.support_points, n_atoms)
@@ -55,7 +55,8 @@ def fit_sparse(task: Task) -> Fit:
     solution = regression.weights(amplitude, noise)
     cuts = np.cumsum([len(s) for s in support])[:-1]
     points = [SupportPoints(c, w) for c, w in zip(support, np.split(solution, cuts), strict=True)]
-    return Fit(weights * amplitude[0], noise, points, errors, {})
+    scale = Scale(density, np.tile(weights * amplitude[0], (len(points), 1)), points)
+    return Fit([scale], noise, errors, {})
 
 
 def _warn_of_contradiction(task: Task, regression: SparseRegression, amplitude, noise, held_out) -> None:
@@ -87,7 +88,7 @@ def _candidates(task: Task) -> list[np.ndarray]:
         own = drawn[first : first + len(frame)]
         first += len(frame)
         if own.any():
-            environments = frame_environments(frame, task.density, task.elements, derivatives=False)
+            environments = frame_environments(frame, task.densities[0], task.elements, derivatives=False)
             for z, pool in enumerate(pools):
                 pool.append(environments.coefficients[own & (environments.centres == z)])
         task.progress("environments", (k + 1) / len(task.frames))
@@ -96,8 +97,8 @@ def _candidates(task: Task) -> list[np.ndarray]:
 
 def _predict(task: Task, n_atoms: int, n_support: int) -> None:
     """Predict memory and time: kernels with gradients, and two passes of QR (the search, the fit)."""
-    options = task.options
-    labels, width = sum(label_counts(task.frames)), (task.density.lmax + 1) ** 2 * task.density.projection.shape[3]
+    options, density = task.options, task.densities[0]
+    labels, width = sum(label_counts(task.frames)), (density.lmax + 1) ** 2 * density.projection.shape[3]
     searched = min(SEARCH_SUPPORT, n_support) if options.order_weights is None else 0
     columns = options.order * searched
     gigabytes = 8e-9 * (
@@ -121,7 +122,7 @@ def _stream(task: Task, frames, support, sets, stage: str):
     rng = np.random.default_rng(task.options.seed)
     folds = rng.permutation(len(frames)) % min(N_FOLDS, len(frames))
     return stream_design(
-        frames, folds, task.density, task.elements, task.baseline, support, sets, task.threads,
+        frames, folds, task.densities[0], task.elements, task.baseline, support, sets, task.threads,
         lambda fraction: task.progress(stage, fraction), task.ranks,
     )  # fmt: skip
 
@@ -136,7 +137,7 @@ def _search_order_weights(task: Task, support, mean, fixed):
     frames = [task.frames[k] for k in sorted(shuffled[:n_frames])]
     order = task.options.order
     factors = _stream(task, frames, few, np.eye(order), "kernels of each order")
-    regression = SparseRegression(factors, kernel_matrices(few, task.density.lmax, order), task.ranks)
+    regression = SparseRegression(factors, kernel_matrices(few, task.densities[0].lmax, order), task.ranks)
     rms = regression.rms()
     # far more labels than weights: the search begins where the kernel hardly holds the weights back
     start, noise = 1e4 * rms[regression.kinds[0]] ** 2 / (order * mean), START_NOISE * rms

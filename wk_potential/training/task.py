@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..density.expansion import Density
-from ..model import SupportPoints
+from ..model import Scale
 from ..parallel.communicator import OneRank, Ranks
 from .data import KINDS, Frame
 from .options import TrainingOptions
@@ -24,7 +24,7 @@ class Task:
     options: TrainingOptions
     elements: np.ndarray
     baseline: np.ndarray
-    density: Density
+    densities: list[Density]
     threads: int
     log: Log
     progress: Progress
@@ -33,11 +33,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Fit:
-    """What an estimator returns: the kernel, the support points and what the header says of them."""
+    """What an estimator returns: the length scales of the model and what the header says of them."""
 
-    order_weights: np.ndarray
+    scales: list[Scale]
     noise: np.ndarray
-    support: list[SupportPoints]
     errors: dict[str, float]
     remarks: dict[str, float | int | str]
 

@@ -71,24 +71,32 @@ def train(
     named = {chemical_symbols[z]: float(e) for z, e in zip(elements, baseline, strict=True)}
     origin = "least squares on the frames" if options.isolated_atoms is None else "isolated atoms, as given"
     log(f"Baseline ({origin}): " + ", ".join(f"{s} {e:.4f} eV" for s, e in named.items()))
-    density = model_density(frames, elements, options, ranks)
-    channels = int(density.projection.shape[3])
-    log(f"Density: cutoff {options.cutoff:g} Å, lmax {options.lmax}, {channels} channels per l")
-    task = Task(frames, options, elements, baseline, density, n_threads, log, progress, ranks)
-    estimator = _choose_estimator(task, sum(counts.values()))
+    estimator = _choose_estimator(frames, options, sum(counts.values()), log)
+    shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
+    densities = [model_density(frames, elements, options, shape, ranks) for shape in shapes]
+    channels = [int(density.projection.shape[3]) for density in densities]
+    for shape, n in zip(shapes, channels, strict=True):
+        log(f"Density: cutoff {shape.cutoff:g} Å, lmax {options.lmax}, {n} channels per l")
+    task = Task(frames, options, elements, baseline, densities, n_threads, log, progress, ranks)
     # our threads share the cores; BLAS threads among them, or beside other programs, wait for each other for ever
     with threadpool_limits(1, user_api="blas"):
         if estimator == "full" and ranks.size > 1:
             log("The full estimator is not divided: the first rank trains, the others wait")
         fit = ranks.first(fit_full, task) if estimator == "full" else fit_sparse(task)
     noise = {kind: float(s) for kind, s in zip(KINDS, fit.noise, strict=True) if counts[kind]}
-    log("Order weights a_nu: " + ", ".join(f"{a:.3g}" for a in fit.order_weights))
+    for shape, scale in zip(shapes, fit.scales, strict=True):
+        for name, row in zip(named, scale.order_weights, strict=True):
+            log(f"Order weights a_nu to {shape.cutoff:g} Å, {name}: " + ", ".join(f"{a:.3g}" for a in row))
     log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
     info = {
         "package_version": __version__,
         "units": UNITS,
         "elements": list(named),
-        "hyperparameters": {"order_weights": fit.order_weights.tolist(), "noise": noise, "channels": channels},
+        "hyperparameters": {
+            "order_weights": [scale.order_weights.tolist() for scale in fit.scales],
+            "noise": noise,
+            "channels": channels,
+        },
         "options": options.model_dump(mode="json"),
         "baseline": {"origin": origin, "energies": named},
         "training": {
@@ -96,7 +104,7 @@ def train(
             "frames": len(frames),
             "atoms": sum(map(len, frames)),
             "labels": counts,
-            "support_points": sum(map(len, fit.support)),
+            "support_points": sum(map(len, fit.scales[0].support)),
             "errors": fit.errors,
             **fit.remarks,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -104,7 +112,7 @@ def train(
             "data_hash": data_hash(frames),
         },
     }
-    model = Model(elements, density, fit.order_weights, fit.support, baseline, compositions, info=info)
+    model = Model(elements, fit.scales, baseline, compositions, info)
     if not options.map:
         return model
     progress("mapping", 0.0)
@@ -116,10 +124,10 @@ def train(
     return model
 
 
-def _choose_estimator(task: Task, n_labels: int) -> str:
-    n_environments = sum(map(len, task.frames))
+def _choose_estimator(frames, options: TrainingOptions, n_labels: int, log: Log) -> str:
+    n_environments = sum(map(len, frames))
     small = n_labels <= FULL_LABELS and n_environments <= FULL_ENVIRONMENTS
-    choice = task.options.estimator if task.options.estimator != "auto" else "full" if small else "sparse"
-    why = "as asked" if task.options.estimator != "auto" else f"limit {FULL_LABELS} and {FULL_ENVIRONMENTS}"
-    task.log(f"Estimator: {choice} ({n_labels} labels, {n_environments} environments; {why})")
+    choice = options.estimator if options.estimator != "auto" else "full" if small else "sparse"
+    why = "as asked" if options.estimator != "auto" else f"limit {FULL_LABELS} and {FULL_ENVIRONMENTS}"
+    log(f"Estimator: {choice} ({n_labels} labels, {n_environments} environments; {why})")
     return choice
