@@ -18,11 +18,11 @@ def fit_full(task: Task) -> Fit:
     """Choose hyperparameters on Gram matrices, solve, and turn the result into support points."""
     options, lmax, n_elements = task.options, task.options.lmax, len(task.elements)
     scales = []
-    for density in task.densities:
+    for n, density in enumerate(task.densities):
         environments = []
         for k, frame in enumerate(task.frames):
             environments.append(frame_environments(frame, density, task.elements))
-            task.progress("environments", (k + 1) / len(task.frames))
+            task.progress("environments", (n + (k + 1) / len(task.frames)) / len(task.densities))
         scales.append(flatten(task.frames, environments))
     labels = Labels(*targets(task.frames, task.elements, task.baseline))
     label_first = scales[0].label_first
