@@ -23,9 +23,11 @@ class _Element:
         # an environment's kernel with itself: a block of its own, padded with zeros
         own = np.zeros((len(order_weights), self.blocks.shape[2]))
         self.residual = np.zeros(len(coefficients))
-        for i, c in enumerate(coefficients):
+        for i in range(ranks.rank, len(coefficients), ranks.size):
+            c = coefficients[i]
             kernel_rows(terms, lmax, len(order_weights), c, in_blocks(c[None]), own)
             self.residual[i] = order_weights @ own[:, 0]
+        self.residual = ranks.total(self.residual)
         self.least = LEAST_RESIDUAL * self.residual.max(initial=0.0)
         # each rank has the columns of some blocks of candidates
         self.edges = np.linspace(0, len(self.blocks), ranks.size + 1).astype(int)
