@@ -1,5 +1,6 @@
 """Run under mpiexec by test_parallel.py: python ranks_calculator.py MODEL_OF_MOLECULES OUTPUT."""
 
+import os
 import pickle
 import sys
 
@@ -42,7 +43,7 @@ def run(molecules, comm=None):
 def refusals(comm):
     """Messages of errors that one rank makes, as this rank gets them."""
     last = comm.Get_rank() == comm.Get_size() - 1
-    calculator = WKCalculator(SILICON, comm=comm)
+    calculator = WKCalculator(SILICON, threads=1, comm=comm)
     foreign, moved, clash, lost = (crystal((2, 1, 1)) for _ in range(4))
     if last:
         foreign.numbers[3] = 8
@@ -65,7 +66,9 @@ def refusals(comm):
 if __name__ == "__main__":
     world = MPI.COMM_WORLD
     computed, imbalance = run(sys.argv[1], world)
-    everything = world.gather((computed, imbalance, refusals(world), WKCalculator(SILICON, comm=world).threads))
+    del os.environ["OMP_NUM_THREADS"]
+    threads = WKCalculator(SILICON, comm=world).threads
+    everything = world.gather((computed, imbalance, refusals(world), threads))
     if world.Get_rank() == 0:
         with open(sys.argv[2], "wb") as file:
             pickle.dump(everything, file)

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,11 @@ from ase import units
 from ase.build import bulk
 from ase.io import write
 
-from wk_potential import WKCalculator
+import wk_potential
+from wk_potential import TrainingOptions, WKCalculator, read_frames, train
 
 pytest.importorskip("ipi")
+DATA = Path(wk_potential.__file__).parent / "demo_data" / "ethanol.xyz"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "md" / "ethanol_path_integrals.py"
 
 
@@ -29,16 +32,18 @@ def test_driver_returns_atomic_units(random_model, tmp_path):
     assert energy == pytest.approx(atoms.get_potential_energy() / units.Hartree, rel=1e-6)
     np.testing.assert_allclose(forces, atoms.get_forces() * units.Bohr / units.Hartree, rtol=1e-6, atol=1e-7)
     stress = atoms.get_stress(voigt=False) * atoms.get_volume() / units.Hartree
-    np.testing.assert_allclose(virial, -stress, rtol=1e-6, atol=1e-7)
-    assert extras == ""
+    np.testing.assert_allclose(np.reshape(virial, (3, 3)), -stress, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(json.loads(extras)["energies"], atoms.get_potential_energies(), rtol=1e-6)
 
 
 def test_path_integrals(tmp_path):
     """Zero-point motion: by 300 K quantum nuclei of ethanol have twice the classical kinetic energy or more."""
+    frames = read_frames(DATA, ":12")
+    options = TrainingOptions(cutoff=4.0, cutoff_width=3.0, lmax=2, order=3, channel_tolerance=1e-2, map=False)
+    train(frames, options, threads=1).save(tmp_path / "ethanol.wkp")
     # in a process of its own, for i-PI takes hold of signals and leaves files open
-    done = subprocess.run(
-        [sys.executable, EXAMPLE, "--frames", "12", "--steps", "60"], cwd=tmp_path, capture_output=True, text=True
-    )
+    command = [sys.executable, EXAMPLE, "--model", "ethanol.wkp", "--steps", "60"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     ratios = [float(line.split()[-1]) for line in done.stdout.splitlines() if "kinetic energy" in line]
     assert 0.5 < ratios[0] < 1.6

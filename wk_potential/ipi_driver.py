@@ -43,7 +43,7 @@ class WKDriver(ASEDriver):
         self.ase_calculator = self._calculator
 
     def compute_structure(self, cell, pos):
-        """Energy, forces, virial and an empty string, in i-PI's units.
+        """Energy, forces and virial in i-PI's units; energies of the atoms in eV, as JSON.
 
         Raises:
             ValueError: positions that are not finite, or two atoms on one site.

@@ -111,16 +111,10 @@ class VerletList:
     A list to cutoff + skin made for positions r0 and cell h0 still holds every pair within the cutoff if
     s (cutoff + skin) - 2 u >= cutoff, s the smallest stretch of the deformation h0 -> h and u the largest
     displacement beyond it.
-
-    Args:
-        cutoff, skin: Angstrom.
-        threads: how many.
-        find: makes the list; takes what `find_neighbours` takes.
-
     """
 
-    def __init__(self, cutoff: float, skin: float, threads: int = 1, find: Callable = find_neighbours):
-        self.cutoff, self.skin, self.threads, self.find = cutoff, skin, threads, find
+    def __init__(self, cutoff: float, skin: float, threads: int = 1):
+        self.cutoff, self.skin, self.threads = cutoff, skin, threads
         self._made_for: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.current: Any = None
         self.n_built = 0
@@ -131,10 +125,10 @@ class VerletList:
             self.rebuild(positions, cell, pbc)
         return self.current
 
-    def rebuild(self, positions, cell, pbc) -> None:
-        """Make the list, `current`, anew."""
+    def rebuild(self, positions, cell, pbc, find: Callable = find_neighbours) -> None:
+        """Make the list, `current`, anew, by a function that takes what `find_neighbours` takes."""
         self._made_for, self.current = None, None  # two lists at once would need twice the memory
-        self.current = self.find(positions, cell, pbc, self.cutoff + self.skin, self.threads)
+        self.current = find(positions, cell, pbc, self.cutoff + self.skin, self.threads)
         self._made_for = (positions.copy(), np.array(cell, float), np.array(pbc, bool))
         self.n_built += 1
 

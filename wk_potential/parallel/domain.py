@@ -53,16 +53,18 @@ def _halo(scaled, centres, reach, pbc):
     return atoms[outside], images[outside]
 
 
-def make_domain(positions, cell, coordinates: Coordinates, pbc, centres, cutoff: float, threads: int = 1) -> Domain:
+def make_domain(
+    positions, cell, pbc, cutoff: float, threads: int = 1, *, centres: np.ndarray, coordinates: Coordinates
+) -> Domain:
     """Make the domain of some centres; time and memory go with their number and that of the halo.
 
     Args:
         positions, cell: (N, 3) and (3, 3), Angstrom.
-        coordinates: of `lattice_coordinates`.
         pbc: (3,) bool.
-        centres: (n,) atoms.
         cutoff: Angstrom.
         threads: how many.
+        centres: (n,) atoms.
+        coordinates: of `lattice_coordinates`.
 
     """
     none = Neighbours(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros((0, 3), np.int16))

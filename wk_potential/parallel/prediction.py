@@ -2,6 +2,7 @@
 
 import time
 import zlib
+from functools import partial
 
 import numpy as np
 
@@ -30,11 +31,10 @@ class ParallelPredictor:
 
     def __init__(self, model: Model, potential: Potential, ranks: Ranks, skin: float, threads: int = 1):
         self.model, self.potential, self.ranks, self.threads = model, potential, ranks, threads
-        self.list = VerletList(model.cutoff, skin, threads, self._find)
+        self.list = VerletList(model.cutoff, skin, threads)
         self.seconds = dict.fromkeys(("neighbours", "evaluation", "communication"), 0.0)
         self.imbalance = 1.0
         self._work: np.ndarray | None = None
-        self._centres = np.zeros(0, np.int64)
 
     def predict(self, numbers, positions, cell, pbc) -> tuple[float, Prediction]:
         """Energy, and energies, forces and virial of all atoms.
@@ -87,27 +87,25 @@ class ParallelPredictor:
         out[-1] = part.energies.sum()
         return out
 
-    def _find(self, positions, cell, pbc, cutoff, threads) -> Domain:
-        return make_domain(positions, cell, self._coordinates, pbc, self._centres, cutoff, threads)
-
     def _rebuild(self, numbers, positions, cell, pbc) -> None:
         """Divide the structure by the work that the last list tells, and make this rank's list."""
         start = time.perf_counter()
         ranks, n = self.ranks, len(numbers)
         elements = ranks.together(self.model.element_indices, numbers)
         inverse = ranks.comm.bcast(ranks.together(lambda: np.linalg.inv(complete_cell(cell, pbc))))
-        self._coordinates = lattice_coordinates(positions, inverse, pbc)
-        points = self._coordinates.scaled * self._coordinates.heights
+        coordinates = lattice_coordinates(positions, inverse, pbc)
+        points = coordinates.scaled * coordinates.heights
         known = self._work is not None and len(self._work) == n
         if not known:
             self._work = self.potential.work(elements, 0)
         for _ in range(1 if known else 2):
-            self._centres = share(points, self._work, ranks.rank, ranks.size)
-            ranks.together(self.list.rebuild, positions, cell, pbc)
+            centres = share(points, self._work, ranks.rank, ranks.size)
+            find = partial(make_domain, centres=centres, coordinates=coordinates)
+            ranks.together(self.list.rebuild, positions, cell, pbc, find)
             counts = np.zeros(n, np.int32)
-            counts[self._centres] = np.diff(self.list.current.neighbours.first)
+            counts[centres] = np.diff(self.list.current.neighbours.first)
             self._work = self.potential.work(elements, ranks.total_counts(counts))
-            largest = ranks.maximum(int(np.sum(self._work[self._centres])))[0]
+            largest = ranks.maximum(int(np.sum(self._work[centres])))[0]
             self.imbalance = float(largest * ranks.size / max(np.sum(self._work), 1.0))
             if self.imbalance < UNEVEN:
                 break

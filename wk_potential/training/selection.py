@@ -23,39 +23,49 @@ class _Element:
         # an environment's kernel with itself: a block of its own, padded with zeros
         own = np.zeros((len(order_weights), self.blocks.shape[2]))
         self.residual = np.zeros(len(coefficients))
-        for i, c in enumerate(coefficients):
+        for i in range(ranks.rank, len(coefficients), ranks.size):
+            c = coefficients[i]
             kernel_rows(terms, lmax, len(order_weights), c, in_blocks(c[None]), own)
             self.residual[i] = order_weights @ own[:, 0]
+        self.residual = ranks.total(self.residual)
         self.least = LEAST_RESIDUAL * self.residual.max(initial=0.0)
-        self.factor = np.zeros((min(n_most, len(coefficients)), len(coefficients)))  # pages come when written to
+        # each rank has the columns of some blocks of candidates
+        self.edges = np.linspace(0, len(self.blocks), ranks.size + 1).astype(int)
+        lanes, (first, last) = self.blocks.shape[2], self.edges[ranks.rank :][:2]
+        self.own = slice(first * lanes, min(last * lanes, len(coefficients)))
+        # pages come when written to
+        self.factor = np.zeros((min(n_most, len(coefficients)), self.own.stop - self.own.start))
         self.chosen: list[int] = []
 
     def column(self, i):
-        """Kernel (n,) of all candidates with candidate i."""
-        out = np.zeros((len(self.order_weights), self.blocks.shape[0] * self.blocks.shape[2]))
+        """Kernel (n,) of the rank's candidates with candidate i."""
+        first, last = self.edges[self.ranks.rank :][:2]
         lanes = self.blocks.shape[2]
+        out = np.zeros((len(self.order_weights), (last - first) * lanes))
 
         def work(span):
-            first, last = span
-            rows = np.zeros((len(out), (last - first) * lanes))
-            kernel_rows(self.terms, self.lmax, len(out), self.coefficients[i], self.blocks[first:last], rows)
-            out[:, first * lanes : last * lanes] = rows
+            start, end = span
+            rows = np.zeros((len(out), (end - start) * lanes))
+            kernel_rows(self.terms, self.lmax, len(out), self.coefficients[i], self.blocks[start:end], rows)
+            out[:, (start - first) * lanes : (end - first) * lanes] = rows
 
-        share = np.linspace(0, len(self.blocks), self.ranks.size + 1).astype(int)[self.ranks.rank :][:2]
-        edges = np.linspace(*share, self.threads + 1).astype(int)
+        edges = np.linspace(first, last, self.threads + 1).astype(int)
         run_threads(work, [span for span in pairwise(edges) if span[1] > span[0]], self.threads)
-        return self.ranks.total(self.order_weights @ out[:, : len(self.coefficients)])
+        return self.order_weights @ out[:, : self.factor.shape[1]]
 
     def choose(self):
         """Take the candidate of largest residual."""
         i = self.ranks.share(int(np.argmax(self.residual)), 0)
-        column = self.column(i)
         earlier = self.factor[: len(self.chosen)]
-        column -= earlier[:, i] @ earlier
+        owner = int(np.searchsorted(self.edges * self.blocks.shape[2], i, side="right")) - 1
+        left = earlier[:, i - self.own.start].copy() if owner == self.ranks.rank else None
+        column = self.column(i) - self.ranks.share(left, owner) @ earlier
         column /= np.sqrt(self.residual[i])
-        self.residual = np.maximum(self.residual - column**2, 0.0)
-        self.residual[i] = 0.0
         self.factor[len(self.chosen)] = column
+        whole = np.zeros(len(self.coefficients))
+        whole[self.own] = column
+        self.residual = np.maximum(self.residual - self.ranks.total(whole) ** 2, 0.0)
+        self.residual[i] = 0.0
         self.chosen.append(i)
 
 

@@ -102,7 +102,7 @@ def _predict(task: Task, n_atoms: int, n_support: int) -> None:
     searched = min(SEARCH_SUPPORT, n_support) if options.order_weights is None else 0
     columns = options.order * searched
     gigabytes = 8e-9 * (
-        6 * max(columns, n_support) ** 2 * -(-N_FOLDS // task.ranks.size) + MAX_CANDIDATES * n_support
+        6 * max(columns, n_support) ** 2 * -(-N_FOLDS // task.ranks.size) + MAX_CANDIDATES * n_support / task.ranks.size
         + (min(n_atoms, MAX_CANDIDATES * len(task.elements)) + 8 * task.threads * max(columns, n_support)) * width
     )  # fmt: skip
     share = min(1.0, SEARCH_LABELS / labels)
