@@ -193,6 +193,29 @@ def test_fixed_hyperparameters_stay(molecules):
     assert noise[1] == 0.07
 
 
+def test_noise_is_raised_only_as_far_as_left_out_errors_stay(molecules):
+    gram, flat, labels, options = small_gram(molecules, order=3)
+    weights, noise = maximise_likelihood(gram, labels, options, lambda text: None)
+    raised = likelihood.raised_noise(gram, weights, noise, labels, flat.label_first)
+    kernel = np.tensordot(weights, gram, 1)
+
+    def score(candidate):
+        left_out = np.zeros(len(kernel))
+        covariance = kernel + np.diag((candidate[labels.kind] * labels.size) ** 2)
+        for first, last in zip(flat.label_first[:-1], flat.label_first[1:], strict=True):
+            rest = np.r_[0:first, last : len(kernel)]
+            weights = np.linalg.solve(covariance[np.ix_(rest, rest)], labels.values[rest])
+            left_out[first:last] = labels.values[first:last] - kernel[first:last][:, rest] @ weights
+        return sum(np.log(np.mean(left_out[labels.kind == k] ** 2)) / 2 for k in np.unique(labels.kind))
+
+    allowed = min(score(noise * [1, f, 1]) for f in likelihood.NOISE_FACTORS) + likelihood.SLACK
+    assert raised[1] / noise[1] in likelihood.NOISE_FACTORS
+    assert np.array_equal(raised[[0, 2]], noise[[0, 2]])
+    assert score(raised) <= allowed + 1e-6
+    larger = likelihood.NOISE_FACTORS[raised[1] / noise[1] < likelihood.NOISE_FACTORS]
+    assert all(score(noise * [1, f, 1]) > allowed - 1e-6 for f in larger)
+
+
 def test_search_on_some_of_the_frames(molecules, monkeypatch):
     """The covariance of all frames is assembled anew with the weights found on some; errors hardly differ."""
     options = TrainingOptions(**SMALL, order=4, estimator="full", map=False)

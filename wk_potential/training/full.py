@@ -10,7 +10,7 @@ from ..model import Scale, SupportPoints
 from .baseline import targets
 from .environments import frame_environments
 from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, some_frames
-from .likelihood import Labels, maximise_likelihood, sampled_frames, solve
+from .likelihood import Labels, maximise_likelihood, raised_noise, sampled_frames, solve
 from .task import Fit, Task, label_counts, predict_cost
 
 
@@ -47,7 +47,10 @@ def fit_full(task: Task) -> Fit:
     gram = np.concatenate([part.reshape(-1, n, n) for part in parts])
     del parts
     task.log("Maximising the marginal likelihood")
-    weights, noise = maximise_likelihood(gram, labels.of_frames(chosen, label_first), options, task.log, task.threads)
+    part = labels.of_frames(chosen, label_first)
+    weights, noise = maximise_likelihood(gram, part, options, task.log, task.threads)
+    if options.forces_noise is None and np.any(part.kind == 1) and len(chosen) > 1:
+        noise = raised_noise(gram, weights, noise, part, searched[0].label_first, task.threads)
     by_scale = weights.reshape(len(scales), n_elements, options.order)
     kernel = np.zeros((labels.values.size, labels.values.size))
     if len(chosen) == len(task.frames):

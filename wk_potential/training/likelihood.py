@@ -13,7 +13,9 @@ from .inverse import inverse_of_sum, traces
 from .options import TrainingOptions
 
 SEARCH_LABELS = 4000  # the likelihood is maximised on this many labels, drawn by frames, where there are more
-LEAST_NOISE = 3e-3  # of the rms of a kind of label: below, likelihood grows but errors of unseen frames do not fall
+LEAST_NOISE = 3e-4  # of the rms of a kind of label: below, likelihood grows but errors of unseen frames do not fall
+NOISE_FACTORS = 2.0 ** np.arange(4)  # by which the noise of forces may be raised
+SLACK = 0.02  # by which the logarithm of the left-out errors may then rise
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,27 @@ def sampled_frames(label_first, seed: int) -> np.ndarray:
     within = np.cumsum(np.diff(label_first)[order]) <= SEARCH_LABELS
     within[0] = True
     return np.sort(order[within])
+
+
+def raised_noise(gram, weights, noise, labels: Labels, label_first, threads: int = 1) -> np.ndarray:
+    """Noise (3,) with the largest one of forces that leaves the leave-one-frame-out errors as they are.
+
+    Where forces fit to the last digit the likelihood says little about their noise; more of it is safer. What must
+    not rise, by more than SLACK, is the sum of the logarithms of the rms errors of each kind.
+
+    Args:
+        gram, weights: (n, N, N) and (n,), of the kernel.
+        noise: (3,) of highest likelihood.
+        labels, label_first, threads: as in `solve`.
+
+    """
+    kernel = np.tensordot(weights, gram, 1)
+    candidates = [noise * np.where(np.arange(3) == 1, factor, 1.0) for factor in NOISE_FACTORS]
+    scores = []
+    for candidate in candidates:
+        residuals = solve(kernel.copy(), candidate, labels, label_first, threads)[1]
+        scores.append(sum(np.log(np.sqrt(np.mean(residuals[labels.kind == k] ** 2))) for k in np.unique(labels.kind)))
+    return candidates[int(np.flatnonzero(np.array(scores) <= min(scores) + SLACK)[-1])]
 
 
 def solve(kernel, noise, labels: Labels, label_first, threads: int = 1) -> tuple[np.ndarray, np.ndarray, float]:
