@@ -147,7 +147,7 @@ def noisy_fits(monkeypatch):
 @pytest.mark.usefixtures("noisy_fits")
 def test_leave_one_out_residuals_are_those_of_refitting(molecules):
     gram, flat, labels, options = small_gram(molecules[:5])
-    weights, noise = maximise_likelihood(gram, labels, options, lambda text: None)
+    weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None)
     kernel = np.tensordot(weights, gram, 1)
     noisy = kernel + np.diag((noise[labels.kind] * labels.size) ** 2)
     alpha, residuals, _ = solve(np.triu(kernel), noise, labels, flat.label_first)
@@ -169,9 +169,10 @@ def test_likelihood_is_that_of_the_multivariate_normal_and_is_maximised(molecule
         covariance = np.tensordot(weights, gram, 1) + np.diag((noise[labels.kind] * labels.size) ** 2)
         return multivariate_normal(cov=covariance).logpdf(labels.values)
 
-    weights, noise = maximise_likelihood(gram, labels, options, lambda text: None)
+    weights, noise, highest = maximise_likelihood(gram, labels, options, lambda text: None)
     found = solve(np.tensordot(weights, gram, 1), noise, labels, flat.label_first)[2]
     assert found == pytest.approx(log_density(weights, noise), rel=1e-8)
+    assert highest - 0.5 * len(labels.values) * np.log(2 * np.pi) == pytest.approx(found, rel=1e-6)
     for k, factor in product(range(len(weights)), (0.5, 2.0)):
         assert log_density(np.where(np.arange(len(weights)) == k, factor, 1.0) * weights, noise) < found + 1e-2
     with pytest.raises(np.linalg.LinAlgError, match="noise is too small"):
@@ -196,14 +197,14 @@ def test_inverse_by_blocks(n, threads):
 def test_fixed_hyperparameters_stay(molecules):
     gram, _, labels, _ = small_gram(molecules[:4])
     options = TrainingOptions(order=2, order_weights=[1.5, 0.5], forces_noise=0.07)
-    weights, noise = maximise_likelihood(gram, labels, options, lambda text: None)
+    weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None)
     assert weights.tolist() == [1.5, 0.5] * (len(gram) // 2)
     assert noise[1] == 0.07
 
 
 def test_noise_is_raised_only_as_far_as_left_out_errors_stay(molecules):
     gram, flat, labels, options = small_gram(molecules, order=3)
-    weights, noise = maximise_likelihood(gram, labels, options, lambda text: None)
+    weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None)
     raised = likelihood.raised_noise(gram, weights, noise, labels, flat.label_first)
     kernel = np.tensordot(weights, gram, 1)
 

@@ -117,7 +117,7 @@ def train(
     \b
     Examples:
       wk-potential train frames.xyz -o model.wkp
-      wk-potential train rmd17_ethanol.npz --frames :50 --energy-unit kcal/mol -o ethanol.wkp
+      wk-potential train rmd17_ethanol.npz --frames :50 --energy-unit kcal/mol -o ethanol.wkp --optimise
       mpiexec -n 4 wk-potential train many_frames.xyz -o model.wkp
     """
     check_output(output)
@@ -147,8 +147,11 @@ def train_model(
     show_labels(screen, frames)
     for text in unit_warnings(frames):
         screen.warn(text)
+    search_file = output.with_suffix(".search.json")
     with screen.progress() as progress:
-        model = fit(frames, options, threads, screen.say, progress, ranks)
+        model = fit(frames, options, threads, screen.say, progress, ranks, search_file)
     ranks.first(model.save, output)
+    if ranks.rank == 0:
+        search_file.unlink(missing_ok=True)
     screen.say()
     show_model(screen, model, "The model")

@@ -48,7 +48,7 @@ def fit_full(task: Task) -> Fit:
     del parts
     task.log("Maximising the marginal likelihood")
     part = labels.of_frames(chosen, label_first)
-    weights, noise = maximise_likelihood(gram, part, options, task.log, task.threads)
+    weights, noise, score = maximise_likelihood(gram, part, options, task.log, task.threads)
     if options.forces_noise is None and np.any(part.kind == 1) and len(chosen) > 1:
         noise = raised_noise(gram, weights, noise, part, searched[0].label_first, task.threads)
     by_scale = weights.reshape(len(scales), n_elements, options.order)
@@ -68,7 +68,7 @@ def fit_full(task: Task) -> Fit:
     for density, flat, w in zip(task.densities, scales, by_scale, strict=True):
         shape = (lmax + 1) ** 2, density.projection.shape[3]
         found.append(Scale(density, w, full_support(flat, alpha, n_elements, shape)))
-    return Fit(found, noise, errors, {"log_likelihood": log_likelihood})
+    return Fit(found, noise, errors, {"log_likelihood": log_likelihood}, score)
 
 
 def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvironments]) -> None:

@@ -56,7 +56,7 @@ def _start(gram, labels: Labels):
 def maximise_likelihood(
     gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None], threads: int = 1
 ):
-    """Weights (n,) of Gram matrices (n, N, N) and noise (3,) of highest marginal likelihood.
+    """Weights (n,) of Gram matrices (n, N, N) and noise (3,) of highest marginal likelihood, and its logarithm.
 
     Those set in the options stay as they are: order_weights are those of each order, whatever element and scale.
 
@@ -103,7 +103,10 @@ def maximise_likelihood(
         settings = {"maxiter": 50, "ftol": 1e-7}
         found = minimize(objective, np.zeros(n_free), jac=True, method="L-BFGS-B", bounds=bounds, options=settings)
         weights, noise = unpack(found.x)
-    return weights, noise
+        highest = -float(found.fun)
+    else:
+        highest = -objective(np.zeros(0))[0]
+    return weights, noise, highest
 
 
 def sampled_frames(label_first, seed: int) -> np.ndarray:

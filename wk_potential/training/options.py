@@ -65,6 +65,8 @@ class TrainingOptions(BaseModel):
     isolated_atoms: dict[str, float] | None = Field(
         None, description="energies of the isolated atoms, eV, instead of a fitted baseline"
     )
+    optimise: bool = Field(False, description="search the parameters of the density on the training frames")
+    optimise_minutes: float = Field(15.0, gt=0, description="time for that search at most, minutes")
     map: bool = Field(True, description="add the mapped form, which is faster, to the model")
     map_tolerance: float = Field(1e-4, ge=0, description="largest deviation of forces of that form, eV/Angstrom")
     seed: int = Field(0, description="of the random choices")

@@ -6,7 +6,7 @@ from ase.data import chemical_symbols
 from ..model import Scale, SupportPoints
 from .design import kernel_matrices, stream_design
 from .environments import frame_environments
-from .regression import SparseRegression
+from .regression import IMPORTANCE, SparseRegression
 from .selection import select_support
 from .task import Fit, Task, label_counts, predict_cost
 
@@ -42,12 +42,13 @@ def fit_sparse(task: Task) -> Fit:
     regression = SparseRegression(factors, kernel[None], task.ranks)
     amplitude = np.ones(1)
     noise = START_NOISE * regression.rms() if noise is None else noise
-    errors = {}
+    errors, score = {}, float("-inf")
     if regression.n_folds > 1:
         searched = lambda fraction: task.progress("noise", fraction)  # noqa: E731
         amplitude, noise = regression.choose(amplitude, noise, fixed, [[1.0]], 40, searched)
         names = ("energy_per_sqrt_atom", "forces", "virial_per_sqrt_atom")
         held_out = regression.errors(amplitude, noise)
+        score = -float(sum(IMPORTANCE[k] * np.log(held_out[k]) for k in regression.kinds))
         errors = {f"cross_validation_{names[k]}_rmse": float(held_out[k]) for k in regression.kinds}
         found = ", ".join(f"{names[k].replace('_', ' ')} {held_out[k]:.3g}" for k in regression.kinds)
         task.log(f"Expected errors ({N_FOLDS}-fold cross-validation, rmse, eV and Å): {found}")
@@ -56,7 +57,7 @@ def fit_sparse(task: Task) -> Fit:
     cuts = np.cumsum([len(s) for s in support])[:-1]
     points = [SupportPoints(c, w) for c, w in zip(support, np.split(solution, cuts), strict=True)]
     scale = Scale(density, np.tile(weights * amplitude[0], (len(points), 1)), points)
-    return Fit([scale], noise, errors, {})
+    return Fit([scale], noise, errors, {}, score)
 
 
 def _warn_of_contradiction(task: Task, regression: SparseRegression, amplitude, noise, held_out) -> None:

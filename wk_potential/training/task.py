@@ -24,6 +24,8 @@ class Task:
     options: TrainingOptions
     elements: np.ndarray
     baseline: np.ndarray
+    compositions: np.ndarray
+    estimator: str
     densities: list[Density]
     threads: int
     log: Log
@@ -39,6 +41,7 @@ class Fit:
     noise: np.ndarray
     errors: dict[str, float]
     remarks: dict[str, float | int | str]
+    score: float  # the higher the better: log likelihood, or minus the logarithms of cross-validation errors
 
 
 def available_memory() -> float | None:

@@ -4,6 +4,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -18,9 +20,10 @@ from .baseline import fit_baseline
 from .compression import model_density
 from .data import KINDS, DataError, Frame, data_hash
 from .full import fit_full
+from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
 from .sparse import fit_sparse
-from .task import Log, Progress, Task
+from .task import Fit, Log, Progress, Task
 
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
 FULL_ENVIRONMENTS = 3000
@@ -34,6 +37,7 @@ def train(
     log: Log | None = None,
     progress: Progress | None = None,
     ranks: Ranks | OneRank | None = None,
+    search_file: Path | None = None,
 ) -> Model:
     """Train a model.
 
@@ -46,6 +50,7 @@ def train(
         ranks: `Ranks(comm)` of an MPI communicator whose ranks train together, all with the same arguments, and all
             get the model. They share the work of the sparse estimator; the full one is left to the first. Only the
             first logs. The default for `threads` becomes the rank's share of the cores.
+        search_file: where the search of `options.optimise` remembers its scores, so that it can be interrupted.
 
     Raises:
         DataError: no labels to train on, or isolated-atom energies that do not cover the elements.
@@ -66,27 +71,30 @@ def train(
     counts = {kind: sum(np.size(v) for f in frames if (v := getattr(f, kind)) is not None) for kind in KINDS}
     if not any(counts.values()):
         raise DataError("no energies, forces or stresses to train on")
-    elements = np.unique(np.concatenate([f.numbers for f in frames]))
-    baseline, compositions = fit_baseline(frames, elements, options.isolated_atoms)
-    named = {chemical_symbols[z]: float(e) for z, e in zip(elements, baseline, strict=True)}
+    estimator = _choose_estimator(frames, options, sum(counts.values()), log)
+    search: dict[str, Any] = {}
+    if options.optimise:
+
+        def score(some: Sequence[Frame], candidate: TrainingOptions) -> float:
+            fewer = {"support_points": min(SUPPORT_POINTS, candidate.support_points)}
+            return _fit(_task(some, candidate.model_copy(update=fewer), estimator, n_threads, ranks=ranks)).score
+
+        options, search = optimise(frames, options, estimator, score, log, progress, search_file)
+    task = _task(frames, options, estimator, n_threads, log, progress, ranks)
+    elements, named = task.elements, {}
+    for z, energy in zip(elements, task.baseline, strict=True):
+        named[chemical_symbols[z]] = float(energy)
     origin = "least squares on the frames" if options.isolated_atoms is None else "isolated atoms, as given"
     log(f"Baseline ({origin}): " + ", ".join(f"{s} {e:.4f} eV" for s, e in named.items()))
-    estimator = _choose_estimator(frames, options, sum(counts.values()), log)
-    shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
-    densities = [model_density(frames, elements, options, shape, ranks) for shape in shapes]
-    channels = [int(density.projection.shape[3]) for density in densities]
-    for shape, n in zip(shapes, channels, strict=True):
-        log(f"Density: cutoff {shape.cutoff:g} Å, lmax {options.lmax}, {n} channels per l")
-    task = Task(frames, options, elements, baseline, densities, n_threads, log, progress, ranks)
-    # our threads share the cores; BLAS threads among them, or beside other programs, wait for each other for ever
-    with threadpool_limits(1, user_api="blas"):
-        if estimator == "full" and ranks.size > 1:
-            log("The full estimator is not divided: the first rank trains, the others wait")
-        fit = ranks.first(fit_full, task) if estimator == "full" else fit_sparse(task)
+    channels = [int(density.projection.shape[3]) for density in task.densities]
+    for density, n in zip(task.densities, channels, strict=True):
+        log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {options.lmax}, {n} channels per l")
+    fit = _fit(task)
     noise = {kind: float(s) for kind, s in zip(KINDS, fit.noise, strict=True) if counts[kind]}
-    for shape, scale in zip(shapes, fit.scales, strict=True):
+    for scale in fit.scales:
         for name, row in zip(named, scale.order_weights, strict=True):
-            log(f"Order weights a_nu to {shape.cutoff:g} Å, {name}: " + ", ".join(f"{a:.3g}" for a in row))
+            cutoff = scale.density.radial.cutoff
+            log(f"Order weights a_nu to {cutoff:g} Å, {name}: " + ", ".join(f"{a:.3g}" for a in row))
     log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
     info = {
         "package_version": __version__,
@@ -107,12 +115,13 @@ def train(
             "support_points": sum(map(len, fit.scales[0].support)),
             "errors": fit.errors,
             **fit.remarks,
+            **({"search": search} if search else {}),
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - start, 1),
             "data_hash": data_hash(frames),
         },
     }
-    model = Model(elements, fit.scales, baseline, compositions, info)
+    model = Model(elements, fit.scales, task.baseline, task.compositions, info)
     if not options.map:
         return model
     progress("mapping", 0.0)
@@ -122,6 +131,32 @@ def train(
         log(f"Not mapped: {error}")
     progress("mapping", 1.0)
     return model
+
+
+def _task(
+    frames, options: TrainingOptions, estimator: str, threads: int, log: Log | None = None,
+    progress: Progress | None = None, ranks: Ranks | OneRank | None = None,
+) -> Task:  # fmt: skip
+    """Baseline and densities."""
+    elements = np.unique(np.concatenate([f.numbers for f in frames]))
+    baseline, compositions = fit_baseline(frames, elements, options.isolated_atoms)
+    shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
+    densities = [model_density(frames, elements, options, shape, ranks) for shape in shapes]
+    log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
+    return Task(
+        frames, options, elements, baseline, compositions, estimator, densities, threads, log, progress,
+        ranks or OneRank(),
+    )  # fmt: skip
+
+
+def _fit(task: Task) -> Fit:
+    # our threads share the cores; BLAS threads among them, or beside other programs, wait for each other for ever
+    with threadpool_limits(1, user_api="blas"):
+        if task.estimator == "full":
+            if task.ranks.size > 1:
+                task.log("The full estimator is not divided: the first rank trains, the others wait")
+            return task.ranks.first(fit_full, task)
+        return fit_sparse(task)
 
 
 def _choose_estimator(frames, options: TrainingOptions, n_labels: int, log: Log) -> str:
