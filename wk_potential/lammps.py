@@ -94,7 +94,7 @@ class Coupling:
         if n_own:
             forces[:] = self._unit * part.forces[:n_own]
         sums = np.array([part.energies.sum(), *part.virial[_VIRIAL]])
-        ranks.comm.Allreduce(MPI.IN_PLACE, sums)
+        sums = ranks.total(sums)  # the same to the last bit on all ranks, or a minimiser would stop on some of them
         self.energy = float(sums[0])
         lmp.fix_external_set_energy_global(FIX, self._unit * self.energy)
         lmp.fix_external_set_virial_global(FIX, list(-self._unit * sums[1:]))
