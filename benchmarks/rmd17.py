@@ -1,7 +1,7 @@
 """rMD17 with 50 training frames: train and evaluate from the shell, defaults only, beside published errors.
 
-Published: F. Bigi, S. N. Pozdnyakov, M. Ceriotti, arXiv:2303.04124, Table I (MAE; meV and meV/Angstrom). A molecule whose
-errors are in the output folder already is not trained again.
+Published: F. Bigi, S. N. Pozdnyakov, M. Ceriotti, arXiv:2303.04124, Table I (MAE; meV and meV/Angstrom). A molecule
+whose errors are in the output folder already is not trained again.
 """
 
 import json
