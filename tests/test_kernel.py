@@ -38,7 +38,7 @@ from wk_potential.kernel.iteration import (
     iterate_tangent,
     workspace,
 )
-from wk_potential.kernel.lanes import LANES
+from wk_potential.kernel.lanes import lanes_of
 from wk_potential.neighbours import find_neighbours
 from wk_potential.potential import Direct, Layer, Potential, Structure, evaluate
 from wk_potential.training.data import Frame
@@ -46,6 +46,8 @@ from wk_potential.training.environments import VOIGT, frame_environments
 from wk_potential.training.gram import add_covariance, flatten, gram_matrices, label_slots, some_frames
 
 CASES = [(lmax, order) for lmax in range(4) for order in range(1, 7)]
+
+LANES = lanes_of(np.float64)
 
 
 def scale_of(array):

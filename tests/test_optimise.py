@@ -8,8 +8,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from wk_potential import Frame, TrainingOptions, train
-from wk_potential.training.optimise import BOUNDS, optimise, some_frames
+from wk_potential.training.optimise import BOUNDS, optimise
 from wk_potential.training.options import OptionsError
+from wk_potential.training.task import label_counts, sampled_frames
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +97,10 @@ def test_options_stay_within_bounds(frames):
 
 
 def test_frames_of_the_search(frames):
-    assert [f.source for f in some_frames(frames, 10**6, 0)] == [f.source for f in frames]
-    assert len(some_frames(frames, 1, 0)) == 2
-    assert len(some_frames(frames, 19 * 3, 0)) == 3
+    counts = label_counts(frames)
+    assert list(sampled_frames(counts, 10**6, 2, 0)) == list(range(len(frames)))
+    assert len(sampled_frames(counts, 1, 2, 0)) == 2
+    assert len(sampled_frames(counts, 19 * 3, 2, 0)) == 3
 
 
 @pytest.mark.parametrize("estimator", ["full", "sparse"])

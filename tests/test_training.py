@@ -12,7 +12,7 @@ from ase.calculators.lj import LennardJones
 
 from wk_potential import Frame, Model, TrainingOptions, train
 from wk_potential.neighbours import find_neighbours
-from wk_potential.training import likelihood
+from wk_potential.training import full, likelihood
 from wk_potential.training.baseline import fit_baseline, targets
 from wk_potential.training.compression import model_density
 from wk_potential.training.data import DataError
@@ -205,8 +205,8 @@ def test_fixed_hyperparameters_stay(molecules):
 def test_noise_is_raised_only_as_far_as_left_out_errors_stay(molecules):
     gram, flat, labels, options = small_gram(molecules, order=3)
     weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None)
-    raised = likelihood.raised_noise(gram, weights, noise, labels, flat.label_first)
     kernel = np.tensordot(weights, gram, 1)
+    raised = likelihood.raised_noise(kernel, noise, labels, flat.label_first)
 
     def score(candidate):
         left_out = np.zeros(len(kernel))
@@ -229,7 +229,7 @@ def test_search_on_some_of_the_frames(molecules, monkeypatch):
     """The covariance of all frames is assembled anew with the weights found on some; errors hardly differ."""
     options = TrainingOptions(**SMALL, order=4, estimator="full", map=False)
     whole = train(molecules, options, threads=1)
-    monkeypatch.setattr(likelihood, "SEARCH_LABELS", sum(label_counts(molecules)) * 2 // 3)
+    monkeypatch.setattr(full, "SEARCH_LABELS", sum(label_counts(molecules)) * 2 // 3)
     part = train(molecules, options, threads=1)
     errors = [m.info["training"]["errors"]["leave_one_out_forces_mae"] for m in (whole, part)]
     assert errors[0] != errors[1]

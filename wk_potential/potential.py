@@ -194,17 +194,44 @@ def _aligned(n, like):
     return buffer[first : first + n]
 
 
+@njit
+def _move_lane(density, hood, full, lane, lanes, to_lane):
+    """Copy the coefficients of one atom to its lane of `full` (l, k, 2l + 1, lanes), or from it."""
+    width = hood.full.shape[2]
+    n_full = hood.full.shape[0] * width
+    for l in range(density.lmax + 1):
+        for k in range(n_full):
+            for m in range(2 * l + 1):
+                at = (l * l * n_full + k * (2 * l + 1) + m) * lanes + lane
+                if to_lane:
+                    full[at] = hood.full[k // width, density.rows[l] + m, k % width]
+                else:
+                    hood.full[k // width, density.rows[l] + m, k % width] = full[at]
+
+
+@njit
+def _project(projection, element, flat, source, target, lanes, transposed):
+    """Projection (Q, n_full) of each l, or its transpose, times source (l, n_full, 2l + 1, lanes)."""
+    n_l, n_channels, n_full = projection.shape[1:]
+    size = projection.itemsize
+    n_in, n_out = (n_channels, n_full) if transposed else (n_full, n_channels)
+    down, across = (size, n_full * size) if transposed else (n_full * size, size)
+    for l in range(n_l):
+        p = address(flat, (element * n_l + l) * n_channels * n_full)
+        row = (2 * l + 1) * lanes * size
+        x, y = address(source, l * l * n_in * lanes), address(target, l * l * n_out * lanes)
+        multiply(target, n_out, 2 * l + 1, n_in, p, down, across, x, row, y, row, False)
+
+
 @njit(nogil=True)
 def _mapped_energies(density, projection, element, forms, sizes, atoms, structure, stages, sums):
     """Energies and forces of atoms of one element by the mapped kernel, one vector of atoms at a time."""
-    n_elements, lmax, n_lm = density.projection.shape[0], density.lmax, (density.lmax + 1) ** 2
-    size = projection.itemsize
-    lanes = 64 // size
+    n_elements, n_lm = density.projection.shape[0], (density.lmax + 1) ** 2
+    lanes = 64 // projection.itemsize
     first = structure.neighbours.first
     hood = neighbourhood(density, n_elements, np.max(first[1:] - first[:-1]))
     gradient = np.zeros((hood.r.shape[0], 3))
-    n_channels, width = projection.shape[2], hood.full.shape[2]
-    n_full = projection.shape[3]
+    n_channels, n_full = projection.shape[2:]
     flat = projection.ravel()
     full = _aligned(n_lm * n_full * lanes, flat)
     c, grad = _aligned(n_lm * n_channels * lanes, flat), _aligned(n_lm * n_channels * lanes, flat)
@@ -215,34 +242,18 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
         for lane in range(batch.shape[0]):
             gather(batch[lane], density.cutoff, structure, hood, sums.clash)
             expand_atom(density, hood)
-            for l in range(lmax + 1):
-                for k in range(n_full):
-                    for m in range(2 * l + 1):
-                        at = (l * l * n_full + k * (2 * l + 1) + m) * lanes + lane
-                        full[at] = hood.full[k // width, density.rows[l] + m, k % width]
+            _move_lane(density, hood, full, lane, lanes, True)
         if stages < 2:
             continue
-        for l in range(lmax + 1):
-            p = address(flat, (element * (lmax + 1) + l) * n_channels * n_full)
-            source, target = address(full, l * l * n_full * lanes), address(c, l * l * n_channels * lanes)
-            row = (2 * l + 1) * lanes * size
-            multiply(c, n_channels, 2 * l + 1, n_full, p, n_full * size, size, source, row, target, row, False)
+        _project(projection, element, flat, full, c, lanes, False)
         forms_energy(forms, n_channels, c, batch.shape[0], x, y, energies, grad)
         if stages < 3:
             continue
-        for l in range(lmax + 1):
-            p = address(flat, (element * (lmax + 1) + l) * n_channels * n_full)
-            source, target = address(grad, l * l * n_channels * lanes), address(full, l * l * n_full * lanes)
-            row = (2 * l + 1) * lanes * size
-            multiply(c, n_full, 2 * l + 1, n_channels, p, size, n_full * size, source, row, target, row, False)
+        _project(projection, element, flat, grad, full, lanes, True)
         for lane in range(batch.shape[0]):
             sums.energies[batch[lane]] += energies[lane]
             gather(batch[lane], density.cutoff, structure, hood, sums.clash)
-            for l in range(lmax + 1):
-                for k in range(n_full):
-                    for m in range(2 * l + 1):
-                        at = (l * l * n_full + k * (2 * l + 1) + m) * lanes + lane
-                        hood.full[k // width, density.rows[l] + m, k % width] = full[at]
+            _move_lane(density, hood, full, lane, lanes, False)
             adjoint_atom(density, hood, gradient)
             _add_forces(batch[lane], hood, gradient, sums)
 

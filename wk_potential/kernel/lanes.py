@@ -27,9 +27,6 @@ def lanes_of(dtype) -> int:
     return VECTORS * BYTES // np.dtype(dtype).itemsize
 
 
-LANES = lanes_of(np.float64)
-
-
 @njit
 def aligned_zeros(rows, like):
     """Zeros (rows, lanes) of the type of `like`, aligned so that no vector straddles two cache lines."""

@@ -61,38 +61,43 @@ def map_model(
     rng = np.random.default_rng(0)
     chosen = _choose_frames(model, frames, rng)
     comparison = _Comparison(model, chosen, thread_count(threads), rng)
+    expected = [comparison.forces(Potential([scale.direct])) for scale in model.scales]
     with threadpool_limits(1, user_api="blas"):
         forms = [
             [exact(s, a) for s, a in zip(scale.support, scale.order_weights, strict=True)]
             if tolerance == 0
-            else _search(model, scale, chosen, tolerance, comparison)
-            for scale in model.scales
+            else _search(model, scale, chosen, tolerance, comparison, forces)
+            for scale, forces in zip(model.scales, expected, strict=True)
         ]
-    found = replace(model, scales=[replace(s, mapped=f) for s, f in zip(model.scales, forms, strict=True)])
-    expected = comparison.forces(model.direct)
-    double, rounded = (
-        Potential(s.with_forms(f, p) for s, f in zip(model.scales, forms, strict=True)) for p in ("float64", "float32")
-    )
-    (largest, rms), (single, _) = (comparison.deviations(p, expected) for p in (double, rounded))
-    direct = float(model.direct.costs @ comparison.shares)
-    mapped = float(double.costs @ comparison.shares)
+    facts = _facts(model, forms, tolerance, comparison, np.sum(expected, axis=0))
+    mapped, direct = facts["multiply_adds"], facts["multiply_adds_direct"]
     size = sum(f.vectors.nbytes for scale in forms for element in scale for f in element) / 1e6
     log(
-        f"Mapped: largest force deviation {largest:.1e} eV/Å (rms {rms:.1e}), in float32 {single:.1e}; "
+        f"Mapped: largest force deviation {facts['largest_force_deviation']:.1e} eV/Å (rms "
+        f"{facts['rms_force_deviation']:.1e}), in float32 {facts['largest_force_deviation_float32']:.1e}; "
         f"{mapped / 1e3:.0f} thousand multiply-adds per atom instead of {direct / 1e3:.0f}; {size:.2g} MB"
     )
     if mapped > direct:
         log(f"The direct kernel is {mapped / direct:.2g} times cheaper: the model stays as it is")
         return model
-    mapping = {
+    scales = [replace(s, mapped=f) for s, f in zip(model.scales, forms, strict=True)]
+    return replace(model, scales=scales, info={**model.info, "mapping": facts})
+
+
+def _facts(model: Model, forms: list[Elements], tolerance: float, comparison: "_Comparison", expected) -> dict:
+    """What the header says of the forms: their deviations from the expected forces, and their cost."""
+    double, single = (
+        Potential(s.with_forms(f, p) for s, f in zip(model.scales, forms, strict=True)) for p in ("float64", "float32")
+    )
+    largest, rms = comparison.deviations(double, expected)
+    return {
         "tolerance": tolerance,
         "largest_force_deviation": largest,
         "rms_force_deviation": rms,
-        "largest_force_deviation_float32": single,
-        "multiply_adds": round(mapped),
-        "multiply_adds_direct": round(direct),
+        "largest_force_deviation_float32": comparison.deviations(single, expected)[0],
+        "multiply_adds": round(float(double.costs @ comparison.shares)),
+        "multiply_adds_direct": round(float(model.direct.costs @ comparison.shares)),
     }
-    return replace(found, info={**model.info, "mapping": mapping})
 
 
 def _choose_frames(model: Model, frames: Sequence[Frame], rng) -> list[Frame]:
@@ -110,7 +115,9 @@ def _choose_frames(model: Model, frames: Sequence[Frame], rng) -> list[Frame]:
     return [frames[k] for k in chosen]
 
 
-def _search(model: Model, scale: Scale, frames, tolerance: float, comparison: "_Comparison") -> Elements:
+def _search(
+    model: Model, scale: Scale, frames, tolerance: float, comparison: "_Comparison", expected
+) -> Elements:  # fmt: skip
     """Return the smallest forms of a scale within its part of the tolerance, by bisection over the threshold."""
     samples = draw_samples(frames, scale.density, model.elements)
     alone = [z for z, x in zip(model.elements, samples, strict=True) if not np.any(x.directions)]
@@ -121,7 +128,6 @@ def _search(model: Model, scale: Scale, frames, tolerance: float, comparison: "_
         make_forms(s, a, x.coefficients, x.directions, comparison.threads)
         for s, a, x in zip(scale.support, scale.order_weights, samples, strict=True)
     ]
-    expected = comparison.forces(Potential([scale.direct]))
 
     def deviation(factors) -> float:
         return len(model.scales) * comparison.deviations(Potential([scale.with_forms(factors)]), expected)[0]

@@ -41,6 +41,10 @@ def _coupling_terms(l1: int, l2: int, big_l: int):
             yield axis, component, np.stack([first, second], axis=1), part[x, y]
 
 
+def _joined(parts, shape, kind):
+    return np.ascontiguousarray(np.concatenate(parts) if parts else np.zeros(shape), kind)
+
+
 def pack_forms(factors: Sequence[Factors], dtype=np.float64) -> Forms:
     """Quadratic forms of one central element.
 
@@ -90,18 +94,15 @@ def pack_forms(factors: Sequence[Factors], dtype=np.float64) -> Forms:
         n_factors += matrix.size
         n_values += len(values[-1])
 
-    def joined(parts, shape, kind):
-        return np.ascontiguousarray(np.concatenate(parts) if parts else np.zeros(shape), kind)
-
     return Forms(
         np.array(blocks, np.int64).reshape(-1, 9),
         np.array(groups, np.int64).reshape(-1, 4),
         np.array(starts, np.int64).reshape(-1, 3, width),
-        joined(terms, (0, 2), np.int64),
-        joined(couplings, 0, dtype),
-        joined(pairs, (0, 2), np.int64),
-        joined(matrices, 0, dtype),
-        joined(values, 0, dtype),
+        _joined(terms, (0, 2), np.int64),
+        _joined(couplings, 0, dtype),
+        _joined(pairs, (0, 2), np.int64),
+        _joined(matrices, 0, dtype),
+        _joined(values, 0, dtype),
     )
 
 

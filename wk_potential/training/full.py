@@ -10,8 +10,8 @@ from ..model import Scale, SupportPoints
 from .baseline import targets
 from .environments import frame_environments
 from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, some_frames
-from .likelihood import Labels, maximise_likelihood, raised_noise, sampled_frames, solve
-from .task import Fit, Task, label_counts, predict_cost
+from .likelihood import SEARCH_LABELS, Labels, maximise_likelihood, raised_noise, solve
+from .task import Fit, Task, label_counts, predict_cost, sampled_frames
 
 
 def fit_full(task: Task) -> Fit:
@@ -26,7 +26,7 @@ def fit_full(task: Task) -> Fit:
         scales.append(flatten(task.frames, environments))
     labels = Labels(*targets(task.frames, task.elements, task.baseline))
     label_first = scales[0].label_first
-    chosen = sampled_frames(label_first, options.seed)
+    chosen = sampled_frames(np.diff(label_first), SEARCH_LABELS, 1, options.seed)
     searched = [some_frames(flat, chosen) for flat in scales]
     _predict(task, scales, searched)
 
@@ -49,16 +49,13 @@ def fit_full(task: Task) -> Fit:
     task.log("Maximising the marginal likelihood")
     part = labels.of_frames(chosen, label_first)
     weights, noise, score = maximise_likelihood(gram, part, options, task.log, task.threads)
+    kernel = np.tensordot(weights, gram, 1)
+    del gram
     if options.forces_noise is None and np.any(part.kind == 1) and len(chosen) > 1:
-        noise = raised_noise(gram, weights, noise, part, searched[0].label_first, task.threads)
+        noise = raised_noise(kernel, noise, part, searched[0].label_first, task.threads)
     by_scale = weights.reshape(len(scales), n_elements, options.order)
-    kernel = np.zeros((labels.values.size, labels.values.size))
-    if len(chosen) == len(task.frames):
-        for w, matrix in zip(weights, gram, strict=True):
-            kernel += w * matrix
-        del gram
-    else:
-        del gram
+    if len(chosen) < len(task.frames):
+        kernel = np.zeros((labels.values.size, labels.values.size))
         for flat, w in zip(scales, by_scale, strict=True):
             add_covariance(flat, lmax, w, kernel, task.threads, part_of("covariance"))
     alpha, residuals, log_likelihood = solve(kernel, noise, labels, label_first, task.threads)

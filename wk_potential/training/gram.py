@@ -255,6 +255,27 @@ def _add_energy_gradient(lmax, ci, grad, out):
                 column += 1
 
 
+@njit
+def _mix(mixture, values, grads, hessians, mixed, slope, curvature):
+    """Fill the sums (kinds, ...) over orders of mixture (kinds, orders) times kernels, gradients and Hessians."""
+    mixed[:], slope[:], curvature[:] = 0.0, 0.0, 0.0
+    for k in range(mixture.shape[0]):
+        for nu in range(mixture.shape[1]):
+            w = mixture[k, nu]
+            if w != 0.0:
+                mixed[k] += w * values[nu]
+                slope[k] += w * grads[nu]
+                curvature[k] += w * hessians[nu]
+
+
+@njit
+def _add_columns(part, label, out):
+    """Add the columns of part (n, columns) to those of out that label (columns,) says."""
+    for x in range(out.shape[0]):
+        for d in range(len(label)):
+            out[x, label[d]] += part[x, d]
+
+
 @njit(nogil=True)
 def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
     """Fill the blocks of out (n, N, N) that belong to the given pairs of frames (n, 2), orders from 3 on.
@@ -284,14 +305,7 @@ def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
                 ci = flat.coefficients[i].reshape((-1, channels))
                 _fill_k1(lmax, ci, cs, k1)
                 higher_kernels(terms, k1, values, grads, hessians, work)
-                mixed[:], slope[:], curvature[:] = 0.0, 0.0, 0.0
-                for k in range(kinds):
-                    for nu in range(orders):
-                        w = mixtures[element, k, nu]
-                        if w != 0.0:
-                            mixed[k] += w * values[nu]
-                            slope[k] += w * grads[nu]
-                            curvature[k] += w * hessians[nu]
+                _mix(mixtures[element], values, grads, hessians, mixed, slope, curvature)
                 if flat.energy_label[f] >= 0:
                     for k in range(kinds):
                         slopes[k, flat.energy_label[f] - base] += mixed[k]
@@ -310,16 +324,12 @@ def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
                         _add_cross(lmax, ci, ji, slope[k], curved[k], cross[k])
                 else:
                     label = flat.label[flat.row_first[i] : flat.row_first[i + 1]] - base
-                    along = np.dot(slope, xi)
+                    _add_columns(np.dot(slope, xi), label, slopes)
                     part = np.empty((width, columns))
                     for k in range(kinds):
                         part[:] = 0.0
                         _add_cross(lmax, ci, ji, slope[k], curved[k], part)
-                        for d in range(len(label)):
-                            slopes[k, label[d]] += along[k, d]
-                        for x in range(width):
-                            for d in range(len(label)):
-                                cross[k, x, label[d]] += part[x, d]
+                        _add_columns(part, label, cross[k])
             if flat.energy_label[g] >= 0:
                 for k in range(kinds):
                     matrix = out[targets[element, k]]
@@ -339,7 +349,7 @@ def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
 
 
 @njit
-def _mirror(matrix):
+def mirror(matrix):
     """Copy the upper triangle to the lower one."""
     n, size = matrix.shape[0], 64
     for top in range(0, n, size):
@@ -383,7 +393,7 @@ def gram_matrices(flat: FlatEnvironments, lmax: int, order: int, n_elements: int
     matrices = out.reshape(-1, *out.shape[2:])
     _assemble(flat, lmax, order, targets, np.ones(targets.shape), mixtures, matrices, threads, progress)
     for matrix in matrices:
-        _mirror(matrix)
+        mirror(matrix)
     return out
 
 

@@ -9,6 +9,7 @@ from scipy.linalg import LinAlgError, blas, lapack
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
+from .gram import mirror
 from .inverse import inverse_of_sum, traces
 from .options import TrainingOptions
 
@@ -38,11 +39,6 @@ class Labels:
             of_kind = self.kind == kind
             out[kind] = np.sqrt(np.mean((self.values[of_kind] / self.size[of_kind]) ** 2)) or 1.0
         return out
-
-
-def _inverse(gram, order_weights, noise, labels: Labels, threads: int = 1):
-    """Inverse covariance (N, N) and the log determinant of the covariance."""
-    return inverse_of_sum(gram, order_weights, (noise[labels.kind] * labels.size) ** 2, threads)
 
 
 def _start(gram, labels: Labels):
@@ -84,7 +80,7 @@ def maximise_likelihood(
         nonlocal steps
         w, s = unpack(x)
         try:
-            inverse, log_det = _inverse(gram, w, s, labels, threads)
+            inverse, log_det = inverse_of_sum(gram, w, (s[labels.kind] * labels.size) ** 2, threads)
         except LinAlgError:
             return 1e12, np.zeros_like(x)
         alpha = inverse @ labels.values
@@ -109,27 +105,18 @@ def maximise_likelihood(
     return weights, noise, highest
 
 
-def sampled_frames(label_first, seed: int) -> np.ndarray:
-    """As many random frames as make SEARCH_LABELS, in order."""
-    order = np.random.default_rng(seed).permutation(len(label_first) - 1)
-    within = np.cumsum(np.diff(label_first)[order]) <= SEARCH_LABELS
-    within[0] = True
-    return np.sort(order[within])
-
-
-def raised_noise(gram, weights, noise, labels: Labels, label_first, threads: int = 1) -> np.ndarray:
+def raised_noise(kernel, noise, labels: Labels, label_first, threads: int = 1) -> np.ndarray:
     """Noise (3,) with the largest one of forces that leaves the leave-one-frame-out errors as they are.
 
     Where forces fit to the last digit the likelihood says little about their noise; more of it is safer. What must
     not rise, by more than SLACK, is the sum of the logarithms of the rms errors of each kind.
 
     Args:
-        gram, weights: (n, N, N) and (n,), of the kernel.
+        kernel: (N, N) of the labels; stays as it is.
         noise: (3,) of highest likelihood.
         labels, label_first, threads: as in `solve`.
 
     """
-    kernel = np.tensordot(weights, gram, 1)
     candidates = [noise * np.where(np.arange(3) == 1, factor, 1.0) for factor in NOISE_FACTORS]
     scores = []
     for candidate in candidates:
@@ -156,10 +143,7 @@ def solve(kernel, noise, labels: Labels, label_first, threads: int = 1) -> tuple
     """
     values, matrix = labels.values, kernel.T  # in the order of LAPACK, where the lower triangle now counts
     diagonal = matrix.diagonal() + (noise[labels.kind] * labels.size) ** 2
-    for first in range(0, len(values), 256):  # the other triangle keeps the covariance
-        rows = slice(first, first + 256)
-        kernel[rows, :first] = kernel[:first, rows].T
-        kernel[rows, rows] = np.triu(kernel[rows, rows]) + np.triu(kernel[rows, rows], 1).T
+    mirror(kernel)  # the other triangle keeps the covariance
     np.fill_diagonal(matrix, diagonal)
     with threadpool_limits(threads, user_api="blas"):
         factor, failed = lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)

@@ -14,9 +14,10 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ..files import write_atomically
+from ..parallel.communicator import OneRank, Ranks
 from .data import Frame, data_hash
 from .options import TrainingOptions
-from .task import Log, Progress, label_counts
+from .task import Log, Progress, label_counts, sampled_frames
 
 LABELS = {"full": 1500, "sparse": 6000}  # of the frames on which a score is found
 SUPPORT_POINTS = 300  # with which a score of the sparse estimator is found
@@ -39,12 +40,53 @@ class _TimeUp(Exception):
     """The time for the search is over."""
 
 
-def some_frames(frames: Sequence[Frame], n_labels: int, seed: int) -> list[Frame]:
-    """Return random frames, at least two, that have about so many labels together."""
-    order = np.random.default_rng(seed).permutation(len(frames))
-    within = np.cumsum(np.array(label_counts(frames))[order]) <= n_labels
-    within[:2] = True
-    return [frames[k] for k in np.sort(order[within])]
+class _Search:
+    """The scores so far; called with a point, it returns minus its score.
+
+    Ranks take every decision together: the time that counts, and the file, are those of the first.
+    """
+
+    def __init__(self, frames, options, names, score, log, progress, memory, ranks):
+        self.frames, self.options, self.names, self.score = frames, options, names, score
+        self.log, self.progress, self.memory, self.ranks = log, progress, memory, ranks
+        fixed = options.model_dump(mode="json", exclude=set(names))
+        self.key = hashlib.sha256(json.dumps([data_hash(frames), fixed, names], sort_keys=True).encode()).hexdigest()
+        self.known = ranks.share(_recall(memory, self.key), 0)
+        self.start = time.monotonic()
+        self.first: float | None = None
+        self.best, self.found, self.tried = -np.inf, options, 0
+
+    def options_at(self, x) -> TrainingOptions:
+        """Return the options that a point stands for."""
+        plain = [v if name in LINEAR else np.exp(v) for name, v in zip(self.names, x, strict=True)]
+        values = {name: float(f"{v:.{DIGITS}g}") for name, v in zip(self.names, plain, strict=True)}
+        taper = self.options.cutoff - min(self.options.cutoff_width, self.options.cutoff)  # where the taper begins
+        width = round(max(values["cutoff"] - taper, 0.5), 4)
+        return self.options.model_copy(update={**values, "cutoff_width": width})
+
+    def time_used(self) -> float:
+        """Return the fraction of the time that is used."""
+        return self.ranks.share((time.monotonic() - self.start) / (60 * self.options.optimise_minutes), 0)
+
+    def __call__(self, x) -> float:
+        candidate = self.options_at(x)
+        label = json.dumps([getattr(candidate, name) for name in self.names])
+        if label not in self.known:
+            if self.time_used() > 1:
+                raise _TimeUp
+            self.known[label] = self.score(self.frames, candidate)
+            if self.memory is not None and self.ranks.rank == 0:
+                text = json.dumps({"key": self.key, "scores": self.known}, indent=1)
+                write_atomically(self.memory, text.encode())
+        score = self.known[label]
+        self.tried += 1
+        self.first = score if self.first is None else self.first
+        if score > self.best:
+            self.best, self.found = score, candidate
+        place = ", ".join(f"{name} {getattr(candidate, name):g}" for name in self.names)
+        self.log(f"  {self.tried:2d}: score {score:.2f} (best {self.best:.2f}) at {place}")
+        self.progress("search", min(1.0, max(self.time_used(), self.tried / EVALUATIONS)))
+        return -score
 
 
 def optimise(
@@ -55,6 +97,7 @@ def optimise(
     log: Log,
     progress: Progress,
     memory: Path | None = None,
+    ranks: Ranks | OneRank | None = None,
 ) -> tuple[TrainingOptions, dict]:
     """Return the options of the highest score found, and what to say of the search.
 
@@ -65,61 +108,31 @@ def optimise(
         frames: the training set.
         options: where the search begins; `optimise_minutes` bounds it.
         estimator: "full" or "sparse".
-        score: of frames and options, the higher the better.
+        score: of frames and options, the higher the better; the same on all ranks.
         log, progress: as in `train`.
         memory: file of the scores so far; a search that was interrupted goes on from there.
+        ranks: that search together.
 
     """
-    chosen = some_frames(frames, LABELS[estimator], options.seed)
-    names = [name for name in BOUNDS if estimator == "full" or not name.startswith("short")]
-    if options.short is None:
-        names = [name for name in names if not name.startswith("short")]
-    fixed = options.model_dump(mode="json", exclude=set(names))
-    key = hashlib.sha256(json.dumps([data_hash(chosen), fixed, names], sort_keys=True).encode()).hexdigest()
-    known = _recall(memory, key)
+    chosen = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
+    short = estimator == "full" and options.short is not None
+    names = [name for name in BOUNDS if short or not name.startswith("short")]
+    search = _Search(chosen, options, names, score, log, progress, memory, ranks or OneRank())
     log(f"Searching {', '.join(names)} on {len(chosen)} frames, for at most {options.optimise_minutes:g} minutes")
-    start, best, first, tried = time.monotonic(), (-np.inf, options), None, 0
-
-    def options_of(x) -> TrainingOptions:
-        plain = [v if name in LINEAR else np.exp(v) for name, v in zip(names, x, strict=True)]
-        values = {name: float(f"{v:.{DIGITS}g}") for name, v in zip(names, plain, strict=True)}
-        taper = options.cutoff - min(options.cutoff_width, options.cutoff)  # where the cutoff function begins
-        return options.model_copy(update={**values, "cutoff_width": round(max(values["cutoff"] - taper, 0.5), 4)})
-
-    def objective(x) -> float:
-        nonlocal best, first, tried
-        candidate = options_of(x)
-        label = json.dumps([getattr(candidate, name) for name in names])
-        if label not in known:
-            if time.monotonic() - start > 60 * options.optimise_minutes:
-                raise _TimeUp
-            known[label] = score(chosen, candidate)
-            if memory is not None:
-                write_atomically(memory, json.dumps({"key": key, "scores": known}, indent=1).encode())
-        tried += 1
-        first = known[label] if first is None else first
-        if known[label] > best[0]:
-            best = (known[label], candidate)
-        text = ", ".join(f"{name} {getattr(candidate, name):g}" for name in names)
-        log(f"  {tried:2d}: score {known[label]:.2f} (best {best[0]:.2f}) at {text}")
-        elapsed = (time.monotonic() - start) / (60 * options.optimise_minutes)
-        progress("search", min(1.0, max(elapsed, tried / EVALUATIONS)))
-        return -known[label]
-
     points = np.array([[*BOUNDS[name], getattr(options, name)] for name in names])
     logarithmic = [name not in LINEAR for name in names]
     points[logarithmic] = np.log(points[logarithmic])
     begin = np.clip(points[:, 2], points[:, 0], points[:, 1])
     settings = {"maxfev": EVALUATIONS, "initial_tr_radius": 0.15, "final_tr_radius": 0.02}
     try:
-        minimize(objective, begin, method="COBYQA", bounds=points[:, :2], options=settings)
+        minimize(search, begin, method="COBYQA", bounds=points[:, :2], options=settings)
     except _TimeUp:
         log("The time for the search is over")
     progress("search", 1.0)
-    found = {name: getattr(best[1], name) for name in names}
+    found = {name: getattr(search.found, name) for name in names}
     log("Chosen: " + ", ".join(f"{name} {value:g}" for name, value in found.items()))
-    remarks = {"evaluations": tried, "first_score": first, "score": best[0], "frames": len(chosen), "chosen": found}
-    return best[1], remarks
+    remarks = {"first_score": search.first, "score": search.best, "frames": len(chosen), "chosen": found}
+    return search.found, {"evaluations": search.tried, **remarks}
 
 
 def _recall(memory: Path | None, key: str) -> dict[str, float]:

@@ -72,6 +72,22 @@ def predict_cost(task: Task, gigabytes: float, seconds: float) -> None:
         )
 
 
+def sampled_frames(counts, n_labels: int, least: int, seed: int) -> np.ndarray:
+    """Return random frames, in order, that have n_labels labels together or fewer, but at least so many frames.
+
+    Args:
+        counts: (F,) labels of each frame.
+        n_labels: at most.
+        least: number of frames.
+        seed: of the choice.
+
+    """
+    order = np.random.default_rng(seed).permutation(len(counts))
+    within = np.cumsum(np.asarray(counts)[order]) <= n_labels
+    within[:least] = True
+    return np.sort(order[within])
+
+
 def label_counts(frames) -> list[int]:
     """Number of labels of each frame."""
     return [sum(np.size(v) for k in KINDS if (v := getattr(f, k)) is not None) for f in frames]

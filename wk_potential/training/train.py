@@ -79,49 +79,21 @@ def train(
             fewer = {"support_points": min(SUPPORT_POINTS, candidate.support_points)}
             return _fit(_task(some, candidate.model_copy(update=fewer), estimator, n_threads, ranks=ranks)).score
 
-        options, search = optimise(frames, options, estimator, score, log, progress, search_file)
+        options, search = optimise(frames, options, estimator, score, log, progress, search_file, ranks)
     task = _task(frames, options, estimator, n_threads, log, progress, ranks)
-    elements, named = task.elements, {}
-    for z, energy in zip(elements, task.baseline, strict=True):
-        named[chemical_symbols[z]] = float(energy)
-    origin = "least squares on the frames" if options.isolated_atoms is None else "isolated atoms, as given"
-    log(f"Baseline ({origin}): " + ", ".join(f"{s} {e:.4f} eV" for s, e in named.items()))
-    channels = [int(density.projection.shape[3]) for density in task.densities]
-    for density, n in zip(task.densities, channels, strict=True):
-        log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {options.lmax}, {n} channels per l")
+    log(f"Baseline ({_origin(options)}): " + ", ".join(f"{s} {e:.4f} eV" for s, e in _named_baseline(task).items()))
+    for density in task.densities:
+        channels = density.projection.shape[3]
+        log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {options.lmax}, {channels} channels per l")
     fit = _fit(task)
-    noise = {kind: float(s) for kind, s in zip(KINDS, fit.noise, strict=True) if counts[kind]}
+    info = _header(task, fit, counts, search, time.perf_counter() - start)
     for scale in fit.scales:
-        for name, row in zip(named, scale.order_weights, strict=True):
+        for name, row in zip(info["elements"], scale.order_weights, strict=True):
             cutoff = scale.density.radial.cutoff
             log(f"Order weights a_nu to {cutoff:g} Å, {name}: " + ", ".join(f"{a:.3g}" for a in row))
+    noise = info["hyperparameters"]["noise"]
     log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
-    info = {
-        "package_version": __version__,
-        "units": UNITS,
-        "elements": list(named),
-        "hyperparameters": {
-            "order_weights": [scale.order_weights.tolist() for scale in fit.scales],
-            "noise": noise,
-            "channels": channels,
-        },
-        "options": options.model_dump(mode="json"),
-        "baseline": {"origin": origin, "energies": named},
-        "training": {
-            "estimator": estimator,
-            "frames": len(frames),
-            "atoms": sum(map(len, frames)),
-            "labels": counts,
-            "support_points": sum(map(len, fit.scales[0].support)),
-            "errors": fit.errors,
-            **fit.remarks,
-            **({"search": search} if search else {}),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(time.perf_counter() - start, 1),
-            "data_hash": data_hash(frames),
-        },
-    }
-    model = Model(elements, fit.scales, task.baseline, task.compositions, info)
+    model = Model(task.elements, fit.scales, task.baseline, task.compositions, info)
     if not options.map:
         return model
     progress("mapping", 0.0)
@@ -131,6 +103,44 @@ def train(
         log(f"Not mapped: {error}")
     progress("mapping", 1.0)
     return model
+
+
+def _named_baseline(task: Task) -> dict[str, float]:
+    return {chemical_symbols[z]: float(e) for z, e in zip(task.elements, task.baseline, strict=True)}
+
+
+def _origin(options: TrainingOptions) -> str:
+    return "least squares on the frames" if options.isolated_atoms is None else "isolated atoms, as given"
+
+
+def _header(task: Task, fit: Fit, counts: dict[str, int], search: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What the header of the file says of the training."""
+    baseline = _named_baseline(task)
+    return {
+        "package_version": __version__,
+        "units": UNITS,
+        "elements": list(baseline),
+        "hyperparameters": {
+            "order_weights": [scale.order_weights.tolist() for scale in fit.scales],
+            "noise": {kind: float(s) for kind, s in zip(KINDS, fit.noise, strict=True) if counts[kind]},
+            "channels": [int(density.projection.shape[3]) for density in task.densities],
+        },
+        "options": task.options.model_dump(mode="json"),
+        "baseline": {"origin": _origin(task.options), "energies": baseline},
+        "training": {
+            "estimator": task.estimator,
+            "frames": len(task.frames),
+            "atoms": sum(map(len, task.frames)),
+            "labels": counts,
+            "support_points": sum(map(len, fit.scales[0].support)),
+            "errors": fit.errors,
+            **fit.remarks,
+            **({"search": search} if search else {}),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            "data_hash": data_hash(task.frames),
+        },
+    }
 
 
 def _task(
