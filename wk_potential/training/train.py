@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,7 @@ def train(
     estimator = _choose_estimator(frames, options, sum(counts.values()), log)
     search: dict[str, Any] = {}
     if options.optimise:
-
-        def score(some: Sequence[Frame], candidate: TrainingOptions) -> float:
-            fewer = {"support_points": min(SUPPORT_POINTS, candidate.support_points)}
-            return _fit(_task(some, candidate.model_copy(update=fewer), estimator, n_threads, ranks=ranks)).score
-
+        score = partial(_score, estimator=estimator, threads=n_threads, ranks=ranks)
         options, search = optimise(frames, options, estimator, score, log, progress, search_file, ranks)
     task = _task(frames, options, estimator, n_threads, log, progress, ranks)
     log(f"Baseline ({_origin(options)}): " + ", ".join(f"{s} {e:.4f} eV" for s, e in _named_baseline(task).items()))
@@ -94,14 +91,24 @@ def train(
     noise = info["hyperparameters"]["noise"]
     log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
     model = Model(task.elements, fit.scales, task.baseline, task.compositions, info)
-    if not options.map:
-        return model
-    progress("mapping", 0.0)
+    return _with_mapped_form(model, task) if options.map else model
+
+
+def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks: Ranks | OneRank) -> float:
+    """Score of a quiet fit, with fewer support points."""
+    fewer = {"support_points": min(SUPPORT_POINTS, options.support_points)}
+    return _fit(_task(frames, options.model_copy(update=fewer), estimator, threads, ranks=ranks)).score
+
+
+def _with_mapped_form(model: Model, task: Task) -> Model:
+    """Return the model with its mapped form, or as it is where there is none."""
+    task.progress("mapping", 0.0)
     try:
-        model = ranks.first(map_model, model, frames, options.map_tolerance, n_threads, log)
+        tolerance = task.options.map_tolerance
+        model = task.ranks.first(map_model, model, task.frames, tolerance, task.threads, task.log)
     except MappingError as error:
-        log(f"Not mapped: {error}")
-    progress("mapping", 1.0)
+        task.log(f"Not mapped: {error}")
+    task.progress("mapping", 1.0)
     return model
 
 
