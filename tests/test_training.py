@@ -18,7 +18,7 @@ from wk_potential.training.compression import model_density
 from wk_potential.training.data import DataError
 from wk_potential.training.design import kernel_matrices, stream_design
 from wk_potential.training.environments import frame_environments
-from wk_potential.training.gram import flatten, gram_matrices
+from wk_potential.training.gram import add_covariance, flatten, gram_matrices
 from wk_potential.training.inverse import inverse_of_sum, traces
 from wk_potential.training.likelihood import Labels, maximise_likelihood, solve
 from wk_potential.training.options import OptionsError
@@ -136,6 +136,23 @@ def small_gram(frames, order=2):
     baseline, _ = fit_baseline(frames, elements)
     gram = gram_matrices(flat, options.lmax, order, len(elements))
     return gram.reshape(-1, *gram.shape[2:]), flat, Labels(*targets(frames, elements, baseline)), options
+
+
+@pytest.mark.parametrize("order", [1, 4])
+def test_energies_alone_have_the_gram_matrices_that_they_have_among_forces(molecules, order):
+    gram, flat, _, options = small_gram(molecules[:4], order)
+    elements = np.unique(np.concatenate([f.numbers for f in molecules[:4]]))
+    density = model_density(molecules[:4], elements, options)
+    frames = [dataclasses.replace(frame, forces=None) for frame in molecules[:4]]
+    frames[1] = dataclasses.replace(frames[1], energy=None)
+    bare = flatten(frames, [frame_environments(f, density, elements) for f in frames])
+    kept = flat.energy_label[[0, 2, 3]]
+    expected = gram[:, kept][:, :, kept]
+    alone = gram_matrices(bare, options.lmax, order, len(elements))
+    assert alone.reshape(expected.shape) == pytest.approx(expected, rel=1e-12)
+    weights, covariance = np.arange(1.0, len(expected) + 1), np.zeros(expected.shape[1:])
+    add_covariance(bare, options.lmax, weights.reshape(-1, order), covariance)
+    assert np.triu(covariance) == pytest.approx(np.triu(np.tensordot(weights, expected, 1)), rel=1e-12)
 
 
 @pytest.fixture

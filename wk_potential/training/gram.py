@@ -15,7 +15,10 @@ from ..kernel.coupling import kernel_size
 from ..kernel.hessian import hessian_terms, hessian_workspace, higher_kernels
 from ..kernel.products import multiply_add, padded
 from ..threads import run_threads
+from .energy_gram import add_energy_grams
 from .environments import FrameEnvironments
+
+ENERGY_COST = 5  # of all orders beside that of the first, where there are no derivatives
 
 
 class FlatEnvironments(NamedTuple):
@@ -360,6 +363,9 @@ def mirror(matrix):
 
 
 def _assemble(flat, lmax, order, targets, factors, mixtures, out, threads, progress) -> None:
+    if not len(flat.jacobian):
+        add_energy_grams(flat, lmax, targets, factors, out, threads, progress)
+        return
     _low_orders(flat, lmax, order, targets, factors, out, threads)
     n_frames = len(flat.energy_label)
     pairs = np.array([(a, b) for a in range(n_frames) for b in range(a, n_frames)])
@@ -423,6 +429,9 @@ def gram_cost(flat: FlatEnvironments, lmax: int, order: int) -> float:
     total = 0.5 * higher * n_labels * rows.sum() * width
     for element in np.unique(flat.centres):
         r = rows[flat.centres == element]
+        if not r.any():
+            total += 0.5 * len(r) ** 2 * ENERGY_COST * n * channels
+            continue
         per_pair = 2 * n**3 * max(order - 3, 0) + higher * n * (n + 2 * channels) * r.mean()
         total += 0.5 * (len(r) ** 2 * per_pair + n_labels**2 * (lmax + 1) * channels**2 / 2)
     return total
