@@ -28,9 +28,8 @@ def tensor_kernels(lmax, order, momentum, c, others):
     columns[: len(others)] = np.arange(len(others))
     width = 2 * momentum + 1
     out = np.zeros((order, width, len(others), width))
-    add_tensor_rows(
-        tensor_terms(lmax, order, momentum), lmax, c, blocks, columns.reshape(len(blocks), -1), out
-    )  # fmt: skip
+    terms = tensor_terms(lmax, order, momentum)
+    add_tensor_rows(terms, lmax, np.eye(order), c, blocks, columns.reshape(len(blocks), -1), out)
     return out
 
 

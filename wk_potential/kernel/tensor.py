@@ -1,8 +1,8 @@
 """Tensor kernels: blocks k^{(nu),L}_{MM'} of true tensors of rank L, for vectors and tensors as targets.
 
 The last product of the iteration keeps the block L instead of the scalar. Orders are split as those of invariants are,
-k^(nu + nu')_L = P_L[k^(nu) k^(nu')], so that order 4 needs one iteration and order 6 two. A target T_M of an environment
-is sum_{s, M'} k_{MM'} w_{sM'} over support points.
+k^(nu + nu')_L = P_L[k^(nu) k^(nu')], so that order 4 needs one iteration and order 6 two. A target T_M of an
+environment is sum_{s, M'} k_{MM'} w_{sM'} over support points.
 """
 
 from functools import cache
@@ -80,18 +80,19 @@ def tensor_blocks(terms, k, out):
 
 
 @njit(nogil=True)
-def add_tensor_rows(terms, lmax, c, blocks, columns, out):
-    """Add the kernels of one environment with support points to columns of a matrix.
+def add_tensor_rows(terms, lmax, sets, c, blocks, columns, out):
+    """Add the kernels of one environment with support points to columns of matrices.
 
     Args:
         terms, lmax: of the kernel.
+        sets: (n_sets, order) weights a_nu.
         c: (n_lm, Q) coefficients of the environment.
         blocks: (n_blocks, n_lm * Q, lanes) support points.
         columns: (n_blocks, lanes) column of each, -1 for padding.
-        out: (order, 2L + 1, n_columns, 2L + 1), axes M, column, M'.
+        out: (n_sets, 2L + 1, n_columns, 2L + 1), axes M, column, M'.
 
     """
-    order, width = out.shape[0], out.shape[1]
+    order, width = sets.shape[1], out.shape[1]
     k = workspace(terms.iteration, order)
     flat = aligned_zeros(order * width**2, terms.iteration.norm)
     values = flat.reshape((order, width**2, flat.shape[1]))
@@ -99,9 +100,13 @@ def add_tensor_rows(terms, lmax, c, blocks, columns, out):
         pair_kernel(lmax, c, blocks[b], k[0])
         iterate(terms.iteration, k)
         tensor_blocks(terms, k, values)
-        for nu in range(order):
-            for m in range(width):
-                for m2 in range(width):
+        for n in range(sets.shape[0]):
+            for nu in range(order):
+                a = sets[n, nu]
+                if a == 0.0:
+                    continue
+                for row in range(width**2):
+                    m, m2 = row // width, row % width
                     for s in range(columns.shape[1]):
                         if columns[b, s] >= 0:
-                            out[nu, m, columns[b, s], m2] += values[nu, m * width + m2, s]
+                            out[n, m, columns[b, s], m2] += a * values[nu, row, s]
