@@ -8,7 +8,8 @@ from test_tensor_kernel import tensor_kernels
 from wk_potential.density.packed import pack
 from wk_potential.kernel.tensor_forms import LANES
 from wk_potential.mapping.samples import Samples
-from wk_potential.mapping.tensors import TensorSupport, compressed, exact_form, pack_tensor
+from wk_potential.mapping.tensor_packing import pack_tensor
+from wk_potential.mapping.tensors import TensorSupport, compressed, exact_form
 from wk_potential.neighbours import find_neighbours
 from wk_potential.potential import Structure
 from wk_potential.tensor_potential import TensorLayer, evaluate_tensors

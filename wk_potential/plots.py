@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .evaluation import FramePrediction
+from .tensors import RANKS
 from .training.data import Frame
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ _PANELS = {
     "energy": ("Energy per atom", "eV", 1.0, "meV", 1e3),
     "forces": ("Force components", "eV/Å", 1.0, "meV/Å", 1e3),
     "stress": ("Stress components", "GPa", 160.2176634, "GPa", 160.2176634),
+    "dipole": ("Dipole components", "e Å", 1.0, "e mÅ", 1e3),
+    "polarizability": ("Polarisability components", "Å³", 1.0, "Å³", 1.0),
 }
 
 
@@ -51,16 +54,15 @@ def _pairs(frames: Sequence[Frame], predictions: Sequence[FramePrediction]) -> d
     """Label and prediction, flat, of each kind that there is; energies per atom less the labels' mean."""
     pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     both = list(zip(frames, predictions, strict=True))
-    energies = [(f.energy / len(f), p.energy / len(f)) for f, p in both if f.energy is not None]
+    energies = [(f.energy / len(f), p.energy / len(f)) for f, p in both if f.energy is not None and p.energy is not None]
     if energies:
         reference, predicted = np.array(energies).T
         pairs["energy"] = (reference - reference.mean(), predicted - reference.mean())
-    forces = [(f.forces.ravel(), p.forces.ravel()) for f, p in both if f.forces is not None]
-    if forces:
-        pairs["forces"] = (np.concatenate([r for r, _ in forces]), np.concatenate([p for _, p in forces]))
-    stress = [(f.stress, p.stress) for f, p in both if f.stress is not None and p.stress is not None]
-    if stress:
-        pairs["stress"] = (np.concatenate([r for r, _ in stress]), np.concatenate([p for _, p in stress]))
+    for kind in ("forces", "stress", *RANKS):
+        labelled = [(getattr(f, kind), getattr(p, kind)) for f, p in both]
+        found = [(r.ravel(), p.ravel()) for r, p in labelled if r is not None and p is not None]
+        if found:
+            pairs[kind] = (np.concatenate([r for r, _ in found]), np.concatenate([p for _, p in found]))
     return pairs
 
 

@@ -48,7 +48,8 @@ def tensor_terms(lmax: int, order: int, momentum: int) -> TensorTerms:
 
     def groups(nu: int, nu2: int) -> Groups:
         if nu + nu2 > order:
-            return forward_groups(Terms(np.zeros(1, np.int32), *np.zeros((2, 0), np.int32), np.zeros(0)), False, float)
+            no_index = np.zeros(0, np.int32)
+            return forward_groups(Terms(np.zeros(1, np.int32), no_index, no_index, np.zeros(0)), False, float)
         terms = product_terms(lmax, nu, nu2, momentum)
         # the components of both factors are divided by (2l + 1)^(1/2)
         scaled = terms._replace(w=terms.w / np.sqrt(iteration.norm[terms.a] * iteration.norm[terms.b]))

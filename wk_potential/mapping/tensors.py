@@ -13,11 +13,11 @@ import numpy as np
 import scipy.linalg as sl
 
 from ..kernel.coupling import real_cg
-from ..kernel.tensor_forms import LANES, TensorForms
-from .compression import CHUNK, RIDGE, VALUES, channel_counts
+from .compression import CHUNK, RIDGE, VALUES, used_channels
 from .features import Block, all_blocks, feature_derivatives, features, multiplicities, order_products, restricted
-from .packing import Factors, pack_forms
+from .packing import Factors
 from .samples import Samples
+from .tensor_packing import TensorForm
 
 THRESHOLDS = 10.0 ** np.arange(-1.0, -12.01, -0.25)
 
@@ -34,41 +34,6 @@ class TensorSupport:
 
     coefficients: np.ndarray
     weights: np.ndarray
-    tangents: None = None
-
-
-@dataclass(frozen=True)
-class TensorForm:
-    """Polynomial of one central element, T_M = sum over couplings and r, s of core[r, s] (y_r y'_s)_LM.
-
-    Attributes:
-        momentum: L.
-        factors: y = vectors x of each block, x its features; `values` are their sizes.
-        couplings: (block, block, core (R, R')).
-
-    """
-
-    momentum: int
-    factors: list[Factors]
-    couplings: list[tuple[int, int, np.ndarray]]
-
-    def values(self, coefficients) -> np.ndarray:
-        """Values (n, 2L + 1) for environments (n, n_lm, Q)."""
-        y = [features(f.block, coefficients) @ f.vectors.T for f in self.factors]
-        return self._coupled(y, y)
-
-    def _coupled(self, left, right) -> np.ndarray:
-        out = np.zeros((len(left[0]), 2 * self.momentum + 1))
-        for i, j, core in self.couplings:
-            cg = real_cg(self.factors[i].block.L, self.factors[j].block.L, self.momentum)
-            out += np.einsum("abM,nar,nbr->nM", cg, left[i], right[j] @ core.T, optimize=True)
-        return out
-
-    def derivatives(self, coefficients, directions) -> np.ndarray:
-        """Derivatives (n, 2L + 1) along directions (n, n_lm, Q)."""
-        y = [features(f.block, coefficients) @ f.vectors.T for f in self.factors]
-        dy = [feature_derivatives(f.block, coefficients, directions) @ f.vectors.T for f in self.factors]
-        return self._coupled(dy, y) + self._coupled(y, dy)
 
 
 def parity(block: Block) -> int:
@@ -87,7 +52,7 @@ def exact_form(support: TensorSupport, momentum: int, order_weights, counts=None
 
     """
     if counts is None:
-        counts = channel_counts(support)
+        counts = used_channels(support.coefficients)
     blocks = all_blocks(len(counts) - 1, counts)
     pairs = [
         (i, j)
@@ -198,7 +163,7 @@ def compressed(
     """
     exact = []
     for support, a, sample in zip(supports, order_weights, samples, strict=True):
-        counts = channel_counts(support, sample.coefficients, sample.directions)
+        counts = used_channels(support.coefficients, sample.coefficients, sample.directions)
         exact.append(exact_form(support, momentum, a, counts))
     if tolerance == 0:
         return exact
@@ -220,24 +185,3 @@ def compressed(
 def _responses(form: TensorForm, samples: Samples) -> np.ndarray:
     c, d = samples.coefficients[:400], samples.directions[:400]
     return np.concatenate([form.values(c), form.derivatives(c, d)])
-
-
-def pack_tensor(form: TensorForm) -> TensorForms:
-    """Layout of a form as the compiled functions take it."""
-    used = [k for k, f in enumerate(form.factors) if len(f.values)]
-    forms = pack_forms([form.factors[k] for k in used])
-    sizes = forms.blocks[:, 6] * (2 * forms.blocks[:, 0] + 2) * LANES
-    couplings, terms, weights, cores = [], [np.zeros((0, 3), np.int64)], [np.zeros(0)], [np.zeros(0)]
-    n_core = n_terms = 0
-    for i, j, core in form.couplings:
-        cg = real_cg(form.factors[i].block.L, form.factors[j].block.L, form.momentum)
-        couplings.append([used.index(i), used.index(j), n_core, n_terms])
-        terms.append(np.argwhere(cg))
-        weights.append(cg[cg != 0])
-        cores.append(core.ravel())
-        n_core, n_terms = n_core + core.size, n_terms + len(terms[-1])
-    couplings.append([0, 0, n_core, n_terms])
-    places = np.cumsum(sizes) - sizes
-    return TensorForms(
-        forms, places, np.array(couplings), np.concatenate(cores), np.concatenate(terms), np.concatenate(weights)
-    )
