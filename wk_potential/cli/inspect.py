@@ -26,7 +26,9 @@ _path = click.Path(path_type=Path)
 @click.option("--stress-key", metavar="NAME", help="Name of the stresses (or of a virial) in the files.")
 @click.option("--dipole-key", metavar="NAME", help="Name of dipoles in the files.")
 @click.option("--dipole-unit", metavar="UNIT", help="Their unit, e*bohr or Debye [default: e*Angstrom].")
-@click.option("--dipole-origin", metavar="ORIGIN", help="What those of charged frames are relative to: coordinates, mass.")
+@click.option(
+    "--dipole-origin", metavar="ORIGIN", help="What those of charged frames are relative to: coordinates, mass."
+)
 @click.option("--charge", type=float, metavar="E", help="Total charge of the frames [default: their info, or 0].")
 @click.option("--polarizability-key", metavar="NAME", help="Name of polarisabilities in the files.")
 @click.option("--polarizability-unit", metavar="UNIT", help="Their unit, bohr^3 [default: Angstrom^3].")

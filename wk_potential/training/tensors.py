@@ -21,7 +21,7 @@ from .compression import model_density
 from .data import DataError, Frame
 from .environments import frame_environments
 from .likelihood import Labels, maximise_likelihood, solve
-from .options import DensityShape
+from .options import TrainingOptions
 from .task import Task, predict_cost, sampled_frames
 from .tensor_gram import FramePool, add_gram, gram_matrices
 from .tensor_labels import centre_of_mass
@@ -30,7 +30,10 @@ SEARCH_LABELS = 1500  # the likelihood is maximised on this many labels, drawn b
 MOST_LABELS = 10_000  # of the exact regression: 1.6 GB and a few minutes
 SAMPLE_FRAMES = 60  # from which the environments for the small form are drawn
 MAPPING_SHARE = 0.05  # of the expected error, within which the small form stays
-ANGULAR_WEIGHT = -0.5  # exponent p of the factors (2l + 1)^p of angular momenta: tensors see fewer angles than forces
+# How the densities of tensors differ from those of energies, by likelihood and left-out errors on water dimers
+WIDTHS = 5 / 3, 3 / 4  # factors of the Gaussian widths of the two densities
+SHORT_CUTOFF = 5 / 6  # factor of the short cutoff
+ANGULAR_WEIGHT = -1.1  # added to the exponent p of the factors (2l + 1)^p of angular momenta
 SLOPE = 0.05  # e: residuals that change so with the centre of mass reveal a charge or a wrong origin
 SIGNIFICANT = 4.0  # standard deviations of such a slope
 
@@ -91,8 +94,8 @@ class _Regression:
         self.values = np.array([getattr(frame, name) for frame in self.frames])
         self.counts = np.array([[np.sum(f.numbers == z) for z in task.elements] for f in self.frames])
         _check_size(task, name, len(self.frames))
-        options = task.options.model_copy(update={"angular_weight": ANGULAR_WEIGHT})
-        shapes = tensor_shapes(task)
+        options = tensor_options(task.options)
+        shapes = [shape for shape in (options.long, options.short) if shape]
         self.densities = [model_density(self.frames, task.elements, options, shape) for shape in shapes]
         self.coefficients = [_coefficients(task, self.frames, density) for density in self.densities]
 
@@ -131,10 +134,15 @@ def _fit_target(task: Task, name: str) -> tuple[TensorTarget, dict[str, Any]]:
     return TensorTarget(name, regression.densities, parts), header
 
 
-def tensor_shapes(task: Task) -> list[DensityShape]:
-    """Shapes of the densities."""
-    options = task.options
-    return [shape for shape in (options.long, options.short) if shape]
+def tensor_options(options: TrainingOptions) -> TrainingOptions:
+    """Options with the parameters of the densities of tensors."""
+    changes = {
+        "angular_weight": options.angular_weight + ANGULAR_WEIGHT,
+        "density_width": options.density_width * WIDTHS[0],
+        "short_density_width": options.short_density_width * WIDTHS[1],
+        "short_cutoff": options.short_cutoff * SHORT_CUTOFF,
+    }
+    return options.model_copy(update=changes)
 
 
 def _check_size(task: Task, name: str, n_frames: int) -> None:
