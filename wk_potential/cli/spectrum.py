@@ -40,7 +40,7 @@ def spectrum(
 ) -> None:
     """Infrared and Raman spectra of TRAJECTORY by the dipoles and polarisabilities of MODEL.
 
-    From autocorrelation functions with a Hann window and the harmonic quantum correction factor. Infrared in km/mol
+    From autocorrelation functions with a Blackman window and the harmonic quantum correction factor. Infrared in km/mol
     per cm^-1, Raman activity in Angstrom^4/amu per cm^-1: the area of a band is its intensity. Frames have to be
     close, 2 fs where there is hydrogen (md --interval 4), and equilibrated.
 

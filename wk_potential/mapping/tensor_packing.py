@@ -31,11 +31,18 @@ class TensorForm:
         y = [features(f.block, coefficients) @ f.vectors.T for f in self.factors]
         return self._coupled(y, y)
 
+    @property
+    def cost(self) -> float:
+        """Multiply-adds of the products with the factors and cores."""
+        factors = sum((2 * f.block.L + 1) * f.vectors.size for f in self.factors)
+        return factors + sum((2 * self.factors[j].block.L + 1) * core.size for _, j, core in self.couplings)
+
     def _coupled(self, left, right) -> np.ndarray:
         out = np.zeros((len(left[0]), 2 * self.momentum + 1))
         for i, j, core in self.couplings:
             cg = real_cg(self.factors[i].block.L, self.factors[j].block.L, self.momentum)
-            out += np.einsum("abM,nar,nbr->nM", cg, left[i], right[j] @ core.T, optimize=True)
+            products = left[i] @ np.swapaxes(right[j] @ core.T, 1, 2)
+            out += np.tensordot(products, cg, 2)
         return out
 
     def derivatives(self, coefficients, directions) -> np.ndarray:

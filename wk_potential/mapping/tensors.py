@@ -19,6 +19,8 @@ from .packing import Factors
 from .samples import Samples
 from .tensor_packing import TensorForm
 
+COMPARED = 150  # environments on which a form is compared with the exact one
+DISPLACEMENT = 0.2  # Angstrom
 THRESHOLDS = 10.0 ** np.arange(-1.0, -12.01, -0.25)
 
 
@@ -157,8 +159,8 @@ def compressed(
         momentum: L.
         order_weights: (n_elements, order).
         samples: of each central element.
-        tolerance: rms deviation of a component of an environment's value, and of its change when all its atoms move
-            at random by 1 Angstrom in each coordinate; 0 leaves the forms as they are.
+        tolerance: rms deviation of a component of an environment's value, and of its change when all atoms move at
+            random by `DISPLACEMENT` in each coordinate; 0 leaves the forms as they are.
 
     """
     exact = []
@@ -183,5 +185,5 @@ def compressed(
 
 
 def _responses(form: TensorForm, samples: Samples) -> np.ndarray:
-    c, d = samples.coefficients[:400], samples.directions[:400]
+    c, d = samples.coefficients[:COMPARED], DISPLACEMENT * samples.directions[:COMPARED]
     return np.concatenate([form.values(c), form.derivatives(c, d)])

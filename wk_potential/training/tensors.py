@@ -29,7 +29,7 @@ from .tensor_labels import centre_of_mass
 SEARCH_LABELS = 1500  # the likelihood is maximised on this many labels, drawn by frames, where there are more
 MOST_LABELS = 10_000  # of the exact regression: 1.6 GB and a few minutes
 SAMPLE_FRAMES = 60  # from which the environments for the small form are drawn
-MAPPING_SHARE = 0.05  # of the expected error, within which the small form stays
+MAPPING_SHARE = 0.1  # of the expected error, within which the small form stays
 # How the densities of tensors differ from those of energies, by likelihood and left-out errors on water dimers
 WIDTHS = 5 / 3, 3 / 4  # factors of the Gaussian widths of the two densities
 SHORT_CUTOFF = 5 / 6  # factor of the short cutoff

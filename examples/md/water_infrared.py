@@ -1,0 +1,69 @@
+"""Train energy and dipole of water, run dynamics, and compare its infrared spectrum with the harmonic one.
+
+python examples/md/water_infrared.py FOLDER [--system monomer] [--frames 300] [--time 20] [--temperature 300]
+
+FOLDER holds water_monomer_1000.xyz and water_dimer_1000.xyz with dipoles as `dipole_au`, of A. Grisafi et al., Phys.
+Rev. Lett. 120, 036002 (2018), as published with the program TENSOAP.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from ase import units
+from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
+from ase.md.verlet import VelocityVerlet
+from ase.optimize import BFGS
+
+from wk_potential import TrainingOptions, WKCalculator, read_frames, train
+from wk_potential.plots import spectrum_figure
+from wk_potential.spectra import frames_temperature, harmonic_spectrum, peaks, predict_targets, spectrum
+
+STEP = 0.5  # fs
+EVERY = 4  # steps between frames
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path, help="folder of the water data")
+    parser.add_argument("--system", choices=["monomer", "dimer"], default="monomer")
+    parser.add_argument("--frames", type=int, default=300, help="frames to train on")
+    parser.add_argument("--time", type=float, default=20.0, help="ps")
+    parser.add_argument("--temperature", type=float, default=300.0, help="K")
+    args = parser.parse_args(arguments)
+
+    data = args.folder / f"water_{args.system}_1000.xyz"
+    frames = read_frames(data, f":{args.frames}", dipole_key="dipole_au", dipole_unit="e*bohr")
+    model = train(frames, TrainingOptions(), log=print)
+    model.save(f"water_{args.system}.wkp")
+
+    atoms = min(frames, key=lambda frame: frame.energy).to_atoms()
+    atoms.calc = WKCalculator(model)
+    BFGS(atoms, logfile=None).run(fmax=1e-5, steps=500)
+    harmonic = harmonic_spectrum(atoms)
+
+    # at the minimum half of the kinetic energy becomes potential energy
+    thermalize_momenta(atoms, temperature_K=2 * args.temperature, rng=np.random.default_rng(0))
+    Stationary(atoms)
+    ZeroRotation(atoms)
+    trajectory = []
+    dynamics = VelocityVerlet(atoms, STEP * units.fs)
+    dynamics.attach(lambda: trajectory.append(atoms.copy()), interval=EVERY)
+    dynamics.run(round(1000 * args.time / STEP))
+
+    temperature = frames_temperature(trajectory)
+    found = spectrum(predict_targets(model, trajectory), EVERY * STEP, temperature)
+    bands, areas = peaks(found.wavenumbers, found.infrared)
+    print(f"\n{len(trajectory)} frames, {temperature:.0f} K\nharmonic: cm^-1, km/mol")
+    for k, intensity in zip(harmonic.wavenumbers, harmonic.infrared, strict=True):
+        if k > 50:
+            print(f"{k:10.1f} {intensity:8.2f}")
+    print("dynamics: cm^-1, km/mol")
+    for k, intensity in zip(bands, areas, strict=True):
+        print(f"{k:10.1f} {intensity:8.2f}")
+    spectrum_figure(found, f"water_{args.system}.png", harmonic)
+    return harmonic, bands, areas
+
+
+if __name__ == "__main__":
+    main()
