@@ -1,10 +1,19 @@
 """Mapped tensor kernels, their derivatives and symmetry; training; files; the calculator."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.vibrations import Infrared
 from helpers import central_difference, coefficients, make_density, random_environment
+from scipy.spatial.transform import Rotation
 from test_tensor_kernel import tensor_kernels
 
+from wk_potential import Model, WKCalculator
+from wk_potential.calculator import TENSOR_PROPERTIES
 from wk_potential.density.packed import pack
 from wk_potential.kernel.tensor_forms import LANES
 from wk_potential.mapping.samples import Samples
@@ -12,7 +21,9 @@ from wk_potential.mapping.tensor_packing import pack_tensor
 from wk_potential.mapping.tensors import TensorSupport, compressed, exact_form
 from wk_potential.neighbours import find_neighbours
 from wk_potential.potential import Structure
+from wk_potential.spectra import harmonic_spectrum
 from wk_potential.tensor_potential import TensorLayer, evaluate_tensors
+from wk_potential.tensors import RANKS, TensorPart, TensorTarget
 
 WEIGHTS = np.array([0.5, 0.3, 0.2, 0.1])
 
@@ -105,3 +116,149 @@ def test_derivatives_are_those_of_the_values(momentum, periodic):
 
     expected = np.moveaxis(central_difference(total, positions, 1e-4), -1, 0)
     assert slopes == pytest.approx(expected, abs=1e-7 * np.abs(expected).max())
+
+
+# --- models of them ---
+
+
+def random_target(name, lmax=2, numbers=2, seed=0):
+    """A target with random support points."""
+    densities = [make_density(lmax, numbers, 1e-2)]
+    parts = []
+    for momentum in RANKS[name]:
+        forms = [
+            exact_form(random_tensor_support(lmax, momentum, 4, seed + z), momentum, WEIGHTS) for z in range(numbers)
+        ]
+        baseline = np.arange(numbers) + 1.0 if momentum == 0 else np.zeros(numbers)
+        parts.append(TensorPart(momentum, baseline, [forms]))
+    return TensorTarget(name, densities, parts)
+
+
+@pytest.fixture(scope="module")
+def tensor_model(random_model):
+    """Energy, dipole and polarisability of H and O."""
+    targets = {name: random_target(name, seed=k) for k, name in enumerate(RANKS)}
+    return replace(random_model(numbers=(1, 8)), tensors=targets)
+
+
+def systems():
+    positions, cell, elements, _ = random_structure(2, True, 9)
+    molecule = Atoms(np.array([1, 8])[elements], positions)
+    return molecule, Atoms(molecule.numbers, positions, cell=cell, pbc=True)
+
+
+@pytest.mark.parametrize("atoms", systems(), ids=["molecule", "crystal"])
+@pytest.mark.parametrize("sign", [1, -1], ids=["proper", "improper"])
+def test_predictions_turn_with_the_structure(tensor_model, atoms, sign):
+    q = sign * Rotation.from_quat(np.random.default_rng(5).normal(size=4)).as_matrix()
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell.array @ q.T)
+    turned.positions = atoms.positions @ q.T + [1.0, -2.0, 0.5]
+    calculators = WKCalculator(tensor_model, threads=1), WKCalculator(tensor_model, threads=2)
+    plain, other = (
+        [c.get_property(name, a) for name in TENSOR_PROPERTIES]
+        for c, a in zip(calculators, (atoms, turned), strict=True)
+    )
+    expected = [
+        np.einsum("ax,...x->...a", q, plain[0]),
+        q @ plain[1] @ q.T,
+        np.einsum("ax,by,nxy->nab", q, q, plain[2]),
+        np.einsum("ax,by,cz,nxyz->nabc", q, q, q, plain[3], optimize=True),
+    ]
+    for value, turned_value in zip(other, expected, strict=True):
+        assert value == pytest.approx(turned_value, abs=1e-10 * np.abs(value).max())
+        assert np.abs(value).max() > 1e-3
+
+
+@pytest.mark.parametrize("atoms", systems(), ids=["molecule", "crystal"])
+@pytest.mark.parametrize("name", list(RANKS))
+def test_derivatives_of_the_calculator(tensor_model, atoms, name):
+    calculator = WKCalculator(tensor_model, threads=1)
+    slopes = calculator.get_property(f"{name}_derivatives", atoms)
+
+    def value(positions):
+        moved = atoms.copy()
+        moved.positions = positions
+        return calculator.get_property(name, moved)
+
+    expected = central_difference(value, atoms.positions, 1e-4)
+    assert slopes == pytest.approx(expected, abs=1e-6 * np.abs(expected).max())
+    assert slopes.sum(axis=0) == pytest.approx(0, abs=1e-11 * np.abs(slopes).max())
+
+
+def test_contributions_of_atoms_add_up(tensor_model):
+    """A supercell has the polarisability and dipole of its cells together."""
+    _, crystal = systems()
+    calculator = WKCalculator(tensor_model, threads=1)
+    for name in RANKS:
+        one, four = (calculator.get_property(name, atoms) for atoms in (crystal, crystal.repeat((2, 1, 2))))
+        assert four == pytest.approx(4 * one, abs=1e-10 * np.abs(four).max())
+
+
+def test_only_what_is_asked_for_is_computed(tensor_model):
+    atoms = systems()[0]
+    atoms.calc = WKCalculator(tensor_model, threads=1)
+    atoms.get_dipole_moment()
+    dipole = atoms.calc.results["dipole"]
+    assert set(atoms.calc.results) == {"dipole"}
+    atoms.get_potential_energy()
+    forces = atoms.calc.results["forces"]
+    assert atoms.calc.results["dipole"] is dipole
+    atoms.calc.get_property("dipole_derivatives", atoms)
+    assert atoms.calc.results["forces"] is forces
+    atoms.positions[0, 0] += 0.1
+    assert np.abs(atoms.get_dipole_moment() - dipole).max() > 1e-6
+    assert "forces" not in atoms.calc.results
+
+
+def test_model_file_keeps_targets(tensor_model, tmp_path):
+    tensor_model.save(tmp_path / "m.wkp")
+    loaded = Model.load(tmp_path / "m.wkp")
+    assert loaded.info == tensor_model.info
+    atoms = systems()[0]
+    for name in TENSOR_PROPERTIES:
+        values = [WKCalculator(m, threads=1).get_property(name, atoms) for m in (tensor_model, loaded)]
+        np.testing.assert_array_equal(*values)
+
+
+def test_model_without_energy(tensor_model, tmp_path):
+    model = replace(tensor_model, scales=[])
+    model.save(tmp_path / "m.wkp")
+    atoms = systems()[0]
+    atoms.calc = WKCalculator(Model.load(tmp_path / "m.wkp"), threads=1)
+    assert np.abs(atoms.get_dipole_moment()).max() > 0
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_potential_energy()
+
+
+def test_model_without_dipole(random_model):
+    atoms = systems()[0]
+    atoms.calc = WKCalculator(random_model(numbers=(1, 8)), threads=1)
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_dipole_moment()
+
+
+def test_two_atoms_on_one_site(tensor_model):
+    atoms = Atoms("OHH", [[0, 0, 0], [1, 0, 0], [1, 0, 0]])
+    with pytest.raises(ValueError, match="atoms (1 and 2|2 and 1) are on one site"):
+        WKCalculator(tensor_model, threads=1).get_property("dipole", atoms)
+
+
+def test_harmonic_intensities_are_those_of_ase(tensor_model, tmp_path):
+    """Analytic derivatives against `ase.vibrations.Infrared`, which displaces the atoms."""
+    atoms = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0.05], [-0.24, 0.93, 0]])
+    atoms.calc = WKCalculator(tensor_model, threads=1)
+    found = harmonic_spectrum(atoms)
+    infrared = Infrared(atoms, name=str(tmp_path / "ir"), delta=0.002)
+    infrared.run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        energies = infrared.get_energies()
+    order = np.argsort(np.real(energies) - np.imag(energies))
+    km_mol = infrared.intensities[order] * 42.2561
+    assert found.infrared == pytest.approx(km_mol, rel=0.01, abs=1e-3 * km_mol.max())
+    frequencies = infrared.get_frequencies()[order]
+    assert found.wavenumbers == pytest.approx(
+        frequencies.real - frequencies.imag, abs=0.5 + 1e-3 * abs(frequencies).max()
+    )
+    assert found.raman.shape == (9,)

@@ -65,12 +65,14 @@ class HarmonicSpectrum:
         wavenumbers: (3 N,) cm^-1, ascending; imaginary ones are negative.
         infrared: (3 N,) km/mol, or None without dipoles.
         raman: (3 N,) Angstrom^4/amu, or None without polarisabilities.
+        modes: (3 N, N, 3) displacements, 1/sqrt(amu): with the masses' roots they are orthonormal.
 
     """
 
     wavenumbers: np.ndarray
     infrared: np.ndarray | None
     raman: np.ndarray | None
+    modes: np.ndarray
 
 
 def predict_targets(
@@ -199,7 +201,7 @@ def harmonic_spectrum(atoms: Atoms, step: float = 0.005) -> HarmonicSpectrum:
         mean = np.trace(by_mode, axis1=1, axis2=2) / 3
         rest = by_mode - mean[:, None, None] * np.eye(3)
         raman = 45 * mean**2 + 7 * 1.5 * np.sum(rest**2, axis=(1, 2))
-    return HarmonicSpectrum(omega / (2 * np.pi * LIGHT), infrared, raman)
+    return HarmonicSpectrum(omega / (2 * np.pi * LIGHT), infrared, raman, modes.T.reshape(len(roots), -1, 3))
 
 
 def peaks(wavenumbers, intensities, least: float = LEAST_PEAK) -> tuple[np.ndarray, np.ndarray]:
