@@ -92,8 +92,8 @@ class WKCalculator(Calculator):
             RanksDifferError: the ranks of `comm` hold different atoms.
 
         """
-        super().calculate(atoms, properties, system_changes)
-        if system_changes:
+        if system_changes or self.atoms is None:
+            super().calculate(atoms, properties, system_changes)
             self.results = {}
         energy_wanted = not set(properties) <= set(TENSOR_PROPERTIES)
         if self.model.scales and energy_wanted and "energy" not in self.results:
