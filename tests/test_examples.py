@@ -9,7 +9,12 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "md"
 
 
 def test_every_example_is_tested():
-    tested = {"ethanol_nve.py", "copper_surface.py", "ethanol_path_integrals.py"}  # the last in test_ipi.py
+    tested = {
+        "ethanol_nve.py",
+        "copper_surface.py",
+        "water_infrared.py",
+        "ethanol_path_integrals.py",
+    }  # the last in test_ipi.py
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -25,6 +30,18 @@ def test_copper_surface(tmp_path, monkeypatch):
     results = runpy.run_path(str(EXAMPLES / "copper_surface.py"))["main"](["--frames", "12"])
     assert results["model"][0] == pytest.approx(results["reference"][0], abs=0.02)
     assert results["model"][1] == pytest.approx(results["reference"][1], rel=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:.* frames repeat an earlier one")
+def test_water_infrared(tmp_path, monkeypatch, shared_data):
+    monkeypatch.chdir(tmp_path)
+    folder = shared_data / "water_tensors"
+    arguments = [str(folder), "--frames", "60", "--time", "1.2", "--resolution", "40", "--temperature", "100"]
+    main = runpy.run_path(str(EXAMPLES / "water_infrared.py"))["main"]
+    harmonic, bands, areas = main(arguments)
+    assert bands == pytest.approx(harmonic.wavenumbers[-3:], abs=15)
+    assert areas == pytest.approx(harmonic.infrared[-3:], rel=0.25, abs=2)
+    assert (tmp_path / "water_monomer.png").is_file()
 
 
 def test_silicon_model():

@@ -29,10 +29,12 @@ def main(arguments=None):
     parser.add_argument("--frames", type=int, default=300, help="frames to train on")
     parser.add_argument("--time", type=float, default=20.0, help="ps")
     parser.add_argument("--temperature", type=float, default=300.0, help="K")
+    parser.add_argument("--resolution", type=float, default=10.0, help="cm^-1")
     args = parser.parse_args(arguments)
 
     data = args.folder / f"water_{args.system}_1000.xyz"
-    frames = read_frames(data, f":{args.frames}", dipole_key="dipole_au", dipole_unit="e*bohr")
+    spread = f"::{1000 // args.frames}"  # the first frames are alike
+    frames = read_frames(data, spread, dipole_key="dipole_au", dipole_unit="e*bohr")
     model = train(frames, TrainingOptions(), log=print)
     model.save(f"water_{args.system}.wkp")
 
@@ -49,7 +51,7 @@ def main(arguments=None):
     dynamics.attach(lambda: trajectory.append(atoms.copy()), interval=EVERY)
     dynamics.run(round(1000 * args.time / STEP))
 
-    found = spectrum(predict_targets(model, trajectory), EVERY * STEP, args.temperature)
+    found = spectrum(predict_targets(model, trajectory), EVERY * STEP, args.temperature, args.resolution)
     bands, areas = peaks(found.wavenumbers, found.infrared)
     print(f"\n{len(trajectory)} frames\nharmonic: cm^-1, km/mol")
     for k, intensity in zip(harmonic.wavenumbers, harmonic.infrared, strict=True):
