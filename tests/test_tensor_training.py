@@ -135,7 +135,11 @@ def test_unknown_units_and_keys(folder):
         TensorLabelError, match=r"unknown --dipole-unit 'C m': choose one of e\*Angstrom, e\*bohr, Debye"
     ):
         read_frames(folder / "train.xyz", dipole_key="mu", dipole_unit="C m")
-    with pytest.raises(DataError, match="--polarizability-key 'a' is in no frame; keys found: alpha, energy_ev, mu"):
+    with pytest.raises(TensorLabelError, match="unknown --dipole-origin 'here'"):
+        read_frames(folder / "train.xyz", dipole_key="mu", dipole_origin="here")
+    with pytest.raises(
+        TensorLabelError, match="--polarizability-key 'a' is in no frame; keys found: alpha, energy_ev, mu"
+    ):
         read_frames(folder / "train.xyz", polarizability_key="a")
 
 

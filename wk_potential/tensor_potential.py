@@ -9,7 +9,7 @@ import numpy as np
 from .compiled import njit
 from .density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood
 from .kernel.tensor_forms import LANES, TensorForms, tensor_gradient, tensor_values, tensor_work_sizes
-from .potential import ClashError, Structure, _aligned, _move_lane, _project
+from .potential import ClashError, Structure, aligned, move_lane, project
 from .threads import run_threads
 
 
@@ -40,11 +40,11 @@ def _add_derivatives(density, element, tensor, component, batch, structure, spac
     c, x, y, z, gy, gz, grad, full, clash = spaces
     flat = density.projection.ravel()
     tensor_gradient(tensor, component, density.projection.shape[2], c, x, y, z, gy, gz, grad)
-    _project(density.projection, element, flat, grad, full, LANES, True)
+    project(density.projection, element, flat, grad, full, LANES, True)
     for lane in range(batch.shape[0]):
         atom = batch[lane]
         gather(atom, density.cutoff, structure, hood, clash)
-        _move_lane(density, hood, full, lane, LANES, False)
+        move_lane(density, hood, full, lane, LANES, False)
         adjoint_atom(density, hood, gradient)
         for p in range(hood.first[-1]):
             if hood.atom[p] >= 0:
@@ -63,11 +63,11 @@ def _add_tensors(density, element, tensor, sizes, atoms, structure, values, deri
     gradient = np.zeros((hood.r.shape[0], 3))
     n_channels, n_full = projection.shape[2:]
     flat = projection.ravel()
-    full = _aligned(n_lm * n_full * LANES, flat)
-    c, grad = _aligned(n_lm * n_channels * LANES, flat), _aligned(n_lm * n_channels * LANES, flat)
-    x, y, z = _aligned(sizes[0], flat), _aligned(sizes[1], flat), _aligned(sizes[2], flat)
+    full = aligned(n_lm * n_full * LANES, flat)
+    c, grad = aligned(n_lm * n_channels * LANES, flat), aligned(n_lm * n_channels * LANES, flat)
+    x, y, z = aligned(sizes[0], flat), aligned(sizes[1], flat), aligned(sizes[2], flat)
     slopes = derivatives.shape[0] > 0
-    gy, gz = _aligned(sizes[1] if slopes else 0, flat), _aligned(sizes[2] if slopes else 0, flat)
+    gy, gz = aligned(sizes[1] if slopes else 0, flat), aligned(sizes[2] if slopes else 0, flat)
     out = np.zeros((values.shape[1], LANES))
     spaces = (c, x, y, z, gy, gz, grad, full, clash)
     for start in range(0, atoms.shape[0], LANES):
@@ -75,8 +75,8 @@ def _add_tensors(density, element, tensor, sizes, atoms, structure, values, deri
         for lane in range(batch.shape[0]):
             gather(batch[lane], density.cutoff, structure, hood, clash)
             expand_atom(density, hood)
-            _move_lane(density, hood, full, lane, LANES, True)
-        _project(projection, element, flat, full, c, LANES, False)
+            move_lane(density, hood, full, lane, LANES, True)
+        project(projection, element, flat, full, c, LANES, False)
         tensor_values(tensor, n_channels, c, LANES if slopes else batch.shape[0], x, y, z, out)
         for lane in range(batch.shape[0]):
             for m in range(values.shape[1]):

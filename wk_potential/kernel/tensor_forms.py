@@ -10,7 +10,7 @@ import numpy as np
 
 from ..compiled import njit
 from ..simd import fma, load, splat, store
-from .mapped import Forms, _features_adjoint, _fill_features
+from .mapped import Forms, features_adjoint, fill_features
 from .products import address, multiply
 
 LANES = 8  # atoms side by side, in float64
@@ -68,7 +68,7 @@ def _fill_factors(tensor, n_channels, c, n_atoms, x, y):
     for k in range(forms.blocks.shape[0]):
         block = forms.blocks[k]
         rank, stride, n_vectors = _dimensions(tensor, k, n_atoms)
-        _fill_features(forms, block, n_channels, c, LANES, n_atoms, stride, x)
+        fill_features(forms, block, n_channels, c, LANES, n_atoms, stride, x)
         target = address(y, tensor.places[k])
         width = stride * c.itemsize
         _products(
@@ -152,7 +152,7 @@ def tensor_gradient(tensor, component, n_channels, c, x, y, z, gy, gz, grad):
             c, forms.factors, block[7], rank, block[5], True, address(gy, tensor.places[k]), address(x, 0),
             stride * c.itemsize, n_vectors, False,
         )  # fmt: skip
-        _features_adjoint(forms, block, n_channels, c, LANES, LANES, stride, x, grad)
+        features_adjoint(forms, block, n_channels, c, LANES, LANES, stride, x, grad)
 
 
 def tensor_work_sizes(tensor: TensorForms) -> np.ndarray:

@@ -6,7 +6,7 @@ Everything leaves this module checked and in eV, eV/Angstrom and eV/Angstrom^3; 
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from ase.io import iread
 from scipy.spatial.distance import pdist
 
 from ..tensors import RANKS
-from .tensor_labels import tensor_labels, unit_factor
+from .tensor_labels import TensorReader, tensor_reader
 
 KINDS = ("energy", "forces", "stress")
 MIN_DISTANCE = 0.1  # Angstrom; no useful frame has atoms closer than this
@@ -131,9 +131,9 @@ def read_frames(
     """
     files = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     raws = _select([raw for path in files for raw in _read(path)], frames)
-    read_tensors = _tensor_reader(
-        raws, {"dipole": dipole_key, "polarizability": polarizability_key},
-        {"dipole": dipole_unit, "polarizability": polarizability_unit}, charge, dipole_origin,
+    read_tensors = tensor_reader(
+        {key for raw in raws for key in raw.values}, dipole_key, dipole_unit, polarizability_key, polarizability_unit,
+        charge, dipole_origin,
     )  # fmt: skip
     result = _convert(raws, read_tensors, energy_unit, energy_key, forces_key, stress_key)
     if not any(frame.keys for frame in result):
@@ -301,7 +301,7 @@ def _from_npz(arrays: dict[str, np.ndarray], path: Path) -> list[_Raw]:
 
 def _convert(
     raws: list[_Raw],
-    read_tensors: Callable[[Frame, dict[str, Any]], dict[str, np.ndarray]] | None,
+    read_tensors: TensorReader | None,
     energy_unit: str | None = None,
     energy_key: str | None = None,
     forces_key: str | None = None,
@@ -341,18 +341,6 @@ def _convert(
         text = f"{sources[0]}: {used!r} and {name!r} differ (in {len(sources)} frames) and {used!r} is used"
         warnings.warn(f"{text}; name the {kind} that you mean with --{kind}-key", stacklevel=3)
     return frames
-
-
-def _tensor_reader(
-    raws: list[_Raw], keys: dict[str, str | None], units: dict[str, str | None], charge: float | None,
-    origin: str | None,
-) -> Callable[[Frame, dict[str, Any]], dict[str, np.ndarray]]:  # fmt: skip
-    """Return what reads the dipoles and polarisabilities of a frame."""
-    for kind, key in keys.items():
-        if key and not any(key in raw.values for raw in raws):
-            raise DataError(f"--{kind}-key {key!r} is in no frame; keys found: {_keys_found(raws)}")
-    factors = {kind: unit_factor(kind, unit) for kind, unit in units.items()}
-    return lambda frame, values: tensor_labels(frame, values, keys, factors, charge, origin)
 
 
 def _label(value: Any, frame: Frame, kind: str, key: str) -> Any:

@@ -1,6 +1,7 @@
 """Reading dipoles and polarisabilities: shapes, units, and the origin of the dipoles of charged frames."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from ase import units
@@ -11,6 +12,7 @@ from ..tensors import RANKS
 if TYPE_CHECKING:
     from .data import Frame
 
+TensorReader: TypeAlias = "Callable[[Frame, dict[str, Any]], dict[str, np.ndarray]]"
 SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {"dipole": ((3,),), "polarizability": ((3, 3), (9,))}
 UNITS = {
     "dipole": {"e*Angstrom": 1.0, "e*bohr": units.Bohr, "Debye": units.Debye},
@@ -36,6 +38,34 @@ def unit_factor(kind: str, unit: str | None) -> float:
     if factor is None:
         raise TensorLabelError(f"unknown --{kind}-unit {unit!r}: choose one of {', '.join(known)}")
     return factor
+
+
+def tensor_reader(
+    found: set[str], dipole_key: str | None, dipole_unit: str | None, polarizability_key: str | None,
+    polarizability_unit: str | None, charge: float | None, origin: str | None,
+) -> TensorReader:  # fmt: skip
+    """Return the function that reads the labels of a frame, see `tensor_labels`.
+
+    Args:
+        found: names in any of the frames.
+        dipole_key, dipole_unit, polarizability_key, polarizability_unit: name and unit of each kind.
+        charge, origin: as in `tensor_labels`.
+
+    Raises:
+        TensorLabelError: a name that is in no frame, an unknown unit or origin.
+
+    """
+    keys = {"dipole": dipole_key, "polarizability": polarizability_key}
+    for kind, key in keys.items():
+        if key and key not in found:
+            raise TensorLabelError(
+                f"--{kind}-key {key!r} is in no frame; keys found: {', '.join(sorted(found)) or 'none'}"
+            )
+    if origin is not None and origin not in ORIGINS:
+        raise TensorLabelError(f"unknown --dipole-origin {origin!r}: choose one of {', '.join(ORIGINS)}")
+    factors = {"dipole": unit_factor("dipole", dipole_unit)}
+    factors["polarizability"] = unit_factor("polarizability", polarizability_unit)
+    return lambda frame, values: tensor_labels(frame, values, keys, factors, charge, origin)
 
 
 def tensor_labels(
