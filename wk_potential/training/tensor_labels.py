@@ -12,7 +12,7 @@ from ..tensors import RANKS
 if TYPE_CHECKING:
     from .data import Frame
 
-TensorReader: TypeAlias = "Callable[[Frame, dict[str, Any]], dict[str, np.ndarray]]"
+TensorReader: TypeAlias = Callable[..., dict[str, np.ndarray]]  # of a frame and the values found in it
 SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {"dipole": ((3,),), "polarizability": ((3, 3), (9,))}
 UNITS = {
     "dipole": {"e*Angstrom": 1.0, "e*bohr": units.Bohr, "Debye": units.Debye},
