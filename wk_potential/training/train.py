@@ -77,7 +77,7 @@ def train(
     with_energy, tensors = any(counts.values()), tensor_counts(frames)
     if not with_energy and not tensors:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
-    estimator = _choose_estimator(frames, options, sum(counts.values()), log)
+    estimator = _choose_estimator(frames, options, sum(counts.values()), log) if with_energy else "full"
     search: dict[str, Any] = {}
     if options.optimise:
         score = partial(_score, estimator=estimator, threads=n_threads, ranks=ranks)
@@ -169,6 +169,7 @@ def _task(
     elements = np.unique(np.concatenate([f.numbers for f in frames]))
     baseline, compositions = fit_baseline(frames, elements, options.isolated_atoms)
     shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
+    shapes = shapes if any(label_counts(frames)) else []  # tensors have their own
     densities = [model_density(frames, elements, options, shape, ranks) for shape in shapes]
     log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
     return Task(
