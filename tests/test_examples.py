@@ -70,7 +70,7 @@ def test_silicon_lammps(silicon):
 
 
 def test_every_example_is_tested():
-    here = {"ethanol_nve.py", "copper_surface.py"} | {f"silicon_{name}.py" for name in SILICON}
+    here = {"ethanol_nve.py", "copper_surface.py", "water_infrared.py"} | {f"silicon_{name}.py" for name in SILICON}
     elsewhere = {"ethanol_path_integrals.py"}  # test_ipi.py
     assert {path.name for path in EXAMPLES.glob("*.py")} == here | elsewhere
 
@@ -87,6 +87,17 @@ def test_copper_surface(tmp_path, monkeypatch):
     results = run_example("copper_surface.py", "--frames", "12")
     assert results["model"][0] == pytest.approx(results["reference"][0], abs=0.02)
     assert results["model"][1] == pytest.approx(results["reference"][1], rel=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:.* frames repeat an earlier one")
+def test_water_infrared(tmp_path, monkeypatch, shared_data):
+    monkeypatch.chdir(tmp_path)
+    folder = shared_data / "water_tensors"
+    arguments = [str(folder), "--frames", "60", "--time", "1.2", "--resolution", "40", "--temperature", "100"]
+    harmonic, bands, areas = run_example("water_infrared.py", *arguments)
+    assert bands == pytest.approx(harmonic.wavenumbers[-3:], abs=15)
+    assert areas == pytest.approx(harmonic.infrared[-3:], rel=0.25, abs=2)
+    assert (tmp_path / "water_monomer.png").is_file()
 
 
 def test_silicon_model():

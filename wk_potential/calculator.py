@@ -8,8 +8,17 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from .model import Model
-from .neighbours import VerletList
+from .neighbours import VerletList, find_neighbours
 from .threads import thread_count
+
+ENERGY_PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
+# each property with its target and whether it is the derivatives of it
+TENSOR_PROPERTIES = {
+    "dipole": ("dipole", False),
+    "polarizability": ("polarizability", False),
+    "dipole_derivatives": ("dipole", True),
+    "polarizability_derivatives": ("polarizability", True),
+}
 
 
 class WKCalculator(Calculator):
@@ -18,6 +27,12 @@ class WKCalculator(Calculator):
     Energy, free_energy (the same), energies (per atom, each with its element's baseline), forces and, for cells
     of rank 3, stress are computed together and cached. All are exact derivatives of one energy. Local: no
     interaction beyond the model's cutoff, no charges, no spins. Not to be trusted far from the training data.
+
+    Models of them also have the dipole (e Angstrom, from the centre of mass), polarizability (3, 3) (Angstrom^3),
+    dipole_derivatives (N, 3, 3) (e: of atom i moving along x the change of component y) and
+    polarizability_derivatives (N, 3, 3, 3) (Angstrom^2), each computed when it is asked for:
+    `atoms.get_dipole_moment()`, `calculator.get_property("dipole_derivatives", atoms)`. All are sums of contributions
+    of the atoms, in periodic cells too, where a dipole has a meaning only through its changes.
 
     Args:
         model: a `Model` or the path of a model file.
@@ -33,7 +48,7 @@ class WKCalculator(Calculator):
 
     """
 
-    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
+    implemented_properties = [*ENERGY_PROPERTIES, *TENSOR_PROPERTIES]  # noqa: RUF012
 
     def __init__(
         self,
@@ -49,6 +64,10 @@ class WKCalculator(Calculator):
         if skin < 0:
             raise ValueError(f"skin must not be negative, not {skin}")
         self.model = Model.load(Path(model)) if isinstance(model, str | os.PathLike) else model
+        self.implemented_properties = [
+            *(ENERGY_PROPERTIES if self.model.scales else ()),
+            *(name for name, (target, _) in TENSOR_PROPERTIES.items() if target in self.model.tensors),
+        ]
         self.potential = self.model.potential(precision, direct)
         if comm is None:
             self.threads = thread_count(threads)
@@ -65,7 +84,7 @@ class WKCalculator(Calculator):
         self._checked_numbers: np.ndarray | None = None
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-        """Compute all properties at once.
+        """Compute energy, forces and stress at once, dipole and polarisability if they are among `properties`.
 
         Raises:
             UnknownElementError: an element is not in the model.
@@ -73,8 +92,32 @@ class WKCalculator(Calculator):
             RanksDifferError: the ranks of `comm` hold different atoms.
 
         """
-        super().calculate(atoms, properties, system_changes)
-        atoms = self.atoms
+        if system_changes or self.atoms is None:
+            super().calculate(atoms, properties, system_changes)
+            self.results = {}
+        energy_wanted = not set(properties) <= set(TENSOR_PROPERTIES)
+        if self.model.scales and energy_wanted and "energy" not in self.results:
+            self._calculate_energy(self.atoms)
+        for name in properties:
+            if name in TENSOR_PROPERTIES and name in self.implemented_properties and name not in self.results:
+                self._calculate_tensor(self.atoms, name)
+
+    def _calculate_tensor(self, atoms, name: str) -> None:
+        numbers, positions, cell, pbc = atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc
+        self._check(numbers, positions)
+        target, derivatives = TENSOR_PROPERTIES[name]
+        if self.parallel is None:
+            neighbours = self.neighbour_list.update(positions, cell, pbc)
+        else:  # not divided among the ranks
+            neighbours = find_neighbours(positions, cell, pbc, self.model.cutoff, self.threads)
+        structure = self.model.structure(numbers, positions, cell, neighbours)
+        tensor = self.model.tensors[target]
+        if derivatives:
+            self.results[name] = tensor.derivatives(structure, self.threads)
+        else:
+            self.results[name] = tensor.predict(structure, self.threads).sum(axis=0)
+
+    def _calculate_energy(self, atoms) -> None:
         numbers, positions, cell, pbc = atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc
         if self.parallel is None:
             self._check(numbers, positions)
@@ -84,7 +127,7 @@ class WKCalculator(Calculator):
         else:
             self.parallel.ranks.together(self._check, numbers, positions)
             energy, prediction = self.parallel.predict(numbers, positions, cell, pbc)
-        self.results = {
+        self.results |= {
             "energy": energy,
             "free_energy": energy,
             "energies": prediction.energies,
@@ -100,5 +143,6 @@ class WKCalculator(Calculator):
             bad = int(np.argmax(~np.isfinite(positions).all(axis=1)))
             raise ValueError(f"the position of atom {bad} is not finite: {positions[bad]}")
         if self._checked_numbers is None or not np.array_equal(self._checked_numbers, numbers):
-            self.model.check_composition(numbers)
+            if self.model.scales:
+                self.model.check_composition(numbers)
             self._checked_numbers = numbers.copy()

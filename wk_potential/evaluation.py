@@ -9,10 +9,13 @@ import numpy as np
 
 from .model import Model, UnknownElementError
 from .neighbours import find_neighbours
+from .tensors import RANKS
 from .threads import run_threads, thread_count
 from .training.data import Frame
 
-KINDS = ("energy", "energy_per_atom", "forces", "stress")
+KINDS = ("energy", "energy_per_atom", "forces", "stress", *RANKS)
+_COUNTS = {"energy": "n_energies", "forces": "n_forces", "stress": "n_stresses"}
+_COUNTS |= {"dipole": "n_dipoles", "polarizability": "n_polarizabilities"}
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,18 @@ class FramePrediction:
         forces: (N, 3) eV/Angstrom.
         stress: (6,) eV/Angstrom^3, Voigt xx yy zz yz xz xy, or None for frames that are not periodic in three
             directions.
+        dipole: (3,) e Angstrom, from the centre of mass.
+        polarizability: (3, 3) Angstrom^3.
+
+    All are None where the model has no such target.
 
     """
 
-    energy: float
-    forces: np.ndarray
+    energy: float | None
+    forces: np.ndarray | None
     stress: np.ndarray | None
+    dipole: np.ndarray | None = None
+    polarizability: np.ndarray | None = None
 
 
 def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePrediction:
@@ -40,14 +49,19 @@ def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePredicti
 
     """
     neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
+    arguments = frame.numbers, frame.positions, frame.cell, neighbours
     try:
-        prediction = model.predict(frame.numbers, frame.positions, frame.cell, neighbours, threads)
+        structure = model.structure(*arguments)
     except UnknownElementError as error:
         raise UnknownElementError(f"{frame.source}: {error}") from None
+    tensors = {name: target.predict(structure, threads).sum(axis=0) for name, target in model.tensors.items()}
+    if not model.scales:
+        return FramePrediction(None, None, None, **tensors)
+    prediction = model.predict(*arguments, threads)
     stress = None
     if frame.pbc.all():
         stress = (prediction.virial / frame.volume)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-    return FramePrediction(float(prediction.energies.sum()), prediction.forces, stress)
+    return FramePrediction(float(prediction.energies.sum()), prediction.forces, stress, **tensors)
 
 
 def predict_frames(
@@ -75,7 +89,7 @@ def predict_frames(
             model.element_indices(frame.numbers)
         except UnknownElementError as error:
             raise UnknownElementError(f"{frame.source}: {error}") from None
-    for numbers in {tuple(np.sort(frame.numbers)) for frame in frames}:
+    for numbers in {tuple(np.sort(frame.numbers)) for frame in frames if model.scales}:
         model.check_composition(np.array(numbers))
     count, done, lock = thread_count(threads), 0, Lock()
     side_by_side = len(frames) >= count
@@ -95,13 +109,17 @@ def predict_frames(
 def _differences(frame: Frame, prediction: FramePrediction) -> dict[str, np.ndarray]:
     """Predicted less labelled, flat, of each kind of label that the frame has."""
     found = {}
-    if frame.energy is not None:
+    if frame.energy is not None and prediction.energy is not None:
         found["energy"] = np.array([prediction.energy - frame.energy])
         found["energy_per_atom"] = found["energy"] / len(frame)
-    if frame.forces is not None:
+    if frame.forces is not None and prediction.forces is not None:
         found["forces"] = (prediction.forces - frame.forces).ravel()
     if frame.stress is not None and prediction.stress is not None:
         found["stress"] = prediction.stress - frame.stress
+    for kind in RANKS:
+        label, value = getattr(frame, kind), getattr(prediction, kind)
+        if label is not None and value is not None:
+            found[kind] = (value - label).ravel()
     return found
 
 
@@ -125,8 +143,10 @@ def errors(frames: Sequence[Frame], predictions: Sequence[FramePrediction]) -> d
     Returns:
         `energy_mae`, `energy_rmse` (eV), `energy_per_atom_mae`, `energy_per_atom_rmse` (eV), `forces_mae`,
         `forces_rmse` (eV/Angstrom, over components), `stress_mae`, `stress_rmse` (eV/Angstrom^3, over the six
-        components), None where there is no label; `n_frames`, `n_atoms`, the number of labels `n_energies`,
-        `n_forces`, `n_stresses`; the same by symbol in `forces_by_element` and in `by_config_type`.
+        components), `dipole_mae`, `dipole_rmse` (e Angstrom), `polarizability_mae`, `polarizability_rmse` (Angstrom^3,
+        over the nine components), None where there is no label; `n_frames`, `n_atoms`, the number of labels
+        `n_energies`, `n_forces`, `n_stresses`, `n_dipoles`, `n_polarizabilities`; the same by symbol in
+        `forces_by_element` and in `by_config_type`.
 
     """
     from ase.data import chemical_symbols
@@ -134,7 +154,7 @@ def errors(frames: Sequence[Frame], predictions: Sequence[FramePrediction]) -> d
     differences = [_differences(f, p) for f, p in zip(frames, predictions, strict=True)]
     table = _mean_errors(differences)
     table |= {"n_frames": len(frames), "n_atoms": sum(len(frame) for frame in frames)}
-    for kind, name in (("energy", "n_energies"), ("forces", "n_forces"), ("stress", "n_stresses")):
+    for kind, name in _COUNTS.items():
         table[name] = sum(d[kind].size for d in differences if kind in d)
     by_element: dict[str, Any] = {}
     for z in sorted({int(z) for frame in frames for z in frame.numbers}):

@@ -16,6 +16,7 @@ from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
 from .modelfile import ModelFileError, read_container, write_container
 from .neighbours import Neighbours
 from .potential import Direct, Layer, Potential, Structure, evaluate
+from .tensors import TensorTarget, targets_from_arrays, targets_to_arrays
 
 LARGE_DEVIATION = 1e-3  # eV/Angstrom by which float32 may change forces without a warning
 
@@ -110,10 +111,11 @@ class Model:
 
     Attributes:
         elements: (n,) sorted atomic numbers.
-        scales: the length scales, whose energies add up.
+        scales: the length scales, whose energies add up; none in a model without energies.
         baseline: (n,) energy per atom of each element, eV.
         compositions: (k, n) orthonormal basis of the compositions that determine the baseline.
         info: hyperparameters and training summary, as written to the header of the file.
+        tensors: dipole and polarisability, by name, if they were trained.
 
     """
 
@@ -122,11 +124,13 @@ class Model:
     baseline: np.ndarray
     compositions: np.ndarray
     info: dict = field(default_factory=dict)
+    tensors: dict[str, TensorTarget] = field(default_factory=dict)
 
     @property
     def cutoff(self) -> float:
         """Cutoff radius in Angstrom."""
-        return max(scale.density.radial.cutoff for scale in self.scales)
+        own = [scale.density.radial.cutoff for scale in self.scales]
+        return max([*own, *(target.cutoff for target in self.tensors.values())])
 
     @property
     def is_mapped(self) -> bool:
@@ -136,7 +140,7 @@ class Model:
     @property
     def support_counts(self) -> np.ndarray:
         """Support points of each element."""
-        return np.array([len(s) for s in self.scales[0].support])
+        return np.array([len(s) for scale in self.scales[:1] for s in scale.support])
 
     @cached_property
     def direct(self) -> Potential:
@@ -224,10 +228,14 @@ class Model:
             ClashError: two atoms are on one site.
 
         """
-        index = self.element_indices(numbers)
-        structure = Structure(np.ascontiguousarray(positions, float), np.array(cell, float), index, neighbours)
+        structure = self.structure(numbers, positions, cell, neighbours)
         energies, forces, virial = evaluate(potential or self.potential(), structure, threads)
-        return Prediction(energies + self.baseline[index[: len(energies)]], forces, virial)
+        return Prediction(energies + self.baseline[structure.elements[: len(energies)]], forces, virial)
+
+    def structure(self, numbers, positions, cell, neighbours: Neighbours) -> Structure:
+        """Arrays as `evaluate` and the targets in `tensors` take them; arguments and errors as in `predict`."""
+        index = self.element_indices(numbers)
+        return Structure(np.ascontiguousarray(positions, float), np.array(cell, float), index, neighbours)
 
     def check_composition(self, numbers) -> None:
         """Warn with `CompositionWarning` if the training set leaves the baseline of a composition open."""
@@ -250,7 +258,11 @@ class Model:
             facts, more = _to_arrays(scale)
             scales.append(facts)
             arrays.update({f"scale{n}_{name}": array for name, array in more.items()})
-        write_container(path, {"cutoff": self.cutoff, "scales": scales, **self.info}, arrays)
+        header = {"cutoff": self.cutoff, "scales": scales, **self.info}
+        if self.tensors:
+            header["tensors"], more = targets_to_arrays(self.tensors)
+            arrays.update(more)
+        write_container(path, header, arrays)
 
     @classmethod
     def load(cls, path) -> "Model":
@@ -264,7 +276,8 @@ class Model:
         try:
             del header["cutoff"]  # that of the scales, for readers
             scales = [_from_arrays(facts, _of_scale(n, arrays)) for n, facts in enumerate(header.pop("scales"))]
-            return cls(arrays["elements"], scales, arrays["baseline"], arrays["compositions"], header)
+            tensors = targets_from_arrays(header.pop("tensors", {}), arrays)
+            return cls(arrays["elements"], scales, arrays["baseline"], arrays["compositions"], header, tensors)
         except KeyError as error:
             raise ModelFileError(f"{path}: the model lacks {error}") from error
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .evaluation import FramePrediction
+from .spectra import HarmonicSpectrum, Spectrum
+from .tensors import RANKS
 from .training.data import Frame
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ _PANELS = {
     "energy": ("Energy per atom", "eV", 1.0, "meV", 1e3),
     "forces": ("Force components", "eV/Å", 1.0, "meV/Å", 1e3),
     "stress": ("Stress components", "GPa", 160.2176634, "GPa", 160.2176634),
+    "dipole": ("Dipole components", "e Å", 1.0, "e mÅ", 1e3),
+    "polarizability": ("Polarisability components", "Å³", 1.0, "Å³", 1.0),
 }
 
 
@@ -51,16 +55,17 @@ def _pairs(frames: Sequence[Frame], predictions: Sequence[FramePrediction]) -> d
     """Label and prediction, flat, of each kind that there is; energies per atom less the labels' mean."""
     pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     both = list(zip(frames, predictions, strict=True))
-    energies = [(f.energy / len(f), p.energy / len(f)) for f, p in both if f.energy is not None]
+    energies = [
+        (f.energy / len(f), p.energy / len(f)) for f, p in both if f.energy is not None and p.energy is not None
+    ]
     if energies:
         reference, predicted = np.array(energies).T
         pairs["energy"] = (reference - reference.mean(), predicted - reference.mean())
-    forces = [(f.forces.ravel(), p.forces.ravel()) for f, p in both if f.forces is not None]
-    if forces:
-        pairs["forces"] = (np.concatenate([r for r, _ in forces]), np.concatenate([p for _, p in forces]))
-    stress = [(f.stress, p.stress) for f, p in both if f.stress is not None and p.stress is not None]
-    if stress:
-        pairs["stress"] = (np.concatenate([r for r, _ in stress]), np.concatenate([p for _, p in stress]))
+    for kind in ("forces", "stress", *RANKS):
+        labelled = [(getattr(f, kind), getattr(p, kind)) for f, p in both]
+        found = [(r.ravel(), p.ravel()) for r, p in labelled if r is not None and p is not None]
+        if found:
+            pairs[kind] = (np.concatenate([r for r, _ in found]), np.concatenate([p for _, p in found]))
     return pairs
 
 
@@ -184,4 +189,39 @@ def md_figure(log: Mapping[str, np.ndarray], n_atoms: int, path: str | Path, tit
         figure.align_ylabels(panels)
         if title:
             figure.suptitle(title, fontsize=11)
+        _save(figure, path)
+
+
+def spectrum_figure(found: Spectrum, path: str | Path, harmonic: HarmonicSpectrum | None = None) -> None:
+    """Draw the spectra of a trajectory, with the harmonic lines of the same model if they are given.
+
+    Args:
+        found: the spectra.
+        path: of the picture; its ending names the format.
+        harmonic: normal modes.
+
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    units = {"infrared": "infrared\n/ km mol⁻¹ cm", "raman": "Raman activity\n/ Å⁴ amu⁻¹ cm"}
+    names = [name for name in units if getattr(found, name) is not None]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 0.6 + 2.3 * len(names)), layout="constrained")
+        panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, name in zip(panels, names, strict=True):
+            values = getattr(found, name)
+            axes.plot(
+                found.wavenumbers, values, color=BLUE, linewidth=1.2, label=f"trajectory, {found.temperature:.0f} K"
+            )
+            if harmonic is not None and (lines := getattr(harmonic, name)) is not None:
+                real = harmonic.wavenumbers > 50
+                heights = lines[real] / max(lines[real].max(initial=0.0), 1e-300) * values.max()
+                axes.vlines(harmonic.wavenumbers[real], 0, heights, color=VERMILION, linewidth=1.6, label="harmonic")
+            axes.set_ylabel(units[name])
+            axes.set_ylim(bottom=0)
+            axes.legend(frameon=False)
+        used = found.wavenumbers[np.max([getattr(found, n) / getattr(found, n).max() for n in names], axis=0) > 1e-3]
+        panels[-1].set_xlim(0, 1.1 * used.max(initial=1.0))
+        panels[-1].set_xlabel("wavenumber / cm⁻¹")
         _save(figure, path)

@@ -186,7 +186,7 @@ def _direct_energies(density, element, direct, atoms, structure, stages, sums):
 
 
 @njit
-def _aligned(n, like):
+def aligned(n, like):
     """Zeros (n,) of the type of `like` that begin at a cache line."""
     per_line = 64 // like.itemsize
     buffer = np.zeros(n + per_line, like.dtype)
@@ -195,7 +195,7 @@ def _aligned(n, like):
 
 
 @njit
-def _move_lane(density, hood, full, lane, lanes, to_lane):
+def move_lane(density, hood, full, lane, lanes, to_lane):
     """Copy the coefficients of one atom to its lane of `full` (l, k, 2l + 1, lanes), or from it."""
     width = hood.full.shape[2]
     n_full = hood.full.shape[0] * width
@@ -210,7 +210,7 @@ def _move_lane(density, hood, full, lane, lanes, to_lane):
 
 
 @njit
-def _project(projection, element, flat, source, target, lanes, transposed):
+def project(projection, element, flat, source, target, lanes, transposed):
     """Projection (Q, n_full) of each l, or its transpose, times source (l, n_full, 2l + 1, lanes)."""
     n_l, n_channels, n_full = projection.shape[1:]
     size = projection.itemsize
@@ -233,27 +233,27 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
     gradient = np.zeros((hood.r.shape[0], 3))
     n_channels, n_full = projection.shape[2:]
     flat = projection.ravel()
-    full = _aligned(n_lm * n_full * lanes, flat)
-    c, grad = _aligned(n_lm * n_channels * lanes, flat), _aligned(n_lm * n_channels * lanes, flat)
-    x, y = _aligned(sizes[0], flat), _aligned(sizes[1], flat)
+    full = aligned(n_lm * n_full * lanes, flat)
+    c, grad = aligned(n_lm * n_channels * lanes, flat), aligned(n_lm * n_channels * lanes, flat)
+    x, y = aligned(sizes[0], flat), aligned(sizes[1], flat)
     energies = np.zeros(lanes)
     for start in range(0, atoms.shape[0], lanes):
         batch = atoms[start : start + lanes]
         for lane in range(batch.shape[0]):
             gather(batch[lane], density.cutoff, structure, hood, sums.clash)
             expand_atom(density, hood)
-            _move_lane(density, hood, full, lane, lanes, True)
+            move_lane(density, hood, full, lane, lanes, True)
         if stages < 2:
             continue
-        _project(projection, element, flat, full, c, lanes, False)
+        project(projection, element, flat, full, c, lanes, False)
         forms_energy(forms, n_channels, c, batch.shape[0], x, y, energies, grad)
         if stages < 3:
             continue
-        _project(projection, element, flat, grad, full, lanes, True)
+        project(projection, element, flat, grad, full, lanes, True)
         for lane in range(batch.shape[0]):
             sums.energies[batch[lane]] += energies[lane]
             gather(batch[lane], density.cutoff, structure, hood, sums.clash)
-            _move_lane(density, hood, full, lane, lanes, False)
+            move_lane(density, hood, full, lane, lanes, False)
             adjoint_atom(density, hood, gradient)
             _add_forces(batch[lane], hood, gradient, sums)
 

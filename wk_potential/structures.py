@@ -46,6 +46,34 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
     return atoms
 
 
+def read_trajectory(path: str | Path, frames: str = ":") -> list[Atoms]:
+    """Read frames of one system with ASE, without the results that the file may hold.
+
+    Args:
+        path: in any format that ASE reads.
+        frames: a Python slice.
+
+    Raises:
+        StructureError: the file cannot be read, the slice selects nothing, or frames differ in their atoms.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StructureError(f"{path}: {'not a file' if path.exists() else 'file not found'}; check the path")
+    try:
+        images: Any = read(path, index=frames if ":" in frames else f"{frames}:", do_not_split_by_at_sign=True)
+    except Exception as error:  # the readers raise whatever they like
+        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        raise StructureError(f"{path}: cannot be read as a trajectory ({reason})") from error
+    if not images:
+        raise StructureError(f"{path}: no frame in {frames!r}")
+    for number, atoms in enumerate(images):
+        if len(atoms) != len(images[0]) or (atoms.numbers != images[0].numbers).any():
+            raise StructureError(f"{path}: frame {number} of {frames!r} has other atoms than the first; select frames")
+        atoms.calc = None
+    return images
+
+
 def output_format(path: str | Path) -> str:
     """Return ASE's name of the format that a file is to be written in.
 

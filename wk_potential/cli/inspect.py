@@ -24,6 +24,14 @@ _path = click.Path(path_type=Path)
 @click.option("--energy-key", metavar="NAME", help="Name of the energies in the files.")
 @click.option("--forces-key", metavar="NAME", help="Name of the forces in the files.")
 @click.option("--stress-key", metavar="NAME", help="Name of the stresses (or of a virial) in the files.")
+@click.option("--dipole-key", metavar="NAME", help="Name of dipoles in the files.")
+@click.option("--dipole-unit", metavar="UNIT", help="Their unit, e*bohr or Debye [default: e*Angstrom].")
+@click.option(
+    "--dipole-origin", metavar="ORIGIN", help="What those of charged frames are relative to: coordinates, mass."
+)
+@click.option("--charge", type=float, metavar="E", help="Total charge of the frames [default: their info, or 0].")
+@click.option("--polarizability-key", metavar="NAME", help="Name of polarisabilities in the files.")
+@click.option("--polarizability-unit", metavar="UNIT", help="Their unit, bohr^3 [default: Angstrom^3].")
 @click.option("--json", "json_file", type=_path, metavar="FILE", help="Write the errors as JSON.")
 @click.option("--plot", type=_path, metavar="FILE.png", help="Draw predictions against labels.")
 @click.option(
@@ -48,7 +56,8 @@ def evaluate(
     """Compare predictions of MODEL with the labels of the frames in DATA.
 
     The JSON holds energy_mae, energy_rmse, energy_per_atom_mae, energy_per_atom_rmse (eV), forces_mae,
-    forces_rmse (eV/Angstrom), stress_mae, stress_rmse (eV/Angstrom^3), null where there is no label,
+    forces_rmse (eV/Angstrom), stress_mae, stress_rmse (eV/Angstrom^3), dipole_mae, dipole_rmse (e Angstrom),
+    polarizability_mae, polarizability_rmse (Angstrom^3), null where there is no label,
     n_frames, and the same by element and config_type.
 
     \b

@@ -17,6 +17,8 @@ _ERRORS = {
     "energy_per_atom": ("energy/atom", "meV", 1e3, "n_energies"),
     "forces": ("forces", "meV/Å", 1e3, "n_forces"),
     "stress": ("stress", "GPa", GPA, "n_stresses"),
+    "dipole": ("dipole", "e mÅ", 1e3, "n_dipoles"),
+    "polarizability": ("polarizability", "Å³", 1.0, "n_polarizabilities"),
 }
 
 
@@ -30,7 +32,7 @@ def show_labels(screen: Screen, frames: Sequence[Frame]) -> None:
     """Print what labels were found, and under which names."""
     rows = []
     for kind, name, n_frames, n_values in label_table(frames):
-        if kind in ("energy", "forces", "stress"):
+        if kind in ("energy", "forces", "stress", "dipole", "polarizability"):
             rows.append((kind, name if n_frames else "none", str(n_frames), str(n_values)))
         elif kind != "config_type" or name:
             rows.append((kind, name, str(n_frames), f"{n_values} atoms"))
@@ -70,12 +72,18 @@ def show_model(screen: Screen, model: Model, title: str) -> None:
     from ase.data import chemical_symbols
 
     symbols = [chemical_symbols[z] for z in model.elements]
+    rows = [("elements", " ".join(symbols))]
+    rows += _energy_facts(model, symbols) if model.scales else [("energy", "none")]
+    screen.facts(title, [*rows, *_tensor_facts(model), *_training_facts(model.info)])
+
+
+def _energy_facts(model: Model, symbols: list[str]) -> list[tuple[str, str]]:
+    """What the energy is made of."""
     counts = {s: int(n) for s, n in zip(symbols, model.support_counts, strict=True)}
     tangents = model.scales[0].support[0].tangents is not None
     baseline = {s: float(e) for s, e in zip(symbols, model.baseline, strict=True)}
     free = "" if len(model.compositions) == len(symbols) else ", for compositions as in the data"
-    rows = [
-        ("elements", " ".join(symbols)),
+    return [
         *((f"kernel to {scale.density.radial.cutoff:g} Å", _kernel(scale)) for scale in model.scales),
         *((f"weights to {scale.density.radial.cutoff:g} Å", _weights(scale, symbols)) for scale in model.scales),
         (
@@ -84,9 +92,21 @@ def show_model(screen: Screen, model: Model, title: str) -> None:
         ),
         ("mapped form", _mapped(model)),
         ("baseline", f"{_list(baseline, '.4f')} eV{free}"),
-        *_training_facts(model.info),
     ]
-    screen.facts(title, rows)
+
+
+def _tensor_facts(model: Model) -> list[tuple[str, str]]:
+    """Kernels of dipole and polarisability and their expected errors."""
+    rows = []
+    for name, target in model.tensors.items():
+        cutoffs = ", ".join(f"{density.radial.cutoff:g}" for density in target.densities)
+        facts = model.info.get("training", {}).get("tensors", {}).get(name, {"ranks": {}})
+        errors = [
+            f"rank {rank} left-out RMSE {r['leave_one_out_rmse']:.3g} {facts['unit']}"
+            for rank, r in facts["ranks"].items()
+        ]
+        rows.append((name, "; ".join([f"kernels to {cutoffs} Å", *errors])))
+    return rows
 
 
 def _kernel(scale: Scale) -> str:

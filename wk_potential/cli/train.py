@@ -139,7 +139,10 @@ def train_model(
     from ..training.train import train as fit
     from .tables import show_labels, show_model
 
-    names = ("frames", "energy_unit", "energy_key", "forces_key", "stress_key")
+    names = [
+        "frames", "energy_unit", "energy_key", "forces_key", "stress_key", "dipole_key", "dipole_unit",
+        "polarizability_key", "polarizability_unit", "charge", "dipole_origin",
+    ]  # fmt: skip
     ranks = launched_ranks()
     if ranks.rank > 0:
         screen.silence()

@@ -6,7 +6,7 @@ has sigma = +1 only.
 """
 
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 from math import factorial, sqrt
 from typing import NamedTuple
 
@@ -89,35 +89,47 @@ def real_cg(l1: int, l2: int, l3: int) -> np.ndarray:
 
 
 @cache
-def iteration_terms(lmax: int, nu: int) -> Terms:
-    """Term list of k^(nu) = P[k^(nu-1) k^(1)], nu >= 2, truncated at lmax, both parities kept.
+def product_terms(lmax: int, first: int, second: int, momentum: int | None = None) -> Terms:
+    """Term list of P[k^(first) k^(second)], truncated at lmax, both parities kept.
 
-    k^{L,s s'}_{MM'} = sum_{l1 l2} C^{LM}_{l1 m1 l2 m2} C^{LM'}_{l1 m1' l2 m2'} k^{l1,s}_{m1 m1'} K^{l2}_{m2 m2'},
-    s' = (-1)^{l1 + l2 + L} (Bigi, Pozdnyakov, Ceriotti, arXiv:2303.04124). For nu = 2 both factors are the same
-    kernel, so that (a, b) is merged with (b, a) and a <= b.
+    k^{L,s s'}_{MM'} = sum_{l1 l2} C^{LM}_{l1 m1 l2 m2} C^{LM'}_{l1 m1' l2 m2'} k^{l1,s}_{m1 m1'} k^{l2,s2}_{m2 m2'},
+    s' = s2 (-1)^{l1 + l2 + L} (Bigi, Pozdnyakov, Ceriotti, arXiv:2303.04124). Where both factors are the same kernel
+    (a, b) is merged with (b, a) and a <= b.
+
+    Args:
+        lmax: largest angular momentum of the factors.
+        first, second: their orders; those of order 1 have one parity.
+        momentum: L of the only block that is wanted, that of true tensors; otherwise all blocks are.
+
     """
     size, offset = kernel_size(lmax), block_offsets(lmax)
-    parities = (0,) if nu == 2 else (0, 1)
     merged: dict[tuple[int, int, int], float] = {}
-    for parity in parities:
-        for l1 in range(lmax + 1):
-            for l2 in range(lmax + 1):
-                for l3 in range(abs(l1 - l2), min(lmax, l1 + l2) + 1):
-                    cg = real_cg(l1, l2, l3)
-                    m1, m2, m3 = np.nonzero(cg)
-                    value = cg[m1, m2, m3]
-                    out_parity = parity ^ ((l1 + l2 + l3) % 2)
-                    # every pair of non-zero coefficients (m1 m2 m3), (m1' m2' m3') is one term
-                    o = out_parity * size + offset[l3] + (m3[:, None] * (2 * l3 + 1) + m3)
-                    a = parity * size + offset[l1] + (m1[:, None] * (2 * l1 + 1) + m1)
-                    b = offset[l2] + (m2[:, None] * (2 * l2 + 1) + m2)
-                    w = value[:, None] * value
-                    if nu == 2:
-                        a, b = np.minimum(a, b), np.maximum(a, b)
-                    for key, wi in zip(zip(o.flat, a.flat, b.flat, strict=True), w.flat, strict=True):
-                        merged[key] = merged.get(key, 0.0) + wi
+    for p1, p2 in product((0, 1) if first > 1 else (0,), (0, 1) if second > 1 else (0,)):
+        for l1, l2 in product(range(lmax + 1), repeat=2):
+            for l3 in range(abs(l1 - l2), min(lmax if momentum is None else momentum, l1 + l2) + 1):
+                out_parity = p1 ^ p2 ^ ((l1 + l2 + l3) % 2)
+                if momentum is not None and (l3 != momentum or out_parity):
+                    continue
+                cg = real_cg(l1, l2, l3)
+                m1, m2, m3 = np.nonzero(cg)
+                value = cg[m1, m2, m3]
+                start = out_parity * size + offset[l3] if momentum is None else 0
+                # every pair of non-zero coefficients (m1 m2 m3), (m1' m2' m3') is one term
+                o = start + (m3[:, None] * (2 * l3 + 1) + m3)
+                a = p1 * size + offset[l1] + (m1[:, None] * (2 * l1 + 1) + m1)
+                b = p2 * size + offset[l2] + (m2[:, None] * (2 * l2 + 1) + m2)
+                if first == second:
+                    a, b = np.minimum(a, b), np.maximum(a, b)
+                w = value[:, None] * value
+                for key, wi in zip(zip(o.flat, a.flat, b.flat, strict=True), w.flat, strict=True):
+                    merged[key] = merged.get(key, 0.0) + wi
     kept = [(o, a, b, w) for (o, a, b), w in merged.items() if abs(w) > 1e-13]
-    return _sorted_terms(kept, 2 * size)
+    return _sorted_terms(kept, 2 * size if momentum is None else (2 * momentum + 1) ** 2)
+
+
+def iteration_terms(lmax: int, nu: int) -> Terms:
+    """Term list of k^(nu) = P[k^(nu-1) k^(1)], nu >= 2."""
+    return product_terms(lmax, nu - 1, 1)
 
 
 def _sorted_terms(items, n_out: int) -> Terms:

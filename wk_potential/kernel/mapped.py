@@ -84,7 +84,7 @@ def _increase(out, at, offset, values):
 
 
 @njit
-def _fill_features(forms, block, n_channels, c, lanes, n_atoms, stride, x):
+def fill_features(forms, block, n_channels, c, lanes, n_atoms, stride, x):
     """Write the features of a block to x, rows of `stride`."""
     L, constant, channels, first_group, n_groups = block[:5]
     row = 0
@@ -113,7 +113,7 @@ def _fill_features(forms, block, n_channels, c, lanes, n_atoms, stride, x):
 
 
 @njit
-def _features_adjoint(forms, block, n_channels, c, lanes, n_atoms, stride, x, grad):
+def features_adjoint(forms, block, n_channels, c, lanes, n_atoms, stride, x, grad):
     """Add to grad the derivative with respect to c, x being that with respect to the features."""
     L, constant, channels, first_group, n_groups = block[:5]
     row = stride if constant else 0
@@ -179,7 +179,7 @@ def forms_energy(forms, n_channels, c, n_atoms, x, y, energies, grad):
         columns = (2 * L + 1) * n_atoms
         n_vectors = (columns + lanes - 1) // lanes
         stride = (2 * L * n_atoms + 2 * lanes - 1) // lanes * lanes
-        _fill_features(forms, block, n_channels, c, lanes, n_atoms, stride, x)
+        fill_features(forms, block, n_channels, c, lanes, n_atoms, stride, x)
         size = c.itemsize
         u, features, factors = address(forms.factors, first), address(x, 0), address(y, 0)
         row, width = n_features * size, stride * size
@@ -187,7 +187,7 @@ def forms_energy(forms, n_channels, c, n_atoms, x, y, energies, grad):
         values = forms.eigenvalues[first_value : first_value + rank]
         _squares(values, 2 * L + 1, n_atoms, n_vectors, lanes, stride, y, energies)
         multiply(c, n_features, n_vectors, rank, u, size, row, factors, width, features, width, False)
-        _features_adjoint(forms, block, n_channels, c, lanes, n_atoms, stride, x, grad)
+        features_adjoint(forms, block, n_channels, c, lanes, n_atoms, stride, x, grad)
 
 
 def work_sizes(forms: Forms) -> np.ndarray:

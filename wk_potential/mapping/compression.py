@@ -54,7 +54,12 @@ class Form:
 def channel_counts(support: SupportPoints, *others) -> np.ndarray:
     """Channels (lmax + 1,) in use of each l; those of padding are zero in all coefficients (n, n_lm, Q)."""
     tangents = [] if support.tangents is None else [support.tangents]
-    coefficients = np.concatenate([support.coefficients, *tangents, *others])
+    return used_channels(support.coefficients, *tangents, *others)
+
+
+def used_channels(*arrays) -> np.ndarray:
+    """Channels (lmax + 1,) in use of each l in any of the arrays (n, n_lm, Q)."""
+    coefficients = np.concatenate(arrays)
     lmax = int(np.sqrt(coefficients.shape[1])) - 1
     used = np.any(coefficients != 0.0, axis=0)
     channels = [np.flatnonzero(used[l * l : (l + 1) ** 2].any(axis=0)) for l in range(lmax + 1)]

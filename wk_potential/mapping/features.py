@@ -111,12 +111,21 @@ def multiplicities(block: Block) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def order_factors(block: Block, order_weights) -> np.ndarray:
-    """Factors (P, P) of the products of two features in sum_nu a_nu k^(nu), nu <= 4."""
+def order_products(left: Block, right: Block, order_weights) -> np.ndarray:
+    """Factors (P, P') of the products of features of two blocks in sum_nu a_nu k^(nu), nu <= 4."""
     a = np.concatenate([order_weights, np.zeros(4 - len(order_weights))])
     # by the degrees 0, 1, 2 of the two features: orders 1, 3 are split between the two triangles
     table = np.array([[0.0, a[0] / 2, 0.0], [a[0] / 2, a[1], a[2] / 2], [0.0, a[2] / 2, a[3]]])
+    return table[np.ix_(_degrees(left), _degrees(right))]
+
+
+def _degrees(block: Block) -> np.ndarray:
     degree = np.full(len(block), 2)
     degree[: block.n_single] = 1
     degree[: int(block.constant)] = 0
-    return table[np.ix_(degree, degree)] / (2 * block.L + 1)
+    return degree
+
+
+def order_factors(block: Block, order_weights) -> np.ndarray:
+    """Factors (P, P) of the products of two features of a block in the invariant kernel."""
+    return order_products(block, block, order_weights) / (2 * block.L + 1)

@@ -19,6 +19,9 @@ from ase.data import chemical_symbols
 from ase.io import iread
 from scipy.spatial.distance import pdist
 
+from ..tensors import RANKS
+from .tensor_labels import TensorReader, tensor_reader
+
 KINDS = ("energy", "forces", "stress")
 MIN_DISTANCE = 0.1  # Angstrom; no useful frame has atoms closer than this
 UNITS = {"eV": 1.0, "meV": 1e-3, "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol}
@@ -54,6 +57,8 @@ class Frame:
     source: str = ""  # "file.xyz, frame 12"
     config_type: str = ""
     keys: tuple[tuple[str, str], ...] = ()  # each kind of label with the key it was read from
+    dipole: np.ndarray | None = None  # (3,) e Angstrom, from the centre of mass
+    polarizability: np.ndarray | None = None  # (3, 3) Angstrom^3
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -66,7 +71,7 @@ class Frame:
     @classmethod
     def from_atoms(cls, atoms: Atoms, source: str = "Atoms object", **options: str | None) -> "Frame":
         """Take over an ASE structure and its labels, if any; options and errors as in `read_frames`."""
-        return _convert([_from_atoms(atoms, source)], **options)[0]
+        return _convert([_from_atoms(atoms, source)], None, **options)[0]
 
     def to_atoms(self) -> Atoms:
         """Return an ASE structure whose calculator holds the labels."""
@@ -74,6 +79,7 @@ class Frame:
         atoms = Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc, info=info)
         if labels := {kind: getattr(self, kind) for kind in KINDS if getattr(self, kind) is not None}:
             atoms.calc = SinglePointCalculator(atoms, **labels)
+        atoms.info |= {kind: getattr(self, kind) for kind in RANKS if getattr(self, kind) is not None}
         return atoms
 
 
@@ -84,6 +90,12 @@ def read_frames(
     energy_key: str | None = None,
     forces_key: str | None = None,
     stress_key: str | None = None,
+    dipole_key: str | None = None,
+    dipole_unit: str | None = None,
+    polarizability_key: str | None = None,
+    polarizability_unit: str | None = None,
+    charge: float | None = None,
+    dipole_origin: str | None = None,
 ) -> list[Frame]:
     """Read, check and convert structures with their labels, of which any may be missing.
 
@@ -102,6 +114,14 @@ def read_frames(
     energy_key, forces_key, stress_key : str, optional
         Names in the calculator's results, `atoms.info`, `atoms.arrays` or the archive. By default the usual
         ones are tried, in any case: with REF_, DFT_ or QM_ first, then plain. A "virial" is -stress * volume.
+    dipole_key, polarizability_key : str, optional
+        Names of dipoles (3,) and polarisabilities (3, 3) or (9,); these are read only if they are named.
+    dipole_unit, polarizability_unit : str, optional
+        e*Angstrom (default), e*bohr or Debye; Angstrom^3 (default) or bohr^3.
+    charge : float, optional
+        Total charge of the frames, e; by default `atoms.info["charge"]`, else 0.
+    dipole_origin : str, optional
+        "coordinates" or "mass": what the dipoles of charged frames are relative to.
 
     Raises
     ------
@@ -111,11 +131,15 @@ def read_frames(
     """
     files = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     raws = _select([raw for path in files for raw in _read(path)], frames)
-    result = _convert(raws, energy_unit, energy_key, forces_key, stress_key)
+    read_tensors = tensor_reader(
+        {key for raw in raws for key in raw.values}, dipole_key, dipole_unit, polarizability_key, polarizability_unit,
+        charge, dipole_origin,
+    )  # fmt: skip
+    result = _convert(raws, read_tensors, energy_unit, energy_key, forces_key, stress_key)
     if not any(frame.keys for frame in result):
         raise DataError(
             f"{', '.join(map(str, files))}: no energy, forces or stress; keys found: {_keys_found(raws)}. "
-            "Say where the labels are with --energy-key, --forces-key or --stress-key"
+            "Say where the labels are with --energy-key, --forces-key, --stress-key, --dipole-key"
         )
     if energy_unit is None and (archives := [raw.frame.source for raw in raws if raw.names is _NPZ_KEYS]):
         text = f"{archives[0].rpartition(',')[0]}: read as eV, but rMD17 is in kcal/mol"
@@ -138,10 +162,11 @@ def label_table(frames: Sequence[Frame]) -> list[tuple[str, str, int, int]]:
     The kinds are energy, forces and stress, named by the keys they were read from (a single unnamed row where
     there are none), then element and config_type with the number of atoms, last "total".
     """
-    kinds = (*KINDS, "element", "config_type", "total")
+    tensors = [kind for kind in RANKS if any(getattr(frame, kind) is not None for frame in frames)]
+    kinds = (*KINDS, *tensors, "element", "config_type", "total")
     counts: dict[str, dict[str, list[int]]] = {kind: {} for kind in kinds}
     for frame in frames:
-        for kind in KINDS:
+        for kind in (*KINDS, *tensors):
             if (label := getattr(frame, kind)) is not None:
                 counts[kind].setdefault(dict(frame.keys).get(kind, kind), []).append(np.size(label))
         for number, n in zip(*np.unique(frame.numbers, return_counts=True), strict=True):
@@ -160,6 +185,9 @@ def data_hash(frames: Sequence[Frame]) -> str:
             value = getattr(frame, name)
             array = np.asarray([] if value is None else value, "<i8" if name in ("numbers", "pbc") else "<f8")
             digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+        for name in RANKS:
+            if (value := getattr(frame, name)) is not None:
+                digest.update(name.encode() + np.asarray(value, "<f8").tobytes())
     return digest.hexdigest()
 
 
@@ -273,6 +301,7 @@ def _from_npz(arrays: dict[str, np.ndarray], path: Path) -> list[_Raw]:
 
 def _convert(
     raws: list[_Raw],
+    read_tensors: TensorReader | None,
     energy_unit: str | None = None,
     energy_key: str | None = None,
     forces_key: str | None = None,
@@ -304,6 +333,9 @@ def _convert(
             for name, other in zip(names[1:], others, strict=True):
                 if name != "free_energy" and not np.allclose(label, other, rtol=1e-7, atol=1e-4):
                     clashes.setdefault((kind, names[0], name), []).append(frame.source)
+        for kind, value in (read_tensors(frame, values) if read_tensors else {}).items():
+            labels[kind] = value
+            keys.append((kind, kind))
         frames.append(replace(frame, **labels, keys=tuple(keys)))
     for (kind, used, name), sources in clashes.items():
         text = f"{sources[0]}: {used!r} and {name!r} differ (in {len(sources)} frames) and {used!r} is used"

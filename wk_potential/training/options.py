@@ -32,6 +32,14 @@ class TrainingOptions(BaseModel):
     energy_key: str | None = Field(None, description="name of the energies in the files")
     forces_key: str | None = Field(None, description="name of the forces in the files")
     stress_key: str | None = Field(None, description="name of the stresses (or of a virial) in the files")
+    dipole_key: str | None = Field(None, description="name of dipoles in the files, to be trained")
+    dipole_unit: str | None = Field(None, description="e*bohr or Debye [e*Angstrom]")
+    dipole_origin: Literal["coordinates", "mass"] | None = Field(
+        None, description="what dipoles of charged frames are relative to: origin of coordinates or centre of mass"
+    )
+    charge: float | None = Field(None, description="total charge of the frames, e [info 'charge', else 0]")
+    polarizability_key: str | None = Field(None, description="name of polarisabilities in the files, to be trained")
+    polarizability_unit: str | None = Field(None, description="bohr^3 [Angstrom^3]")
     frames: str = Field(":", description="Python slice of the frames to train on, e.g. ':50'")
 
     # the density
@@ -61,6 +69,7 @@ class TrainingOptions(BaseModel):
     energy_noise: float | None = Field(None, gt=0, description="eV per sqrt(atom) [chosen]")
     forces_noise: float | None = Field(None, gt=0, description="eV/Angstrom [chosen]")
     stress_noise: float | None = Field(None, gt=0, description="virial, eV per sqrt(atom) [chosen]")
+    use_energy: bool = Field(True, description="train on energies, forces and stresses if there are any")
     use_stress: bool = Field(True, description="train on stresses if there are any")
     isolated_atoms: dict[str, float] | None = Field(
         None, description="energies of the isolated atoms, eV, instead of a fitted baseline"

@@ -24,7 +24,8 @@ from .full import fit_full
 from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
 from .sparse import fit_sparse
-from .task import Fit, Log, Progress, Task
+from .task import Fit, Log, Progress, Task, label_counts
+from .tensors import fit_tensors, tensor_counts, tensor_score
 
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
 FULL_ENVIRONMENTS = 3000
@@ -43,7 +44,8 @@ def train(
     """Train a model.
 
     Args:
-        frames: structures with energies, forces, stresses, any of them missing anywhere (`read_frames`).
+        frames: structures with energies, forces, stresses, dipoles, polarisabilities, any of them missing anywhere
+            (`read_frames`).
         options: see `TrainingOptions`; the defaults choose noise and order weights by likelihood.
         threads: without it OMP_NUM_THREADS if set, else the cores available.
         log: receives lines of text for people.
@@ -69,35 +71,44 @@ def train(
         raise OptionsError(f"order_weights has {len(options.order_weights)} numbers, but the order is {options.order}")
     if not options.use_stress:
         frames = [replace(frame, stress=None) for frame in frames]
+    if not options.use_energy:
+        frames = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
     counts = {kind: sum(np.size(v) for f in frames if (v := getattr(f, kind)) is not None) for kind in KINDS}
-    if not any(counts.values()):
-        raise DataError("no energies, forces or stresses to train on")
-    estimator = _choose_estimator(frames, options, sum(counts.values()), log)
+    with_energy, tensors = any(counts.values()), tensor_counts(frames)
+    if not with_energy and not tensors:
+        raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
+    estimator = _choose_estimator(frames, options, sum(counts.values()), log) if with_energy else "full"
     search: dict[str, Any] = {}
     if options.optimise:
         score = partial(_score, estimator=estimator, threads=n_threads, ranks=ranks)
         options, search = optimise(frames, options, estimator, score, log, progress, search_file, ranks)
     task = _task(frames, options, estimator, n_threads, log, progress, ranks)
-    log(f"Baseline ({_origin(options)}): " + ", ".join(f"{s} {e:.4f} eV" for s, e in _named_baseline(task).items()))
-    for density in task.densities:
-        channels = density.projection.shape[3]
-        log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {options.lmax}, {channels} channels per l")
-    fit = _fit(task)
+    fit = Fit([], np.zeros(len(KINDS)), {}, {}, 0.0)
+    if with_energy:
+        log(f"Baseline ({_origin(options)}): " + ", ".join(f"{s} {e:.4f} eV" for s, e in _named_baseline(task).items()))
+        for density in task.densities:
+            channels = density.projection.shape[3]
+            log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {options.lmax}, {channels} channels per l")
+        fit = _fit(task)
+    targets, facts = ranks.first(fit_tensors, task)
     info = _header(task, fit, counts, search, time.perf_counter() - start)
+    if targets:
+        info["training"]["tensors"] = facts
     for scale in fit.scales:
         for name, row in zip(info["elements"], scale.order_weights, strict=True):
             cutoff = scale.density.radial.cutoff
             log(f"Order weights a_nu to {cutoff:g} Å, {name}: " + ", ".join(f"{a:.3g}" for a in row))
-    noise = info["hyperparameters"]["noise"]
-    log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
-    model = Model(task.elements, fit.scales, task.baseline, task.compositions, info)
-    return _with_mapped_form(model, task) if options.map else model
+    if noise := info["hyperparameters"]["noise"]:
+        log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
+    model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
+    return _with_mapped_form(model, task) if options.map and with_energy else model
 
 
 def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks: Ranks | OneRank) -> float:
     """Score of a quiet fit, with fewer support points."""
     fewer = {"support_points": min(SUPPORT_POINTS, options.support_points)}
-    return _fit(_task(frames, options.model_copy(update=fewer), estimator, threads, ranks=ranks)).score
+    task = _task(frames, options.model_copy(update=fewer), estimator, threads, ranks=ranks)
+    return _fit(task).score if any(label_counts(frames)) else ranks.first(tensor_score, task)
 
 
 def _with_mapped_form(model: Model, task: Task) -> Model:
@@ -139,7 +150,7 @@ def _header(task: Task, fit: Fit, counts: dict[str, int], search: dict[str, Any]
             "frames": len(task.frames),
             "atoms": sum(map(len, task.frames)),
             "labels": counts,
-            "support_points": sum(map(len, fit.scales[0].support)),
+            "support_points": sum(len(s) for scale in fit.scales[:1] for s in scale.support),
             "errors": fit.errors,
             **fit.remarks,
             **({"search": search} if search else {}),
@@ -158,6 +169,7 @@ def _task(
     elements = np.unique(np.concatenate([f.numbers for f in frames]))
     baseline, compositions = fit_baseline(frames, elements, options.isolated_atoms)
     shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
+    shapes = shapes if any(label_counts(frames)) else []  # tensors have their own
     densities = [model_density(frames, elements, options, shape, ranks) for shape in shapes]
     log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
     return Task(

@@ -1,0 +1,75 @@
+"""Dipole and polarisability of water: learning curves for orders 1 to 4, and a linear lambda-SOAP baseline.
+
+Monomer, dimer and Zundel cation of A. Grisafi et al., Phys. Rev. Lett. 120, 036002 (2018), 1000 frames each. 500
+frames at random are for training, of which the first n are taken, the others for testing. Errors are root mean squares
+over components, in per cent of the standard deviation of the test labels; those of rank 0 less a constant. The
+baseline is a linear model of the symmetry-adapted power spectrum (orders 1 and 2, one density), fitted in the same way.
+What is in the output folder already is not trained again.
+"""
+
+import json
+
+import numpy as np
+from common import parser, show
+
+from wk_potential import TrainingOptions, read_frames, train
+from wk_potential.evaluation import predict_frames
+from wk_potential.tensors import RANKS, to_spherical
+
+SETS = ("monomer", "dimer", "zundel")
+SIZES = (50, 100, 200, 500)
+BASELINE = {"order": 2, "short_cutoff": 0.0}
+PARTS = [(name, rank) for name, ranks in RANKS.items() for rank in ranks]
+COLUMNS = ["dipole", "polarisability, isotropic", "polarisability, anisotropic"]
+
+
+def load(args, name):
+    """Training and test frames of a set."""
+    charge = {"charge": 1.0, "dipole_origin": "coordinates"} if name == "zundel" else {}
+    frames = read_frames(
+        args.data / "water_tensors" / f"water_{name}_1000.xyz",
+        dipole_key="dipole_au", dipole_unit="e*bohr", polarizability_key="alpha_au", polarizability_unit="bohr^3",
+        **charge,
+    )  # fmt: skip
+    order = np.random.default_rng(0).permutation(len(frames))
+    return [frames[k] for k in order[:500]], [frames[k] for k in order[500:]]
+
+
+def test_errors(model, frames, threads):
+    """Errors in per cent of each part."""
+    predictions = predict_frames(model, frames, threads)
+    out = {}
+    for column, (name, rank) in zip(COLUMNS, PARTS, strict=True):
+        labels, values = (
+            to_spherical(name, rank, np.array([getattr(x, name) for x in xs])) for xs in (frames, predictions)
+        )
+        out[column] = 100 * float(np.sqrt(np.mean((values - labels) ** 2)) / np.std(labels))
+    return out
+
+
+def main():
+    p = parser(__doc__)
+    p.add_argument("sets", nargs="*", default=SETS, help="any of " + ", ".join(SETS))
+    p.add_argument("--sizes", default="50,100,200,500", help="numbers of training frames")
+    p.add_argument("--models", default="1,2,3,4,lambda-SOAP", help="orders, and the baseline")
+    args = p.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in args.sets:
+        training, test = load(args, name)
+        for kind in args.models.split(","):
+            for n in map(int, args.sizes.split(",")):
+                path = args.out / f"water_{name}_{kind}_{n}.json"
+                if not path.exists():
+                    chosen = BASELINE if kind == "lambda-SOAP" else {"order": int(kind)}
+                    options = TrainingOptions(use_energy=False, **chosen)
+                    model = train(training[:n], options, args.threads, log=print)
+                    path.write_text(json.dumps(test_errors(model, test, args.threads)))
+                found = json.loads(path.read_text())
+                rows.append([name, kind, n, *(found[column] for column in COLUMNS)])
+    title = "Water: RMSE in per cent of the standard deviation, 500 test frames"
+    show(title, ["system", "order", "frames", *COLUMNS], rows, args.out / "water_tensors.json")
+
+
+if __name__ == "__main__":
+    main()

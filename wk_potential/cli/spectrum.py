@@ -1,0 +1,141 @@
+"""`wk-potential spectrum`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import Command, UserError, check_output, threads_option
+
+if TYPE_CHECKING:
+    from .screen import Screen
+
+_path = click.Path(path_type=Path)
+
+
+@click.command(cls=Command, short_help="Infrared and Raman spectra of a trajectory.")
+@click.argument("trajectory", type=_path)
+@click.argument("model", type=_path)
+@click.option("-o", "--output", type=_path, metavar="FILE.csv", help="Write the spectra as a table.")
+@click.option("--plot", type=_path, metavar="FILE.png", help="Draw the spectra.")
+@click.option("--interval", type=float, metavar="FS", help="Time between frames, fs [default: as the frames say].")
+@click.option("--temperature", type=float, metavar="K", help="Temperature [default: of the velocities].")
+@click.option("--resolution", default=10.0, show_default=True, metavar="CM-1", help="Width of a sharp line, cm^-1.")
+@click.option("--frames", default=":", metavar="SLICE", help="Python slice of the frames [default: all].")
+@click.option("--harmonic", is_flag=True, help="Relax the last frame and add its harmonic spectrum.")
+@threads_option
+@click.pass_obj
+def spectrum(
+    screen: "Screen",
+    trajectory: Path,
+    model: Path,
+    output: Path | None,
+    plot: Path | None,
+    interval: float | None,
+    temperature: float | None,
+    resolution: float,
+    frames: str,
+    harmonic: bool,
+    threads: int | None,
+) -> None:
+    """Infrared and Raman spectra of TRAJECTORY by the dipoles and polarisabilities of MODEL.
+
+    From autocorrelation functions with a Blackman window and the harmonic quantum correction factor. Infrared in km/mol
+    per cm^-1, Raman activity in Angstrom^4/amu per cm^-1: the area of a band is its intensity. Frames have to be
+    close, 2 fs where there is hydrogen (md --interval 4), and equilibrated.
+
+    \b
+    Example:
+      wk-potential md water.wkp water.xyz --time 20 --interval 4 -o water.traj
+      wk-potential spectrum water.traj water.wkp --plot water.png -o water.csv --harmonic
+    """
+    from ..files import write_atomically
+    from ..model import Model
+    from ..spectra import (
+        LIGHT,
+        STRETCH,
+        frames_interval,
+        frames_temperature,
+        harmonic_spectrum,
+        peaks,
+        predict_targets,
+    )
+    from ..spectra import spectrum as correlate
+    from ..structures import read_trajectory
+
+    for path in (output, plot):
+        if path is not None:
+            check_output(path)
+    if resolution <= 0:
+        raise UserError(f"--resolution must be positive, not {resolution:g}")
+    loaded = Model.load(model)
+    images = read_trajectory(trajectory, frames)
+    step = frames_interval(images, interval)
+    kelvin = temperature if temperature is not None else frames_temperature(images)
+    highest = 0.5 / (LIGHT * step)
+    if highest < STRETCH and any(1 in image.numbers for image in images[:1]):
+        screen.warn(
+            f"frames {step:g} fs apart show up to {highest:.0f} cm^-1; faster vibrations of hydrogen are folded back: "
+            "write frames more often"
+        )
+    with screen.progress() as progress:
+        done = 0.0
+
+        def report(part: float) -> None:
+            nonlocal done
+            done += part
+            progress("dipoles", min(done, 1.0))
+
+        targets = predict_targets(loaded, images, threads, report)
+    found = correlate(targets, step, kelvin, resolution)
+    modes = None
+    if harmonic:
+        modes = harmonic_spectrum(_relaxed(images[-1], loaded, threads))
+    length = step * (len(images) - 1) / 1000
+    screen.say(f"{len(images)} frames, {step:g} fs apart, {length:.4g} ps, {kelvin:.1f} K")
+    kinds = {"infrared": ("km/mol", found.infrared), "raman": ("Å⁴/amu", found.raman)}
+    for name, (unit, values) in kinds.items():
+        if values is not None:
+            rows = [(f"{k:.0f}", f"{area:.4g}") for k, area in zip(*peaks(found.wavenumbers, values), strict=True)]
+            screen.table(f"Bands, {name}", ("cm⁻¹", unit), rows)
+    if modes is not None:
+        columns = [(name, getattr(modes, name)) for name in kinds if getattr(modes, name) is not None]
+        lines = [
+            (f"{k:.1f}", *(f"{values[i]:.4g}" for _, values in columns))
+            for i, k in enumerate(modes.wavenumbers)
+            if abs(k) > 20
+        ]
+        screen.table("Harmonic", ("cm⁻¹", *(f"{name}, {kinds[name][0]}" for name, _ in columns)), lines)
+    if output is not None:
+        write_atomically(output, _table(found).encode())
+    if plot is not None:
+        from ..plots import spectrum_figure
+
+        spectrum_figure(found, plot, modes)
+    if written := [str(path) for path in (output, plot) if path is not None]:
+        screen.say(f"Written to {', '.join(written)}")
+
+
+def _relaxed(atoms, model, threads):
+    """Return a relaxed copy with a calculator."""
+    from ase.optimize import BFGS
+
+    from ..calculator import WKCalculator
+
+    if not model.scales:
+        raise UserError("--harmonic needs a model that has energies")
+    copy = atoms.copy()
+    copy.calc = WKCalculator(model, threads)
+    if not BFGS(copy, logfile=None).run(fmax=1e-4, steps=500):
+        raise UserError("the last frame does not relax to a minimum within 500 steps")
+    return copy
+
+
+def _table(found) -> str:
+    """Wavenumbers and spectra with commas between."""
+    names = [name for name in ("infrared", "raman") if getattr(found, name) is not None]
+    units = {"infrared": "infrared/(km/mol/cm-1)", "raman": "raman/(Angstrom^4/amu/cm-1)"}
+    lines = [",".join(["wavenumber/cm-1", *(units[name] for name in names)])]
+    for i, k in enumerate(found.wavenumbers):
+        lines.append(",".join([f"{k:.4f}", *(f"{getattr(found, name)[i]:.8g}" for name in names)]))
+    return "\n".join(lines) + "\n"

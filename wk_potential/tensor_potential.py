@@ -1,0 +1,121 @@
+"""Vectors and tensors of many atoms and their derivatives: plain arrays in, plain arrays out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .compiled import njit
+from .density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood
+from .kernel.tensor_forms import LANES, TensorForms, tensor_gradient, tensor_values, tensor_work_sizes
+from .potential import ClashError, Structure, aligned, move_lane, project
+from .threads import run_threads
+
+
+@dataclass(frozen=True)
+class TensorLayer:
+    """The part of a vector or tensor that one density makes.
+
+    Attributes:
+        density: see `wk_potential.density`.
+        momentum: L.
+        forms: of each central element.
+
+    """
+
+    density: PackedDensity
+    momentum: int
+    forms: Sequence[TensorForms]
+
+    @cached_property
+    def work_sizes(self) -> list[np.ndarray]:
+        """Sizes of the work arrays of each element's forms."""
+        return [tensor_work_sizes(form) for form in self.forms]
+
+
+@njit
+def _add_derivatives(density, element, tensor, component, batch, structure, spaces, hood, gradient, out):
+    """Add the derivatives of one component of the atoms of a batch to out (N, 3)."""
+    c, x, y, z, gy, gz, grad, full, clash = spaces
+    flat = density.projection.ravel()
+    tensor_gradient(tensor, component, density.projection.shape[2], c, x, y, z, gy, gz, grad)
+    project(density.projection, element, flat, grad, full, LANES, True)
+    for lane in range(batch.shape[0]):
+        atom = batch[lane]
+        gather(atom, density.cutoff, structure, hood, clash)
+        move_lane(density, hood, full, lane, LANES, False)
+        adjoint_atom(density, hood, gradient)
+        for p in range(hood.first[-1]):
+            if hood.atom[p] >= 0:
+                for a in range(3):
+                    out[hood.atom[p], a] += gradient[p, a]
+                    out[atom, a] -= gradient[p, a]
+
+
+@njit(nogil=True)
+def _add_tensors(density, element, tensor, sizes, atoms, structure, values, derivatives, clash):
+    """Add the values (n, 2L + 1) of atoms of one element, and derivatives (2L + 1, N, 3) unless that has no rows."""
+    projection = density.projection
+    n_elements, n_lm = projection.shape[0], (density.lmax + 1) ** 2
+    first = structure.neighbours.first
+    hood = neighbourhood(density, n_elements, np.max(first[1:] - first[:-1]))
+    gradient = np.zeros((hood.r.shape[0], 3))
+    n_channels, n_full = projection.shape[2:]
+    flat = projection.ravel()
+    full = aligned(n_lm * n_full * LANES, flat)
+    c, grad = aligned(n_lm * n_channels * LANES, flat), aligned(n_lm * n_channels * LANES, flat)
+    x, y, z = aligned(sizes[0], flat), aligned(sizes[1], flat), aligned(sizes[2], flat)
+    slopes = derivatives.shape[0] > 0
+    gy, gz = aligned(sizes[1] if slopes else 0, flat), aligned(sizes[2] if slopes else 0, flat)
+    out = np.zeros((values.shape[1], LANES))
+    spaces = (c, x, y, z, gy, gz, grad, full, clash)
+    for start in range(0, atoms.shape[0], LANES):
+        batch = atoms[start : start + LANES]
+        for lane in range(batch.shape[0]):
+            gather(batch[lane], density.cutoff, structure, hood, clash)
+            expand_atom(density, hood)
+            move_lane(density, hood, full, lane, LANES, True)
+        project(projection, element, flat, full, c, LANES, False)
+        tensor_values(tensor, n_channels, c, LANES if slopes else batch.shape[0], x, y, z, out)
+        for lane in range(batch.shape[0]):
+            for m in range(values.shape[1]):
+                values[batch[lane], m] += out[m, lane]
+        for component in range(derivatives.shape[0]):
+            _add_derivatives(
+                density, element, tensor, component, batch, structure, spaces, hood, gradient, derivatives[component]
+            )  # fmt: skip
+
+
+def evaluate_tensors(layers: Sequence[TensorLayer], structure: Structure, threads: int = 1, derivatives: bool = False):
+    """Spherical components (n, 2L + 1) of the centres, and derivatives (2L + 1, N, 3) of their sum or none of them.
+
+    Args:
+        layers: of one rank L; their values add up.
+        structure: with neighbours that hold all pairs of the centres within the cutoff, and may hold more.
+        threads: how many.
+        derivatives: whether to compute the derivatives by the positions, per Angstrom; otherwise they have no rows.
+
+    Raises:
+        ClashError: two atoms are on one site.
+
+    """
+    elements = structure.elements
+    n, width = len(structure.neighbours.first) - 1, 2 * layers[0].momentum + 1
+    values = np.zeros((n, width))
+
+    def work(atoms):
+        slopes, clash = np.zeros((width if derivatives else 0, len(elements), 3)), np.full(2, -1)
+        for layer in layers:
+            for element, (form, sizes) in enumerate(zip(layer.forms, layer.work_sizes, strict=True)):
+                own = atoms[elements[atoms] == element]
+                if len(own):
+                    _add_tensors(layer.density, element, form, sizes, own, structure, values, slopes, clash)
+        return slopes, clash
+
+    order = np.argsort(elements[:n], kind="stable")
+    parts = run_threads(work, np.array_split(order, threads), threads)
+    for _, clash in parts:
+        if clash[0] >= 0:
+            raise ClashError(*map(int, clash))
+    return values, np.sum([slopes for slopes, _ in parts], axis=0)

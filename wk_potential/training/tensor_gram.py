@@ -1,0 +1,73 @@
+"""Kernels of vectors and tensors between frames: sums over pairs of their environments."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..kernel.direct import in_blocks
+from ..kernel.tensor import add_tensor_rows, tensor_terms
+from ..threads import run_threads
+from .gram import mirror
+
+
+class FramePool:
+    """Environments of one central element of some frames, side by side in blocks.
+
+    Attributes:
+        coefficients: (n, n_lm, Q), those of a frame together.
+        first: (F + 1,) where those of each frame begin.
+        frame: (n,) frame of each.
+
+    """
+
+    def __init__(self, coefficients: Sequence[np.ndarray]):
+        counts = [len(c) for c in coefficients]
+        self.coefficients = np.concatenate(coefficients)
+        self.first = np.concatenate([[0], np.cumsum(counts)])
+        self.frame = np.repeat(np.arange(len(counts)), counts)
+        self.blocks = in_blocks(self.coefficients)
+        columns = np.full((self.blocks.shape[0], self.blocks.shape[2]), -1)
+        columns.flat[: len(self.frame)] = self.frame
+        self.columns = columns
+
+
+def add_gram(
+    pool: FramePool, lmax: int, momentum: int, sets, out, threads: int = 1,
+    progress: Callable[[float], None] | None = None,
+) -> None:  # fmt: skip
+    """Add the kernels of rank L between frames, of one central element.
+
+    Args:
+        pool: the environments.
+        lmax, momentum: of the kernel.
+        sets: (n_sets, order) weights a_nu.
+        out: (n_sets, N, N), N = F (2L + 1), components of a frame together; the upper triangles count.
+        threads: how many.
+        progress: called with the fraction done, or None.
+
+    """
+    n_frames, width = len(pool.first) - 1, 2 * momentum + 1
+    sets = np.ascontiguousarray(sets, float)
+    terms, lanes = tensor_terms(lmax, sets.shape[1], momentum), pool.blocks.shape[2]
+    rows = out.reshape(len(sets), n_frames, width, n_frames, width)
+
+    def work(frame):
+        for i in range(pool.first[frame], pool.first[frame + 1]):
+            right = slice(pool.first[frame] // lanes, None)
+            c = pool.coefficients[i]
+            add_tensor_rows(terms, lmax, sets, c, pool.blocks[right], pool.columns[right], rows[:, frame])
+        if progress:
+            progress(1 / n_frames)
+
+    run_threads(work, range(n_frames), threads)
+
+
+def gram_matrices(pools: Sequence[FramePool], lmax: int, momentum: int, order: int, threads: int = 1, progress=None):
+    """Kernels (n_elements, order, N, N) of each central element and order."""
+    size = (len(pools[0].first) - 1) * (2 * momentum + 1)
+    out = np.zeros((len(pools), order, size, size))
+    for pool, matrices in zip(pools, out, strict=True):
+        add_gram(pool, lmax, momentum, np.eye(order), matrices, threads, progress)
+        for matrix in matrices:
+            mirror(matrix)
+    return out
