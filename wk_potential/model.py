@@ -16,6 +16,7 @@ from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
 from .modelfile import ModelFileError, read_container, write_container
 from .neighbours import Neighbours
 from .potential import Direct, Layer, Potential, Structure, evaluate
+from .uncertainty import EnsemblePotential, Uncertainty, UncertaintyError
 
 LARGE_DEVIATION = 1e-3  # eV/Angstrom by which float32 may change forces without a warning
 
@@ -114,6 +115,7 @@ class Model:
         baseline: (n,) energy per atom of each element, eV.
         compositions: (k, n) orthonormal basis of the compositions that determine the baseline.
         info: hyperparameters and training summary, as written to the header of the file.
+        uncertainty: error bars, or None.
 
     """
 
@@ -122,6 +124,7 @@ class Model:
     baseline: np.ndarray
     compositions: np.ndarray
     info: dict = field(default_factory=dict)
+    uncertainty: Uncertainty | None = None
 
     @property
     def cutoff(self) -> float:
@@ -170,6 +173,18 @@ class Model:
             layers = [s.with_forms(s.mapped, precision) for s in self.scales if s.mapped is not None]
             self._mapped_potentials[precision] = Potential(layers)
         return self._mapped_potentials[precision]
+
+    @cached_property
+    def ensemble(self) -> EnsemblePotential:
+        """The ensemble of the error bars.
+
+        Raises:
+            UncertaintyError: the model has none.
+
+        """
+        if self.uncertainty is None:
+            raise UncertaintyError("the model has no error bars: train it again, with --uncertainty (the default)")
+        return self.uncertainty.potential([scale.density for scale in self.scales])
 
     def _warn_of_rounding(self) -> None:
         facts = self.info.get("mapping", {})
@@ -250,7 +265,11 @@ class Model:
             facts, more = _to_arrays(scale)
             scales.append(facts)
             arrays.update({f"scale{n}_{name}": array for name, array in more.items()})
-        write_container(path, {"cutoff": self.cutoff, "scales": scales, **self.info}, arrays)
+        header = {"cutoff": self.cutoff, "scales": scales, **self.info}
+        if self.uncertainty is not None:
+            header["uncertainty"], more = self.uncertainty.to_arrays()
+            arrays.update({f"uncertainty_{name}": array for name, array in more.items()})
+        write_container(path, header, arrays)
 
     @classmethod
     def load(cls, path) -> "Model":
@@ -263,8 +282,11 @@ class Model:
         header, arrays = read_container(path)
         try:
             del header["cutoff"]  # that of the scales, for readers
-            scales = [_from_arrays(facts, _of_scale(n, arrays)) for n, facts in enumerate(header.pop("scales"))]
-            return cls(arrays["elements"], scales, arrays["baseline"], arrays["compositions"], header)
+            scales = [_from_arrays(facts, _within(f"scale{n}_", arrays)) for n, facts in enumerate(header.pop("scales"))]
+            uncertainty = None
+            if "uncertainty" in header:
+                uncertainty = Uncertainty.from_arrays(header.pop("uncertainty"), _within("uncertainty_", arrays))
+            return cls(arrays["elements"], scales, arrays["baseline"], arrays["compositions"], header, uncertainty)
         except KeyError as error:
             raise ModelFileError(f"{path}: the model lacks {error}") from error
 
@@ -290,8 +312,7 @@ def _to_arrays(scale: Scale) -> tuple[dict, dict[str, np.ndarray]]:
     return facts, arrays
 
 
-def _of_scale(n: int, arrays) -> dict[str, np.ndarray]:
-    prefix = f"scale{n}_"
+def _within(prefix: str, arrays) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
