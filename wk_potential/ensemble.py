@@ -54,19 +54,18 @@ def _member_gradients(density, hood, full, gradient):
                     continue
                 along, fx, fy, fz = zero, zero, zero, zero
                 for l in range(density.lmax + 1):
-                    for n in range(width):
-                        h, hx, hy, hz = zero, zero, zero, zero
-                        at = (l * l * n_full + (e * width + n) * (2 * l + 1)) * LANES
-                        for m in range(2 * l + 1):
-                            g, y = load(full, at + m * LANES), (density.rows[l] + m) * WIDTH + j
-                            h = fma(splat(item(harmonics, y)), g, h)
-                            hx = fma(splat(item(harmonics, part + y)), g, hx)
-                            hy = fma(splat(item(harmonics, 2 * part + y)), g, hy)
-                            hz = fma(splat(item(harmonics, 3 * part + y)), g, hz)
-                        at = (l * WIDTH + j) * width + n
-                        phi = splat(item(radial, at))
-                        along = fma(h, splat(item(radial, slopes + at)), along)
-                        fx, fy, fz = fma(hx, phi, fx), fma(hy, phi, fy), fma(hz, phi, fz)
+                    values = (l * WIDTH + j) * width
+                    for m in range(2 * l + 1):
+                        value, slope = zero, zero
+                        for n in range(width):
+                            g = load(full, (l * l * n_full + (e * width + n) * (2 * l + 1) + m) * LANES)
+                            value = fma(splat(item(radial, values + n)), g, value)
+                            slope = fma(splat(item(radial, slopes + values + n)), g, slope)
+                        y = (density.rows[l] + m) * WIDTH + j
+                        along = fma(splat(item(harmonics, y)), slope, along)
+                        fx = fma(splat(item(harmonics, part + y)), value, fx)
+                        fy = fma(splat(item(harmonics, 2 * part + y)), value, fy)
+                        fz = fma(splat(item(harmonics, 3 * part + y)), value, fz)
                 inverse, at = splat(1.0 / hood.r[k]), 3 * k * LANES
                 store(gradient, at, fma(along, splat(hood.unit[0, k]), mul(fx, inverse)))
                 store(gradient, at + LANES, fma(along, splat(hood.unit[1, k]), mul(fy, inverse)))

@@ -13,11 +13,12 @@ import numpy as np
 
 from .density.expansion import Density
 from .density.packed import pack
-from .ensemble import LANES, Deviations, evaluate_ensemble
+from .density.radial import RadialTable
+from .ensemble import Deviations, evaluate_ensemble
 from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
 from .potential import Layer, Potential, Structure
 
-KINDS = ("energy", "forces", "stress")
+_ARRAYS = ("members", "probes", "centres", "largest", "calibration")
 
 
 class UncertaintyError(ValueError):
@@ -29,10 +30,11 @@ class Spread(NamedTuple):
 
     Attributes:
         energy: eV.
-        energies: (n,) eV, of the atoms' energies relative to the mean one of their element.
-        forces: (N,) eV/Angstrom, of a component of the force on each atom.
+        energies: (n,) eV, of the atoms' energies, if errors of different atoms are independent.
+        forces: (N, 3) eV/Angstrom.
         virial: (3, 3) eV.
-        grade: (n,) extrapolation grade: above 1 an environment is less certain than those of the training set.
+        grade: (n,) extrapolation grade: above 1 where an environment is less certain than 99.9 % of those of the
+            training set are without their own frame.
 
     """
 
@@ -48,18 +50,22 @@ class Uncertainty:
     """Ensemble of a model.
 
     Attributes:
-        channels: of the density, the leading ones, that its features are made of.
+        lmax: largest angular momentum of the density that its features are made of.
+        channels: of the density, the leading ones, that they are made of.
         forms: by length scale and element, the quadratic forms whose squares are the features.
         members: (R, K) weights of the features of all forms, one after the other, for each member.
-        centres: (n_elements, K) mean energies of the members on training environments.
-        largest: (n_elements,) eV, where the standard deviation of an atom's energy has grade 1.
-        calibration: (3,) factors of the standard deviations of energy, forces and stress.
+        probes: (R, K') the same for draws of the weights as if the energies of the training environments were labels.
+        centres: (n_elements, K') mean energies of the probes on training environments.
+        largest: (n_elements,) eV, where the standard deviation of the probes has grade 1.
+        calibration: (4,) factors of the standard deviations of energy, forces, stress and energies.
 
     """
 
+    lmax: int
     channels: int
     forms: list[list[list[Factors]]]
     members: np.ndarray
+    probes: np.ndarray
     centres: np.ndarray
     largest: np.ndarray
     calibration: np.ndarray
@@ -71,19 +77,18 @@ class Uncertainty:
             densities: of the model's length scales.
 
         """
-        layers, members = [], []
+        layers, members, columns = [], [], np.concatenate([self.members, self.probes], axis=1)
         weights = feature_slices(self.forms)
         for density, forms, rows in zip(densities, self.forms, weights, strict=True):
-            packed = pack(leading(density, self.channels))
+            packed = pack(coarse(density, self.lmax, self.channels))
             layers.append(Layer(packed, packed.projection.astype(float), [pack_forms(f) for f in forms]))
-            members.append([np.ascontiguousarray(self.members[r], float) for r in rows])
+            members.append([np.ascontiguousarray(columns[r]) for r in rows])
         return EnsemblePotential(self, Potential(layers), members)
 
     def to_arrays(self) -> tuple[dict, dict[str, np.ndarray]]:
         """Return description and arrays, for a file."""
-        facts: dict = {"channels": self.channels, "blocks": []}
-        arrays = {name: getattr(self, name) for name in ("centres", "largest", "calibration")}
-        arrays["members"] = self.members.astype(np.float32)
+        facts: dict = {"lmax": self.lmax, "channels": self.channels, "blocks": []}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
         for n, forms in enumerate(self.forms):
             blocks, more = to_arrays(forms)
             facts["blocks"].append(blocks)
@@ -98,13 +103,15 @@ class Uncertainty:
             prefix = f"forms{n}_"
             own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
             forms.append(from_arrays(len(arrays["largest"]), blocks, own))
-        rest = (arrays[name] for name in ("centres", "largest", "calibration"))
-        return cls(int(facts["channels"]), forms, arrays["members"].astype(float), *rest)
+        return cls(int(facts["lmax"]), int(facts["channels"]), forms, *(arrays[name] for name in _ARRAYS))
 
 
-def leading(density: Density, channels: int) -> Density:
-    """Return the density with the leading channels only."""
-    return density._replace(projection=np.ascontiguousarray(density.projection[..., :channels]))
+def coarse(density: Density, lmax: int, channels: int) -> Density:
+    """Return the density with the lowest angular momenta and the leading channels only."""
+    lmax, radial = min(lmax, density.lmax), density.radial
+    parts = (np.ascontiguousarray(x[:, : lmax + 1]) for x in (radial.values, radial.slopes))
+    projection = np.ascontiguousarray(density.projection[:, : lmax + 1, :, :channels])
+    return Density(lmax, RadialTable(radial.cutoff, *parts), projection)
 
 
 def feature_slices(forms: Sequence[Sequence[Sequence[Factors]]]) -> list[list[slice]]:
@@ -140,14 +147,15 @@ class EnsemblePotential:
 
         """
         u = self.uncertainty
-        energy, forces, stress = u.calibration
-        local = _rms(deviations.energies - u.centres[elements])
+        energy, forces, stress, energies = u.calibration
+        n = u.members.shape[1]
+        local = _rms(deviations.energies[:, n:] - u.centres[elements])
         return Spread(
-            energy * float(_rms(deviations.energies.sum(axis=0))),
-            energy * local,
-            forces * np.sqrt(np.mean(deviations.forces**2, axis=(1, 2))),
+            float(energy * _rms(deviations.energies[:, :n].sum(axis=0))),
+            energies * local,
+            forces * _rms(deviations.forces),
             stress * _rms(deviations.virial),
-            energy * local / u.largest[elements],
+            local / u.largest[elements],
         )
 
 
@@ -155,5 +163,3 @@ def _rms(values) -> np.ndarray:
     """Root mean square over the members, the last axis."""
     return np.sqrt(np.mean(values**2, axis=-1))
 
-
-__all__ = ["LANES", "EnsemblePotential", "Spread", "Uncertainty", "UncertaintyError", "feature_slices", "leading"]

@@ -12,27 +12,39 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import qr, solve_triangular
+from scipy.stats import norm
+from scipy.stats import t as student_t
 
+from ..calibration import best_factor
 from ..density.expansion import Density
+from ..ensemble import LANES
+from ..kernel.coupling import real_cg
 from ..mapping.compression import compress, make_forms
-from ..mapping.features import feature_derivatives, features
+from ..mapping.features import features
 from ..mapping.mapping import choose_frames
+from ..mapping.packing import Factors
 from ..mapping.samples import draw_samples
 from ..model import Model, SupportPoints
 from ..threads import run_threads
-from ..uncertainty import Uncertainty, feature_slices, leading
+from ..uncertainty import Uncertainty, coarse, feature_slices
 from .baseline import targets
 from .data import Frame
 from .environments import frame_environments
 from .gram import label_slots
 from .task import LeftOut, label_counts, sampled_frames
 
+BATCH = 32  # environments whose features are formed at once
+LMAX = 2  # of the density that the features are made of
 CHANNELS = 8  # leading ones of the density
-THRESHOLD = 1e-2  # of `mapping.compression.compress`
-PRIOR = 10.0  # standard deviation of a weight, in units of the weight that the model gives the feature
-MEMBERS = 64  # whose energies are formed; forces of the first LANES only
+THRESHOLD = 3e-3  # of `mapping.compression.compress`
+# standard deviations of a weight before, in units of the weight that the model gives the feature: wide for labels, which
+# are sums over atoms and say less of each; each environment says something itself
+PRIOR, LOCAL_PRIOR = 100.0, 1.0
+MEMBERS, PROBES = 64, 32  # draws of the weights
 MOST_LABELS = 20_000  # of randomly chosen frames, that stand for all
-GRADE_QUANTILE = 0.999
+GRADE_QUANTILE = 0.999  # of the left-out environments has a grade below 1
+ROUNDING = 1e-9
+SMALL_SAMPLE = student_t.ppf(0.75, LANES) / norm.ppf(0.75)  # the spread of so few members is uncertain itself
 
 
 @dataclass(frozen=True)
@@ -64,21 +76,40 @@ def frame_features(frame: Frame, densities: Sequence[Density], elements, forms) 
     labels, atoms = np.zeros((slots.max() + 1, width)), np.zeros((len(frame), width))
     for density, of_scale, slices in zip(densities, forms, rows, strict=True):
         environments = frame_environments(frame, density, elements)
-        for i, z in enumerate(environments.centres):
-            own = slice(environments.first[i], environments.first[i + 1])
-            c = environments.coefficients[i]
-            jacobian = environments.jacobian[own].reshape(-1, *c.shape)
-            values, changes = [], []
-            for form in of_scale[z]:
-                y = features(form.block, c[None])[0] @ form.vectors.T
-                dy = feature_derivatives(form.block, np.broadcast_to(c, jacobian.shape), jacobian) @ form.vectors.T
-                values.append(np.sum(y * y, axis=0))
-                changes.append(2 * np.einsum("mr,lmr->lr", y, dy))
-            atoms[i, slices[z]] = np.concatenate(values)
-            labels[slots[environments.label[own]], slices[z]] += np.concatenate(changes, axis=1)
+        for z, (of_element, columns) in enumerate(zip(of_scale, slices, strict=True)):
+            for batch in np.split(own := np.flatnonzero(environments.centres == z), range(BATCH, len(own), BATCH)):
+                values, gradients = _with_gradients(of_element, environments.coefficients[batch])
+                atoms[batch, columns] = values
+                for i, gradient in zip(batch, gradients, strict=True):
+                    part = slice(environments.first[i], environments.first[i + 1])
+                    labels[slots[environments.label[part]], columns] += environments.jacobian[part] @ gradient.T
     if frame.energy is not None:
         labels[slots[0]] = atoms.sum(axis=0)
     return FrameFeatures(labels, atoms)
+
+
+def _with_gradients(forms: Sequence[Factors], c):
+    """Features (n, R) of environments c (n, n_lm, Q) of one element, and their gradients (n, R, n_lm * Q)."""
+    values, gradients = [np.zeros((len(c), 0))], [np.zeros((len(c), 0, c[0].size))]
+    for form in forms:
+        block, u, (n, _, width) = form.block, form.vectors, c.shape
+        y = features(block, c) @ u.T
+        values.append(np.sum(y * y, axis=1))
+        gradient = np.zeros((n, len(u), *c.shape[1:]))
+        single = u[:, int(block.constant) : block.n_single]
+        own = slice(block.L**2, (block.L + 1) ** 2)
+        gradient[:, :, own, : block.channels] = np.einsum("nmr,rq->nrmq", y, single)
+        first = block.n_single
+        for l1, l2, pairs in block.groups:
+            one, two = slice(l1 * l1, (l1 + 1) ** 2), slice(l2 * l2, (l2 + 1) ** 2)
+            table = np.zeros((len(u), width, width))
+            table[:, pairs[:, 0], pairs[:, 1]] = u[:, first : first + len(pairs)]
+            first += len(pairs)
+            coupled = np.tensordot(y, real_cg(l1, l2, block.L), (1, 2))  # (n, R, 2 l1 + 1, 2 l2 + 1)
+            gradient[:, :, one] += coupled @ (c[:, None, two] @ table.transpose(0, 2, 1))
+            gradient[:, :, two] += coupled.transpose(0, 1, 3, 2) @ (c[:, None, one] @ table)
+        gradients.append(2 * gradient.reshape(n, len(u), -1))
+    return np.concatenate(values, axis=1), np.concatenate(gradients, axis=1)
 
 
 def coarse_forms(model: Model, frames: Sequence[Frame], densities: Sequence[Density], threads: int = 1):
@@ -87,18 +118,18 @@ def coarse_forms(model: Model, frames: Sequence[Frame], densities: Sequence[Dens
     Args:
         model: with support points.
         frames: structures like those of the training set.
-        densities: of the length scales, with the leading channels.
+        densities: of the length scales, as `coarse` makes them.
         threads: how many.
 
     """
     chosen = choose_frames(model, frames, np.random.default_rng(0))
     out = []
     for scale, density in zip(model.scales, densities, strict=True):
-        width, of_scale = density.projection.shape[3], []
+        part, of_scale = np.s_[:, : (density.lmax + 1) ** 2, : density.projection.shape[3]], []
         samples = draw_samples(chosen, density, model.elements)
         for s, a, x in zip(scale.support, scale.order_weights[:, :4], samples, strict=True):
-            tangents = None if s.tangents is None else s.tangents[:, :, :width]
-            points = SupportPoints(s.coefficients[:, :, :width], s.weights, tangents)
+            tangents = None if s.tangents is None else s.tangents[part]
+            points = SupportPoints(s.coefficients[part], s.weights, tangents)
             known = np.any(x.directions)  # else no atom of the element has neighbours
             forms = make_forms(points, a, x.coefficients, x.directions, threads) if known else []
             of_scale.append([f for f in compress(forms, THRESHOLD) if len(f.values)] if known else [])
@@ -107,24 +138,39 @@ def coarse_forms(model: Model, frames: Sequence[Frame], densities: Sequence[Dens
 
 
 class _Posterior:
-    """Covariance of the weights, in units of their prior, as the triangle of A = X^T X + 1."""
+    """What labels leave open of the weights of features.
 
-    def __init__(self, rows, prior):
-        self.prior = prior
-        self.triangle = qr(np.concatenate([rows * prior, np.eye(len(prior))]), mode="r", check_finite=False)[0]
-        self.triangle = self.triangle[: len(prior)]
+    Args:
+        rows: (n, R) features as the labels measure them.
+        noise: (n,) of the labels.
+        prior: (R,) standard deviation of the weights before.
 
-    def whitened(self, rows) -> np.ndarray:
-        """Rows (n, R) b with b b^T the covariance of linear functionals (n, R) of the weights."""
-        return solve_triangular(self.triangle, (rows * self.prior).T, trans="T", check_finite=False).T
+    """
+
+    def __init__(self, rows, noise, prior):
+        self.noise, self.prior = noise, prior
+        scaled = np.concatenate([rows * prior / noise[:, None], np.eye(len(prior))])
+        self.triangle = qr(scaled, mode="r", overwrite_a=True, check_finite=False)[0][: len(prior)]
+        # b b^T are the variances of the labels
+        self.whitened = solve_triangular(self.triangle, (rows * prior).T, trans="T", check_finite=False).T
+
+    def left_out_deviations(self, folds) -> np.ndarray:
+        """Standard deviations (n,) of the labels without what those of the same fold (n,) tell."""
+        variances = np.zeros(len(self.noise))
+        for fold in np.unique(folds):
+            own = folds == fold
+            told = self.whitened[own] / self.noise[own, None]
+            left = np.linalg.cholesky((1 + ROUNDING) * np.eye(len(self.prior)) - told.T @ told)
+            rows = solve_triangular(left, self.whitened[own].T, lower=True, check_finite=False)
+            variances[own] = np.sum(rows**2, axis=0)
+        return np.sqrt(variances)
 
     def draws(self, n: int, rng) -> np.ndarray:
-        """Weights (R, n): draws made of orthogonal vectors, as far as there are so many."""
+        """Weights (R, n), deviations from their mean: made of orthogonal vectors, as far as there are so many."""
         size = len(self.prior)
         normal = rng.normal(size=(size, n))
         for first in range(0, n, size):
-            part = normal[:, first : first + size]
-            normal[:, first : first + size] = np.linalg.qr(part)[0] * np.sqrt(size)
+            normal[:, first : first + size] = np.linalg.qr(normal[:, first : first + size])[0] * np.sqrt(size)
         return solve_triangular(self.triangle, normal, check_finite=False) * self.prior[:, None]
 
 
@@ -144,64 +190,60 @@ def fit_uncertainty(
         left_out: errors of fits without some of them.
         threads: how many.
         seed: of the random choices.
-        progress: called with the fraction done.
+        progress: called with the fraction done, or None.
+
+    Raises:
+        MappingError: the features are too many.
 
     """
     chosen = sampled_frames(label_counts(frames), MOST_LABELS, 2, seed)
-    part = [frames[k] for k in chosen]
-    densities = [leading(scale.density, CHANNELS) for scale in model.scales]
-    forms = coarse_forms(model, frames, densities, threads)
-
-    def work(frame: Frame) -> FrameFeatures:
-        return frame_features(frame, densities, model.elements, forms)
-
-    found = []
-    for first in range(0, len(part), 4 * threads):
-        found += run_threads(work, part[first : first + 4 * threads], threads)
-        if progress:
-            progress(len(found) / len(part))
+    share, folds = len(frames) / len(chosen), left_out.folds[chosen]
     residuals = left_out.residuals(chosen)
-    return calibrated(model, part, forms, found, residuals, left_out.folds[chosen], len(frames) / len(part), seed)
+    frames = [frames[k] for k in chosen]
+    densities = [coarse(scale.density, LMAX, CHANNELS) for scale in model.scales]
+    forms = coarse_forms(model, frames, densities, threads)
+    found: list[FrameFeatures] = []
+    for first in range(0, len(frames), 4 * threads):
+        batch = frames[first : first + 4 * threads]
+        found += run_threads(lambda f: frame_features(f, densities, model.elements, forms), batch, threads)
+        if progress:
+            progress(len(found) / len(frames))
+    weights = np.concatenate([f.values for of_scale in forms for of_element in of_scale for f in of_element])
 
-
-def calibrated(model: Model, frames, forms, found, residuals, folds, share: float, seed: int) -> Uncertainty:
-    """Posterior of the weights, its calibration and its members."""
+    # the labels
     _, kind, size = targets(frames, model.elements, model.baseline)
-    first = np.concatenate([[0], np.cumsum(label_counts(frames))])
-    errors = np.concatenate([r if r is not None else np.full(n, np.nan) for r, n in zip(residuals, np.diff(first), strict=True)])
+    counts = label_counts(frames)
+    known = np.repeat([r is not None for r in residuals], counts)
+    errors = np.zeros(len(kind))
+    errors[known] = np.concatenate([r for r in residuals if r is not None])
     noise = np.ones(3)
     for k in np.unique(kind):
-        noise[k] = np.sqrt(np.nanmean((errors[kind == k] / size[kind == k]) ** 2)) or 1.0
-    weights = np.concatenate([f.values for of_scale in forms for of_element in of_scale for f in of_element])
-    labels = np.concatenate([f.labels for f in found])
-    scaled = np.sqrt(share) / (noise[kind] * size)
-    posterior = _Posterior(labels * scaled[:, None], PRIOR * np.abs(weights))
-    elements = [model.element_indices(f.numbers) for f in frames]
-    atoms, z = np.concatenate([f.atoms for f in found]), np.concatenate(elements)
-    mean = np.array([atoms[z == e].mean(axis=0) if np.any(z == e) else np.zeros(len(weights)) for e in range(len(model.elements))])
-    of_labels, of_atoms = posterior.whitened(labels), posterior.whitened(atoms - mean[z])
-    variance, local = np.zeros(len(labels)), np.zeros(len(atoms))
-    atom_frame = np.repeat(np.arange(len(frames)), [len(f) for f in frames])
-    label_frame = np.repeat(np.arange(len(frames)), np.diff(first))
-    for fold in np.unique(folds):
-        rows, own = folds[label_frame] == fold, folds[atom_frame] == fold
-        b = of_labels[rows] * scaled[rows, None]
-        rest = np.linalg.cholesky(np.eye(len(weights)) - b.T @ b + 1e-10 * np.eye(len(weights)))
-        for source, target, which in ((of_labels, variance, rows), (of_atoms, local, own)):
-            target[which] = np.sum(solve_triangular(rest, source[which].T, lower=True, check_finite=False) ** 2, axis=0)
-    calibration = _calibration(errors, variance, kind)
-    deviation = calibration[0] * np.sqrt(local)
-    largest = np.array([np.quantile(deviation[z == e], GRADE_QUANTILE) if np.any(z == e) else 1.0 for e in range(len(model.elements))])
-    members = posterior.draws(MEMBERS, np.random.default_rng(seed))
-    return Uncertainty(CHANNELS, forms, members, mean @ members, largest, calibration)
-
-
-def _calibration(errors, variance, kind) -> np.ndarray:
-    """Factors (3,) that make the errors of each kind as large as the standard deviations say; maximum likelihood."""
-    out = np.ones(3)
+        own = known & (kind == k)
+        noise[k] = np.sqrt(np.mean((errors[own] / size[own]) ** 2)) or 1.0
+    rows = np.concatenate([f.labels for f in found])
+    labels = _Posterior(rows, noise[kind] * size / np.sqrt(share), PRIOR * np.abs(weights))
+    deviations = labels.left_out_deviations(np.repeat(folds, counts))
+    calibration = np.ones(4)
     for k in np.unique(kind):
-        e, v = errors[kind == k], variance[kind == k]
-        if k == 1:
-            v = np.repeat(v.reshape(-1, 3).mean(axis=1), 3)
-        out[k] = np.sqrt(np.nanmean(e**2 / v))
-    return out
+        own = known & (kind == k)
+        calibration[k] = best_factor(errors[own], deviations[own]) * (1.0 if k == 0 else SMALL_SAMPLE)
+
+    # the environments, as if the energy of each were a label
+    atoms = np.concatenate([f.atoms for f in found])
+    elements = model.element_indices(np.concatenate([f.numbers for f in frames]))
+    present = range(len(model.elements))
+    mean = np.stack([atoms[elements == z].mean(axis=0) if z in elements else np.zeros(len(weights)) for z in present])
+    each = np.full(len(atoms), noise[kind[0]] / np.sqrt(share))
+    environments = _Posterior(atoms - mean[elements], each, LOCAL_PRIOR * np.abs(weights))
+    sizes = [len(f) for f in frames]
+    local = environments.left_out_deviations(np.repeat(folds, sizes))
+    largest = [np.quantile(local[elements == z], GRADE_QUANTILE) if z in elements else 1.0 for z in present]
+    if 0 in kind:
+        own = known & (kind == 0)
+        of_frames = np.sqrt(np.add.reduceat(local**2, np.cumsum([0, *sizes[:-1]])))
+        labelled = np.array([f.energy is not None for f in frames])
+        calibration[3] = best_factor(errors[own], of_frames[labelled][known[kind == 0]])
+
+    rng = np.random.default_rng(seed)
+    members, probes = labels.draws(MEMBERS, rng), environments.draws(PROBES, rng)
+    return Uncertainty(LMAX, CHANNELS, forms, members, probes, mean @ probes, np.array(largest), calibration)
