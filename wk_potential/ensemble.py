@@ -38,7 +38,7 @@ class Deviations(NamedTuple):
 
 @njit
 def _member_gradients(density, hood, full, gradient):
-    """Gradients (n, 3, LANES) with respect to the neighbours' vectors, `full` (l, k, 2l + 1, LANES) being those by c."""
+    """Gradients (n, 3, LANES) by the neighbours' vectors, `full` (l, k, 2l + 1, LANES) being those by coefficients."""
     width, n_rows = hood.full.shape[2], hood.full.shape[1]
     n_full = hood.full.shape[0] * width
     harmonics, radial = hood.harmonics, hood.radial
@@ -118,8 +118,9 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
     full = _aligned(n_lm * n_full * LANES, flat)
     size = n_lm * n_channels * LANES
     c, own, grad = _aligned(size, flat), _aligned(LANES * size, flat), _aligned(LANES * size, flat)
-    x, y, dx, dy = _aligned(sizes[0], flat), _aligned(sizes[1], flat), _aligned(sizes[0], flat), _aligned(sizes[1], flat)
-    width = 8
+    x, y = _aligned(sizes[0], flat), _aligned(sizes[1], flat)
+    dx, dy = _aligned(sizes[0], flat), _aligned(sizes[1], flat)
+    width = flat.itemsize
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
         n_atoms = batch.shape[0]

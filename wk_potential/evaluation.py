@@ -1,7 +1,7 @@
 """How well a model predicts labelled frames: predictions, mean absolute and root-mean-square errors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from .model import Model, UnknownElementError
 from .neighbours import find_neighbours
+from .potential import VOIGT, Structure
 from .threads import run_threads, thread_count
 from .training.data import Frame
 
@@ -24,16 +25,20 @@ class FramePrediction:
         forces: (N, 3) eV/Angstrom.
         stress: (6,) eV/Angstrom^3, Voigt xx yy zz yz xz xy, or None for frames that are not periodic in three
             directions.
+        energy_std, forces_std, stress_std: standard deviations in the same units and shapes, None without error bars.
 
     """
 
     energy: float
     forces: np.ndarray
     stress: np.ndarray | None
+    energy_std: float | None = None
+    forces_std: np.ndarray | None = None
+    stress_std: np.ndarray | None = None
 
 
 def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePrediction:
-    """Predict one frame.
+    """Predict one frame, with error bars if the model has them.
 
     Raises:
         UnknownElementError: an element is not in the model; the message names the frame.
@@ -46,8 +51,15 @@ def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePredicti
         raise UnknownElementError(f"{frame.source}: {error}") from None
     stress = None
     if frame.pbc.all():
-        stress = (prediction.virial / frame.volume)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-    return FramePrediction(float(prediction.energies.sum()), prediction.forces, stress)
+        stress = (prediction.virial / frame.volume)[VOIGT]
+    found = FramePrediction(float(prediction.energies.sum()), prediction.forces, stress)
+    if model.uncertainty is None:
+        return found
+    elements = model.element_indices(frame.numbers)
+    structure = Structure(frame.positions, np.array(frame.cell, float), elements, neighbours)
+    spread = model.ensemble.spread(model.ensemble.deviations(structure, threads), elements)
+    stress_std = None if stress is None else (spread.virial / frame.volume)[VOIGT]
+    return replace(found, energy_std=spread.energy, forces_std=spread.forces, stress_std=stress_std)
 
 
 def predict_frames(

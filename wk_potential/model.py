@@ -282,7 +282,8 @@ class Model:
         header, arrays = read_container(path)
         try:
             del header["cutoff"]  # that of the scales, for readers
-            scales = [_from_arrays(facts, _within(f"scale{n}_", arrays)) for n, facts in enumerate(header.pop("scales"))]
+            every = enumerate(header.pop("scales"))
+            scales = [_from_arrays(facts, _within(f"scale{n}_", arrays)) for n, facts in every]
             uncertainty = None
             if "uncertainty" in header:
                 uncertainty = Uncertainty.from_arrays(header.pop("uncertainty"), _within("uncertainty_", arrays))

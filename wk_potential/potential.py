@@ -20,6 +20,7 @@ from .kernel.products import address, multiply
 from .neighbours import Neighbours
 from .threads import run_threads
 
+VOIGT = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]  # rows and columns of xx yy zz yz xz xy
 PARTS = ("density", "kernel", "forces")  # of an evaluation, in their order
 PAIR_COST = 25.0  # of a neighbour per harmonic and radial function, in the kernel's multiply-adds (measured)
 

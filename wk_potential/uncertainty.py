@@ -116,7 +116,8 @@ def coarse(density: Density, lmax: int, channels: int) -> Density:
 
 def feature_slices(forms: Sequence[Sequence[Sequence[Factors]]]) -> list[list[slice]]:
     """Where the features of each length scale and element are among all features."""
-    out, first = [], 0
+    out: list[list[slice]] = []
+    first = 0
     for of_scale in forms:
         out.append([])
         for of_element in of_scale:
@@ -162,4 +163,3 @@ class EnsemblePotential:
 def _rms(values) -> np.ndarray:
     """Root mean square over the members, the last axis."""
     return np.sqrt(np.mean(values**2, axis=-1))
-

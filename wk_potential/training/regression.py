@@ -150,7 +150,8 @@ class SparseRegression:
         """Weights (M,) fitted without each fold in turn."""
         basis = self._basis(amplitudes)
         own = {i: self._solve(rest, amplitudes, noise, basis) for i, rest in self._without.items()}
-        return [self.ranks.share(own.get(i), i % self.ranks.size) for i in range(self.n_folds)]
+        nothing = np.zeros(0)
+        return [self.ranks.share(own.get(i, nothing), i % self.ranks.size) for i in range(self.n_folds)]
 
     def errors(self, amplitudes, noise) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""

@@ -1,7 +1,7 @@
 """Error bars from the training labels: how firmly they hold the weights of a model's last layer.
 
-The features phi_r of a coarse mapped form are the last layer. A label is a linear functional of the environments' energies,
-so the labels leave the weights of the features the covariance C = (sum_labels phi phi^T / noise^2 + prior)^-1, and a
+The features phi_r of a coarse mapped form are the last layer. A label is a linear functional of the environments'
+energies, so the labels leave the weights of the features the covariance C = (sum phi phi^T / noise^2 + prior)^-1, and a
 prediction the variance phi^T C phi ("last-layer prediction rigidity": Bigi, Chong, Ceriotti, Grasselli, Mach. Learn.:
 Sci. Technol. 5, 045018 (2024), arXiv:2403.02251). The noise is the error of frames that were left out of the fit, and
 the variance is compared with these errors without what the left-out frames themselves contribute to C.
@@ -37,8 +37,8 @@ BATCH = 32  # environments whose features are formed at once
 LMAX = 2  # of the density that the features are made of
 CHANNELS = 8  # leading ones of the density
 THRESHOLD = 3e-3  # of `mapping.compression.compress`
-# standard deviations of a weight before, in units of the weight that the model gives the feature: wide for labels, which
-# are sums over atoms and say less of each; each environment says something itself
+# standard deviations of a weight before, in units of the weight that the model gives the feature: wide for labels,
+# which are sums over atoms and say less of each
 PRIOR, LOCAL_PRIOR = 100.0, 1.0
 MEMBERS, PROBES = 64, 32  # draws of the weights
 MOST_LABELS = 20_000  # of randomly chosen frames, that stand for all
