@@ -57,7 +57,8 @@ class Uncertainty:
         probes: (R, K') the same for draws of the weights as if the energies of the training environments were labels.
         centres: (n_elements, K') mean energies of the probes on training environments.
         largest: (n_elements,) eV, where the standard deviation of the probes has grade 1.
-        calibration: (4,) factors of the standard deviations of energy, forces, stress and energies.
+        calibration: (5,) factors of the standard deviations of energy, forces, stress, energies, and what the probes
+            add to that of the energy, atoms being independent.
 
     """
 
@@ -148,11 +149,11 @@ class EnsemblePotential:
 
         """
         u = self.uncertainty
-        energy, forces, stress, energies = u.calibration
+        energy, forces, stress, energies, atoms = u.calibration
         n = u.members.shape[1]
         local = _rms(deviations.energies[:, n:] - u.centres[elements])
         return Spread(
-            float(energy * _rms(deviations.energies[:, :n].sum(axis=0))),
+            float(np.hypot(energy * _rms(deviations.energies[:, :n].sum(axis=0)), atoms * np.linalg.norm(local))),
             energies * local,
             forces * _rms(deviations.forces),
             stress * _rms(deviations.virial),

@@ -15,7 +15,7 @@ from scipy.linalg import qr, solve_triangular
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from ..calibration import best_factor
+from ..calibration import best_factor, negative_log_likelihood
 from ..density.expansion import Density
 from ..ensemble import LANES
 from ..kernel.coupling import real_cg
@@ -41,6 +41,7 @@ THRESHOLD = 3e-3  # of `mapping.compression.compress`
 # which are sums over atoms and say less of each
 PRIOR, LOCAL_PRIOR = 100.0, 1.0
 MEMBERS, PROBES = 64, 32  # draws of the weights
+SHARES = np.linspace(0, 1, 11)  # of the variance of energies that atoms contribute independently
 MOST_LABELS = 20_000  # of randomly chosen frames, that stand for all
 GRADE_QUANTILE = 0.999  # of the left-out environments has a grade below 1
 ROUNDING = 1e-9
@@ -209,41 +210,84 @@ def fit_uncertainty(
         if progress:
             progress(len(found) / len(frames))
     weights = np.concatenate([f.values for of_scale in forms for of_element in of_scale for f in of_element])
-
-    # the labels
-    _, kind, size = targets(frames, model.elements, model.baseline)
-    counts = label_counts(frames)
-    known = np.repeat([r is not None for r in residuals], counts)
-    errors = np.zeros(len(kind))
-    errors[known] = np.concatenate([r for r in residuals if r is not None])
-    noise = np.ones(3)
-    for k in np.unique(kind):
-        own = known & (kind == k)
-        noise[k] = np.sqrt(np.mean((errors[own] / size[own]) ** 2)) or 1.0
+    errors = _Errors.of(model, frames, residuals)
     rows = np.concatenate([f.labels for f in found])
-    labels = _Posterior(rows, noise[kind] * size / np.sqrt(share), PRIOR * np.abs(weights))
-    deviations = labels.left_out_deviations(np.repeat(folds, counts))
-    calibration = np.ones(4)
-    for k in np.unique(kind):
-        own = known & (kind == k)
-        calibration[k] = best_factor(errors[own], deviations[own]) * (1.0 if k == 0 else SMALL_SAMPLE)
+    labels = _Posterior(rows, errors.noise / np.sqrt(share), PRIOR * np.abs(weights))
+    deviations = labels.left_out_deviations(np.repeat(folds, label_counts(frames)))
 
     # the environments, as if the energy of each were a label
-    atoms = np.concatenate([f.atoms for f in found])
-    elements = model.element_indices(np.concatenate([f.numbers for f in frames]))
-    present = range(len(model.elements))
+    atoms, sizes = np.concatenate([f.atoms for f in found]), [len(f) for f in frames]
+    elements, present = model.element_indices(np.concatenate([f.numbers for f in frames])), range(len(model.elements))
     mean = np.stack([atoms[elements == z].mean(axis=0) if z in elements else np.zeros(len(weights)) for z in present])
-    each = np.full(len(atoms), noise[kind[0]] / np.sqrt(share))
-    environments = _Posterior(atoms - mean[elements], each, LOCAL_PRIOR * np.abs(weights))
-    sizes = [len(f) for f in frames]
+    noise = np.full(len(atoms), errors.each_atom / np.sqrt(share))
+    environments = _Posterior(atoms - mean[elements], noise, LOCAL_PRIOR * np.abs(weights))
     local = environments.left_out_deviations(np.repeat(folds, sizes))
     largest = [np.quantile(local[elements == z], GRADE_QUANTILE) if z in elements else 1.0 for z in present]
-    if 0 in kind:
-        own = known & (kind == 0)
-        of_frames = np.sqrt(np.add.reduceat(local**2, np.cumsum([0, *sizes[:-1]])))
-        labelled = np.array([f.energy is not None for f in frames])
-        calibration[3] = best_factor(errors[own], of_frames[labelled][known[kind == 0]])
 
+    of_frames = np.sqrt(np.add.reduceat(local**2, np.cumsum([0, *sizes[:-1]])))
+    calibration = _calibration(errors, deviations, of_frames[[f.energy is not None for f in frames]])
     rng = np.random.default_rng(seed)
     members, probes = labels.draws(MEMBERS, rng), environments.draws(PROBES, rng)
     return Uncertainty(LMAX, CHANNELS, forms, members, probes, mean @ probes, np.array(largest), calibration)
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """Errors of left-out frames.
+
+    Attributes:
+        values: (n,) in the units of the labels.
+        known: (n,) which of them were looked at.
+        kind: (n,) of the labels.
+        noise: (n,) rms error of each kind, for labels of this size.
+        each_atom: eV, the rms error of energies per square root of the number of atoms.
+
+    """
+
+    values: np.ndarray
+    known: np.ndarray
+    kind: np.ndarray
+    noise: np.ndarray
+    each_atom: float
+
+    @classmethod
+    def of(cls, model: Model, frames: Sequence[Frame], residuals) -> "_Errors":
+        """Take up the residuals (n_labels,) of frames, None for those that were not looked at."""
+        _, kind, size = targets(frames, model.elements, model.baseline)
+        known = np.repeat([r is not None for r in residuals], label_counts(frames))
+        values, rms = np.zeros(len(kind)), np.ones(3)
+        values[known] = np.concatenate([r for r in residuals if r is not None])
+        for k in np.unique(kind):
+            own = known & (kind == k)
+            rms[k] = np.sqrt(np.mean((values[own] / size[own]) ** 2)) or 1.0
+        return cls(values, known, kind, rms[kind] * size, float(rms[kind[0]]))
+
+
+def _calibration(errors: _Errors, deviations, of_frames) -> np.ndarray:
+    """Factors (5,) of standard deviations; see `Uncertainty`.
+
+    Args:
+        errors: of left-out frames.
+        deviations: (n,) of the labels.
+        of_frames: of labelled energies, the deviations of the frame's atoms added up in quadrature.
+
+    """
+    out = np.array([1.0, 1.0, 1.0, 1.0, 0.0])
+    for k in (1, 2):
+        own = errors.known & (errors.kind == k)
+        out[k] = SMALL_SAMPLE * best_factor(errors.values[own], deviations[own])
+    if 0 not in errors.kind:
+        return out
+    own = errors.known & (errors.kind == 0)
+    e, of_sum, of_atoms = errors.values[own], deviations[own], of_frames[errors.known[errors.kind == 0]]
+    out[3] = best_factor(e, of_atoms)
+    of_sum, of_atoms = of_sum * best_factor(e, of_sum), of_atoms * out[3]
+    found = []
+    for share in SHARES:
+        mixed = np.sqrt((1 - share) * of_sum**2 + share * of_atoms**2)
+        factor = best_factor(e, mixed)
+        found.append((negative_log_likelihood(e, factor * mixed), factor, share))
+    _, factor, share = min(found)
+    out[0] = factor * best_factor(e, deviations[own]) * np.sqrt(1 - share)
+    out[4] = factor * out[3] * np.sqrt(share)
+    return out
