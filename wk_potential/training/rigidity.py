@@ -275,7 +275,8 @@ def _calibration(errors: _Errors, deviations, of_frames) -> np.ndarray:
     out = np.array([1.0, 1.0, 1.0, 1.0, 0.0])
     for k in (1, 2):
         own = errors.known & (errors.kind == k)
-        out[k] = SMALL_SAMPLE * best_factor(errors.values[own], deviations[own])
+        if own.any():
+            out[k] = SMALL_SAMPLE * best_factor(errors.values[own], deviations[own])
     if 0 not in errors.kind:
         return out
     own = errors.known & (errors.kind == 0)
