@@ -43,6 +43,7 @@ PRIOR, LOCAL_PRIOR = 100.0, 1.0
 MEMBERS, PROBES = 64, 32  # draws of the weights
 SHARES = np.linspace(0, 1, 11)  # of the variance of energies that atoms contribute independently
 MOST_LABELS = 20_000  # of randomly chosen frames, that stand for all
+MOST_FOLDS = 100  # left out one after the other
 GRADE_QUANTILE = 0.999  # of the left-out environments has a grade below 1
 ROUNDING = 1e-9
 SMALL_SAMPLE = student_t.ppf(0.75, LANES) / norm.ppf(0.75)  # the spread of so few members is uncertain itself
@@ -198,7 +199,7 @@ def fit_uncertainty(
 
     """
     chosen = sampled_frames(label_counts(frames), MOST_LABELS, 2, seed)
-    share, folds = len(frames) / len(chosen), left_out.folds[chosen]
+    share, folds = len(frames) / len(chosen), left_out.folds[chosen] % MOST_FOLDS
     residuals = left_out.residuals(chosen)
     frames = [frames[k] for k in chosen]
     densities = [coarse(scale.density, LMAX, CHANNELS) for scale in model.scales]
