@@ -9,7 +9,11 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from .model import Model
 from .neighbours import VerletList, find_neighbours
+from .potential import VOIGT, Structure
 from .threads import thread_count
+from .uncertainty import EnsemblePotential
+
+UNCERTAINTIES = ("energy_std", "energies_std", "forces_std", "stress_std", "extrapolation_grade")
 
 ENERGY_PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
 # each property with its target and whether it is the derivatives of it
@@ -26,7 +30,8 @@ class WKCalculator(Calculator):
 
     Energy, free_energy (the same), energies (per atom, each with its element's baseline), forces and, for cells
     of rank 3, stress are computed together and cached. All are exact derivatives of one energy. Local: no
-    interaction beyond the model's cutoff, no charges, no spins. Not to be trusted far from the training data.
+    interaction beyond the model's cutoff, no charges, no spins. Not to be trusted far from the training data:
+    `uncertainty` tells how far.
 
     Models of them also have the dipole (e Angstrom, from the centre of mass), polarizability (3, 3) (Angstrom^3),
     dipole_derivatives (N, 3, 3) (e: of atom i moving along x the change of component y) and
@@ -39,6 +44,11 @@ class WKCalculator(Calculator):
         threads: number of threads; without it OMP_NUM_THREADS if set, else the cores available.
         precision: float64, or float32 for the arithmetic of a model in mapped form: twice as fast.
         direct: sum over the support points although the model has a mapped form.
+        uncertainty: compute error bars too: energy_std, energies_std (if errors of different atoms are independent),
+            forces_std (N, 3), stress_std, standard deviations in the units of what they belong to, calibrated on frames
+            that were left out of the training; and extrapolation_grade (N,), above 1 where an environment is less
+            certain than 99.9 % of those of the training set are without their own frame. See
+            `wk_potential.extrapolation` for a callback.
         skin: Angstrom; the neighbour list reaches this far beyond the cutoff and is rebuilt when atoms have moved
             half of it.
         comm: communicator of mpi4py whose ranks compute together, such as MPI.COMM_WORLD in a script that runs under
@@ -56,6 +66,7 @@ class WKCalculator(Calculator):
         threads: int | None = None,
         precision: str = "float64",
         direct: bool = False,
+        uncertainty: bool = False,
         skin: float = 0.5,
         comm: Any = None,
         **kwargs,
@@ -82,6 +93,10 @@ class WKCalculator(Calculator):
             self.parallel = ParallelPredictor(self.model, self.potential, ranks, skin, self.threads)
             self.neighbour_list = self.parallel.list
         self._checked_numbers: np.ndarray | None = None
+        self.ensemble: EnsemblePotential | None = None
+        if uncertainty:
+            self.ensemble = self.model.ensemble
+            self.implemented_properties = [*self.implemented_properties, *UNCERTAINTIES]
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Compute energy, forces and stress at once, dipole and polarisability if they are among `properties`.
@@ -135,7 +150,27 @@ class WKCalculator(Calculator):
         }
         if atoms.cell.rank == 3:
             stress = prediction.virial / atoms.cell.volume
-            self.results["stress"] = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+            self.results["stress"] = stress[VOIGT]
+        if self.ensemble is not None:
+            self._add_uncertainty(self.ensemble, numbers, positions, cell)
+
+    def _add_uncertainty(self, ensemble: EnsemblePotential, numbers, positions, cell) -> None:
+        """Error bars of the structure that the neighbour list was just brought up to date for."""
+        elements = self.model.element_indices(numbers)
+        if self.parallel is None:
+            structure = Structure(positions, cell, elements, self.neighbour_list.current)
+            deviations = ensemble.deviations(structure, self.threads)
+        else:
+            deviations = self.parallel.deviations(ensemble, elements, positions, cell)
+        spread = ensemble.spread(deviations, elements)
+        self.results |= {
+            "energy_std": spread.energy,
+            "energies_std": spread.energies,
+            "forces_std": spread.forces,
+            "extrapolation_grade": spread.grade,
+        }
+        if "stress" in self.results:
+            self.results["stress_std"] = (spread.virial / self.atoms.cell.volume)[VOIGT]
 
     def _check(self, numbers, positions) -> None:
         """Refuse what cannot be computed."""

@@ -8,6 +8,7 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 from ase import Atoms, units
 
+from .extrapolation import LIMIT, Action, ExtrapolationError, ExtrapolationGuard
 from .structures import append_frame, read_structure, with_results
 
 Ensemble = Literal["nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible"]
@@ -48,6 +49,9 @@ class MDSettings:
         interval: steps between frames of the trajectory.
         log_interval: steps between lines of the log.
         keep_velocities: start with the velocities of the structure.
+        on_extrapolation: None, or what to do where atoms leave what the model was trained on: warn, save the structures
+            beside the trajectory, or save and stop. The calculator must give error bars.
+        grade_limit: extrapolation grade above which atoms count as outside.
 
     """
 
@@ -63,6 +67,8 @@ class MDSettings:
     interval: int = 10
     log_interval: int = 10
     keep_velocities: bool = False
+    on_extrapolation: Action | None = None
+    grade_limit: float = LIMIT
 
     def __post_init__(self):
         """Check the settings.
@@ -73,7 +79,7 @@ class MDSettings:
         """
         if self.ensemble not in ENSEMBLES:
             raise DynamicsError(f"unknown ensemble {self.ensemble!r}: choose one of {', '.join(ENSEMBLES)}")
-        times = ("timestep", "time", "friction", "thermostat_time", "barostat_time")
+        times = ("timestep", "time", "friction", "thermostat_time", "barostat_time", "grade_limit")
         for name in (*times, "interval", "log_interval"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise DynamicsError(f"{name} must be positive, not {getattr(self, name)}")
@@ -312,6 +318,12 @@ def _starting_point(atoms: Atoms, settings: MDSettings, trajectory: Path, restar
     return last, step
 
 
+def extrapolation_file(trajectory: str | Path) -> Path:
+    """Return where `run_md` saves the structures at which atoms leave what the model was trained on."""
+    trajectory = Path(trajectory)
+    return trajectory.with_name(f"{trajectory.stem}.unknown{trajectory.suffix}")
+
+
 def run_md(
     atoms: Atoms,
     settings: MDSettings,
@@ -354,10 +366,20 @@ def run_md(
         trajectory.unlink(missing_ok=True)
     with _start_log(log, settings, first_step) as lines:
         dynamics.attach(_Recorder(atoms, dynamics, settings, free, trajectory, lines, progress))
+        if settings.on_extrapolation is not None:
+            unknown = extrapolation_file(trajectory)
+            if not restart:
+                unknown.unlink(missing_ok=True)
+            step = lambda: dynamics.nsteps  # noqa: E731
+            dynamics.attach(ExtrapolationGuard(atoms, settings.on_extrapolation, unknown, settings.grade_limit, step))
         dynamics.nsteps = first_step
         begin = perf_counter()
         try:
             dynamics.run(settings.steps - first_step)
+        except ExtrapolationError as error:
+            raise DynamicsError(
+                f"stopped: {error}. All frames before are in {trajectory}; label the saved structure and train with it"
+            ) from error
         except (ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
             where = f"step {dynamics.nsteps} ({dynamics.nsteps * settings.timestep / 1000:g} ps)"
             raise DynamicsError(

@@ -1,7 +1,7 @@
 """How well a model predicts labelled frames: predictions, mean absolute and root-mean-square errors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from .model import Model, UnknownElementError
 from .neighbours import find_neighbours
+from .potential import VOIGT
 from .tensors import RANKS
 from .threads import run_threads, thread_count
 from .training.data import Frame
@@ -29,6 +30,7 @@ class FramePrediction:
             directions.
         dipole: (3,) e Angstrom, from the centre of mass.
         polarizability: (3, 3) Angstrom^3.
+        energy_std, forces_std, stress_std: standard deviations in the same units and shapes, None without error bars.
 
     All are None where the model has no such target.
 
@@ -39,10 +41,13 @@ class FramePrediction:
     stress: np.ndarray | None
     dipole: np.ndarray | None = None
     polarizability: np.ndarray | None = None
+    energy_std: float | None = None
+    forces_std: np.ndarray | None = None
+    stress_std: np.ndarray | None = None
 
 
 def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePrediction:
-    """Predict one frame.
+    """Predict one frame, with error bars if the model has them.
 
     Raises:
         UnknownElementError: an element is not in the model; the message names the frame.
@@ -60,8 +65,13 @@ def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePredicti
     prediction = model.predict(*arguments, threads)
     stress = None
     if frame.pbc.all():
-        stress = (prediction.virial / frame.volume)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-    return FramePrediction(float(prediction.energies.sum()), prediction.forces, stress, **tensors)
+        stress = (prediction.virial / frame.volume)[VOIGT]
+    found = FramePrediction(float(prediction.energies.sum()), prediction.forces, stress, **tensors)
+    if model.uncertainty is None:
+        return found
+    spread = model.ensemble.spread(model.ensemble.deviations(structure, threads), structure.elements)
+    stress_std = None if stress is None else (spread.virial / frame.volume)[VOIGT]
+    return replace(found, energy_std=spread.energy, forces_std=spread.forces, stress_std=stress_std)
 
 
 def predict_frames(

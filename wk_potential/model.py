@@ -17,6 +17,7 @@ from .modelfile import ModelFileError, read_container, write_container
 from .neighbours import Neighbours
 from .potential import Direct, Layer, Potential, Structure, evaluate
 from .tensors import TensorTarget, targets_from_arrays, targets_to_arrays
+from .uncertainty import EnsemblePotential, Uncertainty, UncertaintyError
 
 LARGE_DEVIATION = 1e-3  # eV/Angstrom by which float32 may change forces without a warning
 
@@ -116,6 +117,7 @@ class Model:
         compositions: (k, n) orthonormal basis of the compositions that determine the baseline.
         info: hyperparameters and training summary, as written to the header of the file.
         tensors: dipole and polarisability, by name, if they were trained.
+        uncertainty: error bars, or None.
 
     """
 
@@ -125,6 +127,7 @@ class Model:
     compositions: np.ndarray
     info: dict = field(default_factory=dict)
     tensors: dict[str, TensorTarget] = field(default_factory=dict)
+    uncertainty: Uncertainty | None = None
 
     @property
     def cutoff(self) -> float:
@@ -174,6 +177,18 @@ class Model:
             layers = [s.with_forms(s.mapped, precision) for s in self.scales if s.mapped is not None]
             self._mapped_potentials[precision] = Potential(layers)
         return self._mapped_potentials[precision]
+
+    @cached_property
+    def ensemble(self) -> EnsemblePotential:
+        """The ensemble of the error bars.
+
+        Raises:
+            UncertaintyError: the model has none.
+
+        """
+        if self.uncertainty is None:
+            raise UncertaintyError("the model has no error bars: train it again, with --uncertainty (the default)")
+        return self.uncertainty.potential([scale.density for scale in self.scales])
 
     def _warn_of_rounding(self) -> None:
         facts = self.info.get("mapping", {})
@@ -262,6 +277,9 @@ class Model:
         if self.tensors:
             header["tensors"], more = targets_to_arrays(self.tensors)
             arrays.update(more)
+        if self.uncertainty is not None:
+            header["uncertainty"], more = self.uncertainty.to_arrays()
+            arrays.update({f"uncertainty_{name}": array for name, array in more.items()})
         write_container(path, header, arrays)
 
     @classmethod
@@ -275,9 +293,14 @@ class Model:
         header, arrays = read_container(path)
         try:
             del header["cutoff"]  # that of the scales, for readers
-            scales = [_from_arrays(facts, _of_scale(n, arrays)) for n, facts in enumerate(header.pop("scales"))]
+            every = enumerate(header.pop("scales"))
+            scales = [_from_arrays(facts, _within(f"scale{n}_", arrays)) for n, facts in every]
             tensors = targets_from_arrays(header.pop("tensors", {}), arrays)
-            return cls(arrays["elements"], scales, arrays["baseline"], arrays["compositions"], header, tensors)
+            uncertainty = None
+            if "uncertainty" in header:
+                uncertainty = Uncertainty.from_arrays(header.pop("uncertainty"), _within("uncertainty_", arrays))
+            basis = arrays["elements"], scales, arrays["baseline"], arrays["compositions"]
+            return cls(*basis, header, tensors, uncertainty)
         except KeyError as error:
             raise ModelFileError(f"{path}: the model lacks {error}") from error
 
@@ -303,8 +326,7 @@ def _to_arrays(scale: Scale) -> tuple[dict, dict[str, np.ndarray]]:
     return facts, arrays
 
 
-def _of_scale(n: int, arrays) -> dict[str, np.ndarray]:
-    prefix = f"scale{n}_"
+def _within(prefix: str, arrays) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 

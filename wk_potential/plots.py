@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .calibration import LEVELS, calibration_curve, countable, errors_and_deviations, miscalibration_area
 from .evaluation import FramePrediction
 from .spectra import HarmonicSpectrum, Spectrum
 from .tensors import RANKS
@@ -139,6 +140,61 @@ def parity_figure(frames: Sequence[Frame], predictions: Sequence[FramePrediction
         for column, (kind, (reference, predicted)) in enumerate(pairs.items()):
             _parity_panel(panels[0, column], panels[1, column], kind, reference, predicted)
         _save(figure, path)
+
+
+def calibration_figure(frames: Sequence[Frame], predictions: Sequence[FramePrediction], path: str | Path) -> None:
+    """Draw what part of the errors is within intervals of each probability, and errors against predicted ones.
+
+    Args:
+        frames: labelled structures.
+        predictions: of the same frames, with error bars.
+        path: of the picture; its ending names the format.
+
+    Raises:
+        ValueError: there are no error bars or no labels, or matplotlib does not know the format.
+
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    found = errors_and_deviations(frames, predictions)
+    if not found:
+        raise ValueError("there is nothing to draw: the frames have no labels that the model has error bars for")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.9 * len(found), 7.4), layout="constrained")
+        panels = figure.subplots(2, len(found), squeeze=False)
+        for column, (kind, (errors, deviations)) in enumerate(found.items()):
+            own = countable(deviations)
+            _calibration_panel(panels[0, column], kind, errors[own], deviations[own])
+            _deviation_panel(panels[1, column], kind, np.abs(errors[own]), deviations[own])
+        _save(figure, path)
+
+
+def _calibration_panel(axes: "Axes", kind: str, errors, deviations) -> None:
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.9)
+    observed = calibration_curve(errors, deviations)
+    axes.plot(LEVELS, observed, color=BLUE, linewidth=1.8)
+    axes.fill_between(LEVELS, LEVELS, observed, color=BLUE, alpha=0.2, linewidth=0)
+    axes.set_box_aspect(1)
+    text = f"miscalibration area {miscalibration_area(errors, deviations):.3f}\n{errors.size:,} values".replace(
+        ",", " "
+    )
+    axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", linespacing=1.5)
+    title = _PANELS[kind][0] if kind != "energy" else "Energy"
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the interval", ylabel="errors within it", title=title)
+
+
+def _deviation_panel(axes: "Axes", kind: str, errors, deviations) -> None:
+    _, _, _, unit, factor = _PANELS[kind]
+    low, high = np.quantile(deviations, [0, 1]) * factor * [0.8, 1.25]
+    x, y = np.log10(deviations * factor), np.log10(np.maximum(errors * factor, 1e-2 * low))
+    extent = (np.log10(low), np.log10(high), np.log10(1e-2 * low) - 0.05, np.log10(max(high, y.max())) + 1)
+    line = np.array(extent[:2])
+    for multiple in (1, 2, 3):
+        axes.plot(line, line + np.log10(multiple), color=GREY, linewidth=0.9, zorder=2)
+    _scatter(axes, x, y, extent, 1)
+    axes.set_box_aspect(1)
+    axes.set(xlim=extent[:2], ylim=extent[2:], xlabel=f"log10 (predicted / {unit})", ylabel=f"log10 (error / {unit})")
 
 
 def _running_means(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from .kernel.products import address, multiply
 from .neighbours import Neighbours
 from .threads import run_threads
 
+VOIGT = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]  # rows and columns of xx yy zz yz xz xy
 PARTS = ("density", "kernel", "forces")  # of an evaluation, in their order
 PAIR_COST = 25.0  # of a neighbour per harmonic and radial function, in the kernel's multiply-adds (measured)
 
@@ -258,6 +259,16 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
             _add_forces(batch[lane], hood, gradient, sums)
 
 
+def divided(potential: Potential, structure: Structure, threads: int) -> list[np.ndarray]:
+    """Centres, sorted by element, in parts of about equal work, one for each thread."""
+    first = structure.neighbours.first
+    elements = structure.elements[: len(first) - 1]
+    order = np.argsort(elements, kind="stable")
+    cost = np.cumsum(potential.work(elements[order], np.diff(first)[order]))
+    shares = np.searchsorted(cost, cost[-1] * np.arange(1, threads) / threads) if len(order) else []
+    return np.split(order, shares)
+
+
 def evaluate(potential: Potential, structure: Structure, threads: int = 1, stages: int = len(PARTS)):
     """Energies (n,) in eV, forces (N, 3) in eV/Angstrom and strain derivative of the energy (3, 3) in eV.
 
@@ -274,12 +285,7 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
         ClashError: two atoms are on one site.
 
     """
-    elements, first = structure.elements, structure.neighbours.first
-    n = len(first) - 1
-    order = np.argsort(elements[:n], kind="stable")
-    cost = np.cumsum(potential.work(elements[order], np.diff(first)[order]))
-    shares = np.searchsorted(cost, cost[-1] * np.arange(1, threads) / threads) if n else []
-    energies = np.zeros(n)
+    elements, energies = structure.elements, np.zeros(len(structure.neighbours.first) - 1)
 
     def work(atoms) -> Sums:
         sums = Sums(energies, np.zeros((len(elements), 3)), np.zeros((3, 3)), np.full(2, -1))
@@ -297,7 +303,7 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
                     )  # fmt: skip
         return sums
 
-    parts = run_threads(work, np.split(order, shares), threads)
+    parts = run_threads(work, divided(potential, structure, threads), threads)
     for part in parts:
         if part.clash[0] >= 0:
             raise ClashError(*map(int, part.clash))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Command, check_output, data_argument, model_argument, threads_option
+from .common import Command, UserError, check_output, data_argument, model_argument, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -35,6 +35,9 @@ _path = click.Path(path_type=Path)
 @click.option("--json", "json_file", type=_path, metavar="FILE", help="Write the errors as JSON.")
 @click.option("--plot", type=_path, metavar="FILE.png", help="Draw predictions against labels.")
 @click.option(
+    "--calibration", type=_path, metavar="FILE.png", help="Draw how far predicted error bars tell the errors."
+)
+@click.option(
     "-o",
     "--output",
     type=_path,
@@ -49,6 +52,7 @@ def evaluate(
     data: tuple[Path, ...],
     json_file: Path | None,
     plot: Path | None,
+    calibration: Path | None,
     output: Path | None,
     threads: int | None,
     **reading: Any,
@@ -58,51 +62,64 @@ def evaluate(
     The JSON holds energy_mae, energy_rmse, energy_per_atom_mae, energy_per_atom_rmse (eV), forces_mae,
     forces_rmse (eV/Angstrom), stress_mae, stress_rmse (eV/Angstrom^3), dipole_mae, dipole_rmse (e Angstrom),
     polarizability_mae, polarizability_rmse (Angstrom^3), null where there is no label,
-    n_frames, and the same by element and config_type.
+    n_frames, and the same by element and config_type; of a model with error bars also how good they are.
 
     \b
     Examples:
       wk-potential evaluate ethanol.wkp test.xyz --json errors.json --plot parity.png
       wk-potential evaluate ethanol.wkp rmd17_ethanol.npz --frames -100: --energy-unit kcal/mol
     """
+    from ..calibration import reliability
     from ..evaluation import errors, predict_frames
     from ..files import write_atomically
     from ..model import Model
     from ..training.data import read_frames
-    from .tables import show_errors
+    from .tables import show_errors, show_reliability
 
-    for path in (json_file, plot, output):
+    for path in (json_file, plot, calibration, output):
         if path is not None:
             check_output(path)
     loaded = Model.load(model)
+    if calibration is not None and loaded.uncertainty is None:
+        raise UserError(f"{model}: has no error bars to draw; train it again, with --uncertainty (the default)")
     frames = read_frames(data, **reading)
     with screen.progress() as progress:
         predictions = predict_frames(loaded, frames, threads, progress)
     table = errors(frames, predictions)
     show_errors(screen, table, f"Errors on {table['n_frames']} frames, {table['n_atoms']} atoms")
+    if loaded.uncertainty is not None:
+        table["uncertainty"] = reliability(frames, predictions)
+        show_reliability(screen, table["uncertainty"])
     if json_file is not None:
         write_atomically(json_file, (json.dumps(table, indent=1, allow_nan=False) + "\n").encode())
     if plot is not None:
         from ..plots import parity_figure
 
         parity_figure(frames, predictions, plot)
+    if calibration is not None:
+        from ..plots import calibration_figure
+
+        calibration_figure(frames, predictions, calibration)
     if output is not None:
         _write_predictions(output, frames, predictions)
-    written = [str(path) for path in (json_file, plot, output) if path is not None]
+    written = [str(path) for path in (json_file, plot, calibration, output) if path is not None]
     if written:
         screen.say(f"Written to {', '.join(written)}")
 
 
 def _write_predictions(path: Path, frames: Any, predictions: Any) -> None:
     """Write the frames with the predicted energies, forces and stresses, as extended XYZ."""
-    from dataclasses import asdict, replace
+    from dataclasses import replace
     from io import StringIO
 
     from ase.io import write
 
     from ..files import write_atomically
 
-    images = [replace(f, **asdict(p)).to_atoms() for f, p in zip(frames, predictions, strict=True)]
+    images = [
+        replace(f, energy=p.energy, forces=p.forces, stress=p.stress).to_atoms()
+        for f, p in zip(frames, predictions, strict=True)
+    ]
     text = StringIO()
     write(text, images, format="extxyz")
     write_atomically(path, text.getvalue().encode())

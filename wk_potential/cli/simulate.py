@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .screen import Screen
 
 ENSEMBLES = ("nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible")
+ACTIONS, LIMIT = ("warn", "save", "stop"), 2.0  # as in `extrapolation`, which takes long to import
 OPTIMISERS = ("LBFGS", "BFGS", "FIRE")
 _path = click.Path(path_type=Path)
 frame_option = click.option("--frame", default=-1, show_default=True, metavar="INDEX", help="Frame of STRUCTURE.")
@@ -33,12 +34,14 @@ precision_option = click.option(
 )
 
 
-def _load(model: Path, structure: Path, frame: int, threads: int | None, precision: str) -> Any:
+def _load(
+    model: Path, structure: Path, frame: int, threads: int | None, precision: str, uncertainty: bool = False
+) -> Any:
     """Return the structure with a calculator."""
     from ..calculator import WKCalculator
     from ..structures import read_structure
 
-    calculator = WKCalculator(model, threads, precision)
+    calculator = WKCalculator(model, threads, precision, uncertainty=uncertainty)
     atoms = read_structure(structure, frame)
     atoms.calc = calculator
     return atoms
@@ -68,6 +71,12 @@ def _load(model: Path, structure: Path, frame: int, threads: int | None, precisi
 @click.option("--plot", type=_path, metavar="FILE.png", help="Draw energies and temperature against time.")
 @click.option("--seed", default=0, show_default=True, help="Of initial velocities and thermostat.")
 @click.option("--keep-velocities", is_flag=True, help="Start with the velocities in STRUCTURE.")
+@click.option(
+    "--on-extrapolation",
+    type=click.Choice(ACTIONS),
+    help="Where atoms leave the training set: warn, save the structures (FILE.unknown.traj or .xyz), save and stop.",
+)
+@click.option("--grade-limit", default=LIMIT, show_default=True, help="Extrapolation grade that counts as leaving.")
 @click.option("--restart", is_flag=True, help="Continue the trajectory until --time is reached.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing trajectory.")
 @frame_option
@@ -99,7 +108,8 @@ def md(
 
     The log holds step, time (ps), potential, kinetic and total energy (eV), temperature (K), with npt also
     the volume (Angstrom^3) and the pressure (GPa). After an interruption, the same command with --restart
-    goes on.
+    goes on. With --on-extrapolation the error bars of the model, trained with --uncertainty, tell where atoms are in
+    environments unlike those of the training set.
 
     \b
     Example:
@@ -116,7 +126,7 @@ def md(
         raise UserError(f"{output}: exists; continue it with --restart or replace it with --overwrite")
     if restart and not output.exists():
         raise UserError(f"{output}: not there, so it cannot be continued; leave out --restart")
-    atoms = _load(model, structure, frame, threads, precision)
+    atoms = _load(model, structure, frame, threads, precision, run.on_extrapolation is not None)
     what = f"{run.ensemble}, {run.steps} steps of {run.timestep:g} fs, {run.temperature:g} K"
     screen.say(f"{atoms.get_chemical_formula()}, {what}")
     try:

@@ -59,6 +59,18 @@ def show_errors(screen: Screen, table: Mapping[str, Any], title: str) -> None:
         screen.table(f"By config_type: {units}", ("", "frames", *heads), rows)
 
 
+def show_reliability(screen: Screen, table: Mapping[str, Any]) -> None:
+    """Print what `wk_potential.calibration.reliability` found."""
+    rows = []
+    for kind, found in table.items():
+        name, unit, factor, _ = _ERRORS[kind]
+        measures = (found[m] for m in ("miscalibration_area", "negative_log_likelihood", "spearman"))
+        sizes = (f"{found[m] * factor:.4g}" for m in ("rmse", "rms_std"))
+        rows.append([name, unit, *sizes, *("" if m is None else f"{m:.3f}" for m in measures)])
+    heads = ("", "unit", "RMSE", "predicted", "miscalibration", "neg. log likelihood", "Spearman")
+    screen.table("Error bars", heads, rows)
+
+
 def _list(values: Any, form: str = ".4g") -> str:
     if isinstance(values, Mapping):
         return ", ".join(f"{k} {_list(v, form)}" for k, v in values.items())
@@ -91,6 +103,7 @@ def _energy_facts(model: Model, symbols: list[str]) -> list[tuple[str, str]]:
             f"{sum(counts.values())} ({_list(counts)}){', with tangents' if tangents else ''}",
         ),
         ("mapped form", _mapped(model)),
+        ("error bars", "none" if model.uncertainty is None else "calibrated on left-out frames"),
         ("baseline", f"{_list(baseline, '.4f')} eV{free}"),
     ]
 

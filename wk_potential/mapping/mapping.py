@@ -59,7 +59,7 @@ def map_model(
     if not frames:
         raise MappingError("mapping needs frames like those of the training set")
     rng = np.random.default_rng(0)
-    chosen = _choose_frames(model, frames, rng)
+    chosen = choose_frames(model, frames, rng)
     comparison = _Comparison(model, chosen, thread_count(threads), rng)
     expected = [comparison.forces(Potential([scale.direct])) for scale in model.scales]
     with threadpool_limits(1, user_api="blas"):
@@ -100,7 +100,7 @@ def _facts(model: Model, forms: list[Elements], tolerance: float, comparison: "_
     }
 
 
-def _choose_frames(model: Model, frames: Sequence[Frame], rng) -> list[Frame]:
+def choose_frames(model: Model, frames: Sequence[Frame], rng) -> list[Frame]:
     """Return frames at random, among them some of each element."""
     present = np.zeros((len(frames), len(model.elements)), bool)
     for row, frame in zip(present, frames, strict=True):

@@ -6,9 +6,11 @@ from functools import partial
 
 import numpy as np
 
+from ..ensemble import Deviations
 from ..model import Model, Prediction
 from ..neighbours import VerletList, complete_cell
-from ..potential import ClashError, Potential
+from ..potential import ClashError, Potential, Structure
+from ..uncertainty import EnsemblePotential
 from .bisection import lattice_coordinates, share
 from .communicator import Ranks
 from .domain import Domain, make_domain
@@ -64,6 +66,24 @@ class ParallelPredictor:
         self._count("communication", start)
         virial = sums[4 * n : 4 * n + 9].reshape(3, 3)
         return float(sums[-1]), Prediction(sums[3 * n : 4 * n].copy(), sums[: 3 * n].reshape(n, 3).copy(), virial)
+
+    def deviations(self, ensemble: EnsemblePotential, elements, positions, cell) -> Deviations:
+        """Deviations of an ensemble's members for the structure that was predicted last.
+
+        Args:
+            ensemble: of the model.
+            elements: (N,) of all atoms, as indices.
+            positions, cell: as for `predict`.
+
+        """
+        domain: Domain = self.list.current
+        n, local = len(elements), domain.positions(positions, np.array(cell, float))
+        structure = Structure(local, np.zeros((3, 3)), elements[domain.atoms], domain.neighbours)
+        own = self.ranks.together(ensemble.deviations, structure, self.threads)
+        energies, forces = np.zeros((n, own.energies.shape[1])), np.zeros((n, *own.forces.shape[1:]))
+        energies[domain.centres] = own.energies
+        np.add.at(forces, domain.atoms, own.forces)
+        return Deviations(*(self.ranks.total(x) for x in (energies, forces, own.virial)))
 
     def _count(self, part: str, start: float) -> None:
         self.seconds[part] += time.perf_counter() - start

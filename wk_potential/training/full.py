@@ -11,7 +11,7 @@ from .baseline import targets
 from .environments import frame_environments
 from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, some_frames
 from .likelihood import SEARCH_LABELS, Labels, maximise_likelihood, raised_noise, solve
-from .task import Fit, Task, label_counts, predict_cost, sampled_frames
+from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames
 
 
 def fit_full(task: Task) -> Fit:
@@ -65,7 +65,11 @@ def fit_full(task: Task) -> Fit:
     for density, flat, w in zip(task.densities, scales, by_scale, strict=True):
         shape = (lmax + 1) ** 2, density.projection.shape[3]
         found.append(Scale(density, w, full_support(flat, alpha, n_elements, shape)))
-    return Fit(found, noise, errors, {"log_likelihood": log_likelihood}, score)
+    left_out = None
+    if len(task.frames) > 1:
+        by_frame = np.split(residuals, label_first[1:-1])
+        left_out = LeftOut(np.arange(len(by_frame)), lambda frames: [by_frame[k] for k in frames])
+    return Fit(found, noise, errors, {"log_likelihood": log_likelihood}, score, left_out)
 
 
 def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvironments]) -> None:

@@ -78,6 +78,7 @@ class TrainingOptions(BaseModel):
     optimise_minutes: float = Field(15.0, gt=0, description="time for that search at most, minutes")
     map: bool = Field(True, description="add the mapped form, which is faster, to the model")
     map_tolerance: float = Field(1e-4, ge=0, description="largest deviation of forces of that form, eV/Angstrom")
+    uncertainty: bool = Field(True, description="add error bars, calibrated on left-out frames, to the model")
     seed: int = Field(0, description="of the random choices")
 
     @property

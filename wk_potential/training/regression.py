@@ -146,6 +146,13 @@ class SparseRegression:
         """Weights (M,) of the support points, fitted to all folds."""
         return self._solve(self.all, amplitudes, noise, self._basis(amplitudes))
 
+    def fold_weights(self, amplitudes, noise) -> list[np.ndarray]:
+        """Weights (M,) fitted without each fold in turn."""
+        basis = self._basis(amplitudes)
+        own = {i: self._solve(rest, amplitudes, noise, basis) for i, rest in self._without.items()}
+        nothing = np.zeros(0)
+        return [self.ranks.share(own.get(i, nothing), i % self.ranks.size) for i in range(self.n_folds)]
+
     def errors(self, amplitudes, noise) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
         basis = self._basis(amplitudes)

@@ -4,16 +4,22 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ..model import Scale, SupportPoints
+from ..neighbours import find_neighbours
+from ..potential import Potential, Structure, evaluate
+from ..threads import run_threads
+from .baseline import targets
 from .design import kernel_matrices, stream_design
-from .environments import frame_environments
+from .environments import VOIGT, frame_environments
+from .gram import label_slots
 from .regression import IMPORTANCE, SparseRegression
 from .selection import select_support
-from .task import Fit, Task, label_counts, predict_cost
+from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames
 
 MAX_CANDIDATES = 20_000  # environments of each element among which support points are chosen
 SEARCH_SUPPORT = 400  # support points with which the order weights are chosen
 SEARCH_LABELS = 20_000
 N_FOLDS = 4
+LEFT_OUT_LABELS = 8000  # of which the errors by fits without their folds are looked at one by one
 START_NOISE = np.array([0.01, 0.1, 0.03])  # of the rms of energies, forces and virials: where the search begins
 
 
@@ -53,11 +59,38 @@ def fit_sparse(task: Task) -> Fit:
         found = ", ".join(f"{names[k].replace('_', ' ')} {held_out[k]:.3g}" for k in regression.kinds)
         task.log(f"Expected errors ({N_FOLDS}-fold cross-validation, rmse, eV and Å): {found}")
         _warn_of_contradiction(task, regression, amplitude, noise, held_out)
-    solution = regression.weights(amplitude, noise)
-    cuts = np.cumsum([len(s) for s in support])[:-1]
-    points = [SupportPoints(c, w) for c, w in zip(support, np.split(solution, cuts), strict=True)]
-    scale = Scale(density, np.tile(weights * amplitude[0], (len(points), 1)), points)
-    return Fit([scale], noise, errors, {}, score)
+
+    def scale(solution) -> Scale:
+        cuts = np.cumsum([len(s) for s in support])[:-1]
+        points = [SupportPoints(c, w) for c, w in zip(support, np.split(solution, cuts), strict=True)]
+        return Scale(density, np.tile(weights * amplitude[0], (len(points), 1)), points)
+
+    left_out = None
+    if regression.n_folds > 1:
+        left_out = _left_out(task, [scale(w) for w in regression.fold_weights(amplitude, noise)])
+    return Fit([scale(regression.weights(amplitude, noise))], noise, errors, {}, score, left_out)
+
+
+def _left_out(task: Task, scales: list[Scale]) -> LeftOut:
+    """Errors of each fold by the fit without it, on some of the frames."""
+    folds = _folds(task, task.frames)
+
+    def residual(k: int) -> np.ndarray:
+        frame = task.frames[k]
+        neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, scales[0].density.radial.cutoff)
+        elements = np.searchsorted(task.elements, frame.numbers)
+        structure = Structure(frame.positions, np.array(frame.cell, float), elements, neighbours)
+        energies, forces, virial = evaluate(Potential([scales[folds[k]].direct]), structure)
+        predicted = np.concatenate([[energies.sum()], -forces.ravel(), [virial[v] for v in VOIGT]])
+        values = targets([frame], task.elements, task.baseline)[0]
+        return values - predicted[label_slots(frame) >= 0]
+
+    def residuals(frames) -> list[np.ndarray | None]:
+        few = set(sampled_frames(np.array(label_counts(task.frames))[frames], LEFT_OUT_LABELS, 2, task.options.seed))
+        tasks = [k if n in few else -1 for n, k in enumerate(frames)]
+        return run_threads(lambda k: residual(k) if k >= 0 else None, tasks, task.threads)
+
+    return LeftOut(folds, residuals)
 
 
 def _warn_of_contradiction(task: Task, regression: SparseRegression, amplitude, noise, held_out) -> None:
@@ -119,11 +152,14 @@ def _mean_kernels(pools, lmax: int, order: int, seed: int) -> np.ndarray:
     return np.mean([kernel_matrices([c[None]], lmax, order)[:, 0, 0] for c in sample], axis=0)
 
 
+def _folds(task: Task, frames) -> np.ndarray:
+    """Fold (F,) of each frame."""
+    return np.random.default_rng(task.options.seed).permutation(len(frames)) % min(N_FOLDS, len(frames))
+
+
 def _stream(task: Task, frames, support, sets, stage: str):
-    rng = np.random.default_rng(task.options.seed)
-    folds = rng.permutation(len(frames)) % min(N_FOLDS, len(frames))
     return stream_design(
-        frames, folds, task.densities[0], task.elements, task.baseline, support, sets, task.threads,
+        frames, _folds(task, frames), task.densities[0], task.elements, task.baseline, support, sets, task.threads,
         lambda fraction: task.progress(stage, fraction), task.ranks,
     )  # fmt: skip
 

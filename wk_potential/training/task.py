@@ -34,6 +34,21 @@ class Task:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Errors of fits that some of the frames were left out of.
+
+    Attributes:
+        folds: (F,) frames of one number were left out together.
+        residuals: of some frames, given by their numbers: for each (n_labels,) in the units of its labels, or None for
+            those that were not looked at.
+
+    """
+
+    folds: np.ndarray
+    residuals: Callable[[np.ndarray], list[np.ndarray | None]]
+
+
+@dataclass(frozen=True)
 class Fit:
     """What an estimator returns: the length scales of the model and what the header says of them."""
 
@@ -42,6 +57,7 @@ class Fit:
     errors: dict[str, float]
     remarks: dict[str, float | int | str]
     score: float  # the higher the better: log likelihood, or minus the logarithms of cross-validation errors
+    left_out: LeftOut | None = None  # where there are enough frames to leave some out
 
 
 def available_memory() -> float | None:

@@ -23,6 +23,7 @@ from .data import KINDS, DataError, Frame, data_hash
 from .full import fit_full
 from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
+from .rigidity import fit_uncertainty
 from .sparse import fit_sparse
 from .task import Fit, Log, Progress, Task, label_counts
 from .tensors import fit_tensors, tensor_counts, tensor_score
@@ -101,7 +102,10 @@ def train(
     if noise := info["hyperparameters"]["noise"]:
         log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
     model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
-    return _with_mapped_form(model, task) if options.map and with_energy else model
+    if not with_energy:
+        return model
+    model = _with_mapped_form(model, task) if options.map else model
+    return _with_uncertainty(model, task, fit) if options.uncertainty else model
 
 
 def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks: Ranks | OneRank) -> float:
@@ -121,6 +125,18 @@ def _with_mapped_form(model: Model, task: Task) -> Model:
         task.log(f"Not mapped: {error}")
     task.progress("mapping", 1.0)
     return model
+
+
+def _with_uncertainty(model: Model, task: Task, fit: Fit) -> Model:
+    """Return the model with error bars, or as it is where there are none."""
+    if fit.left_out is None:
+        task.log("No error bars: they need at least two frames")
+        return model
+    uncertainty = task.ranks.first(
+        fit_uncertainty, model, task.frames, fit.left_out, task.threads, task.options.seed,
+        lambda fraction: task.progress("error bars", fraction),
+    )  # fmt: skip
+    return replace(model, uncertainty=uncertainty)
 
 
 def _named_baseline(task: Task) -> dict[str, float]:

@@ -1,0 +1,295 @@
+"""Error bars from the training labels: how firmly they hold the weights of a model's last layer.
+
+The features phi_r of a coarse mapped form are the last layer. A label is a linear functional of the environments'
+energies, so the labels leave the weights of the features the covariance C = (sum phi phi^T / noise^2 + prior)^-1, and a
+prediction the variance phi^T C phi ("last-layer prediction rigidity": Bigi, Chong, Ceriotti, Grasselli, Mach. Learn.:
+Sci. Technol. 5, 045018 (2024), arXiv:2403.02251). The noise is the error of frames that were left out of the fit, and
+the variance is compared with these errors without what the left-out frames themselves contribute to C.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import qr, solve_triangular
+from scipy.stats import norm
+from scipy.stats import t as student_t
+
+from ..calibration import best_factor, negative_log_likelihood
+from ..density.expansion import Density
+from ..ensemble import LANES
+from ..kernel.coupling import real_cg
+from ..mapping.compression import compress, make_forms
+from ..mapping.features import features
+from ..mapping.mapping import choose_frames
+from ..mapping.packing import Factors
+from ..mapping.samples import draw_samples
+from ..model import Model, SupportPoints
+from ..threads import run_threads
+from ..uncertainty import Uncertainty, coarse, feature_slices
+from .baseline import targets
+from .data import Frame
+from .environments import frame_environments
+from .gram import label_slots
+from .task import LeftOut, label_counts, sampled_frames
+
+BATCH = 32  # environments whose features are formed at once
+LMAX = 2  # of the density that the features are made of
+CHANNELS = 8  # leading ones of the density
+THRESHOLD = 3e-3  # of `mapping.compression.compress`
+# standard deviations of a weight before, in units of the weight that the model gives the feature: wide for labels,
+# which are sums over atoms and say less of each
+PRIOR, LOCAL_PRIOR = 100.0, 1.0
+MEMBERS, PROBES = 64, 32  # draws of the weights
+SHARES = np.linspace(0, 1, 11)  # of the variance of energies that atoms contribute independently
+MOST_LABELS = 20_000  # of randomly chosen frames, that stand for all
+MOST_FOLDS = 100  # left out one after the other
+GRADE_QUANTILE = 0.999  # of the left-out environments has a grade below 1
+ROUNDING = 1e-9
+SMALL_SAMPLE = student_t.ppf(0.75, LANES) / norm.ppf(0.75)  # the spread of so few members is uncertain itself
+
+
+@dataclass(frozen=True)
+class FrameFeatures:
+    """Features of one frame.
+
+    Attributes:
+        labels: (n_labels, R) what the labels measure of the features, in units of the labels.
+        atoms: (N, R) features of the environments.
+
+    """
+
+    labels: np.ndarray
+    atoms: np.ndarray
+
+
+def frame_features(frame: Frame, densities: Sequence[Density], elements, forms) -> FrameFeatures:
+    """Features of one frame, with the derivatives that its labels measure.
+
+    Args:
+        frame: with labels.
+        densities: of the length scales, with the channels that the forms know.
+        elements: sorted atomic numbers of the model.
+        forms: by length scale and element.
+
+    """
+    rows = feature_slices(forms)
+    slots, width = label_slots(frame), rows[-1][-1].stop
+    labels, atoms = np.zeros((slots.max() + 1, width)), np.zeros((len(frame), width))
+    for density, of_scale, slices in zip(densities, forms, rows, strict=True):
+        environments = frame_environments(frame, density, elements)
+        for z, (of_element, columns) in enumerate(zip(of_scale, slices, strict=True)):
+            for batch in np.split(own := np.flatnonzero(environments.centres == z), range(BATCH, len(own), BATCH)):
+                values, gradients = _with_gradients(of_element, environments.coefficients[batch])
+                atoms[batch, columns] = values
+                for i, gradient in zip(batch, gradients, strict=True):
+                    part = slice(environments.first[i], environments.first[i + 1])
+                    labels[slots[environments.label[part]], columns] += environments.jacobian[part] @ gradient.T
+    if frame.energy is not None:
+        labels[slots[0]] = atoms.sum(axis=0)
+    return FrameFeatures(labels, atoms)
+
+
+def _with_gradients(forms: Sequence[Factors], c):
+    """Features (n, R) of environments c (n, n_lm, Q) of one element, and their gradients (n, R, n_lm * Q)."""
+    values, gradients = [np.zeros((len(c), 0))], [np.zeros((len(c), 0, c[0].size))]
+    for form in forms:
+        block, u, (n, _, width) = form.block, form.vectors, c.shape
+        y = features(block, c) @ u.T
+        values.append(np.sum(y * y, axis=1))
+        gradient = np.zeros((n, len(u), *c.shape[1:]))
+        single = u[:, int(block.constant) : block.n_single]
+        own = slice(block.L**2, (block.L + 1) ** 2)
+        gradient[:, :, own, : block.channels] = np.einsum("nmr,rq->nrmq", y, single)
+        first = block.n_single
+        for l1, l2, pairs in block.groups:
+            one, two = slice(l1 * l1, (l1 + 1) ** 2), slice(l2 * l2, (l2 + 1) ** 2)
+            table = np.zeros((len(u), width, width))
+            table[:, pairs[:, 0], pairs[:, 1]] = u[:, first : first + len(pairs)]
+            first += len(pairs)
+            coupled = np.tensordot(y, real_cg(l1, l2, block.L), (1, 2))  # (n, R, 2 l1 + 1, 2 l2 + 1)
+            gradient[:, :, one] += coupled @ (c[:, None, two] @ table.transpose(0, 2, 1))
+            gradient[:, :, two] += coupled.transpose(0, 1, 3, 2) @ (c[:, None, one] @ table)
+        gradients.append(2 * gradient.reshape(n, len(u), -1))
+    return np.concatenate(values, axis=1), np.concatenate(gradients, axis=1)
+
+
+def coarse_forms(model: Model, frames: Sequence[Frame], densities: Sequence[Density], threads: int = 1):
+    """Forms of few products and eigenvalues, by length scale and element; orders above 4 are left out.
+
+    Args:
+        model: with support points.
+        frames: structures like those of the training set.
+        densities: of the length scales, as `coarse` makes them.
+        threads: how many.
+
+    """
+    chosen = choose_frames(model, frames, np.random.default_rng(0))
+    out = []
+    for scale, density in zip(model.scales, densities, strict=True):
+        part, of_scale = np.s_[:, : (density.lmax + 1) ** 2, : density.projection.shape[3]], []
+        samples = draw_samples(chosen, density, model.elements)
+        for s, a, x in zip(scale.support, scale.order_weights[:, :4], samples, strict=True):
+            tangents = None if s.tangents is None else s.tangents[part]
+            points = SupportPoints(s.coefficients[part], s.weights, tangents)
+            known = np.any(x.directions)  # else no atom of the element has neighbours
+            forms = make_forms(points, a, x.coefficients, x.directions, threads) if known else []
+            of_scale.append([f for f in compress(forms, THRESHOLD) if len(f.values)] if known else [])
+        out.append(of_scale)
+    return out
+
+
+class _Posterior:
+    """What labels leave open of the weights of features.
+
+    Args:
+        rows: (n, R) features as the labels measure them.
+        noise: (n,) of the labels.
+        prior: (R,) standard deviation of the weights before.
+
+    """
+
+    def __init__(self, rows, noise, prior):
+        self.noise, self.prior = noise, prior
+        scaled = np.concatenate([rows * prior / noise[:, None], np.eye(len(prior))])
+        self.triangle = qr(scaled, mode="r", overwrite_a=True, check_finite=False)[0][: len(prior)]
+        # b b^T are the variances of the labels
+        self.whitened = solve_triangular(self.triangle, (rows * prior).T, trans="T", check_finite=False).T
+
+    def left_out_deviations(self, folds) -> np.ndarray:
+        """Standard deviations (n,) of the labels without what those of the same fold (n,) tell."""
+        variances = np.zeros(len(self.noise))
+        for fold in np.unique(folds):
+            own = folds == fold
+            told = self.whitened[own] / self.noise[own, None]
+            left = np.linalg.cholesky((1 + ROUNDING) * np.eye(len(self.prior)) - told.T @ told)
+            rows = solve_triangular(left, self.whitened[own].T, lower=True, check_finite=False)
+            variances[own] = np.sum(rows**2, axis=0)
+        return np.sqrt(variances)
+
+    def draws(self, n: int, rng) -> np.ndarray:
+        """Weights (R, n), deviations from their mean: made of orthogonal vectors, as far as there are so many."""
+        size = len(self.prior)
+        normal = rng.normal(size=(size, n))
+        for first in range(0, n, size):
+            normal[:, first : first + size] = np.linalg.qr(normal[:, first : first + size])[0] * np.sqrt(size)
+        return solve_triangular(self.triangle, normal, check_finite=False) * self.prior[:, None]
+
+
+def fit_uncertainty(
+    model: Model,
+    frames: Sequence[Frame],
+    left_out: LeftOut,
+    threads: int = 1,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Uncertainty:
+    """Ensemble of a model, calibrated on errors of frames that were left out.
+
+    Args:
+        model: trained on all frames.
+        frames: of the training.
+        left_out: errors of fits without some of them.
+        threads: how many.
+        seed: of the random choices.
+        progress: called with the fraction done, or None.
+
+    Raises:
+        MappingError: the features are too many.
+
+    """
+    chosen = sampled_frames(label_counts(frames), MOST_LABELS, 2, seed)
+    share, folds = len(frames) / len(chosen), left_out.folds[chosen] % MOST_FOLDS
+    residuals = left_out.residuals(chosen)
+    frames = [frames[k] for k in chosen]
+    densities = [coarse(scale.density, LMAX, CHANNELS) for scale in model.scales]
+    forms = coarse_forms(model, frames, densities, threads)
+    found: list[FrameFeatures] = []
+    for first in range(0, len(frames), 4 * threads):
+        batch = frames[first : first + 4 * threads]
+        found += run_threads(lambda f: frame_features(f, densities, model.elements, forms), batch, threads)
+        if progress:
+            progress(len(found) / len(frames))
+    weights = np.concatenate([f.values for of_scale in forms for of_element in of_scale for f in of_element])
+    errors = _Errors.of(model, frames, residuals)
+    rows = np.concatenate([f.labels for f in found])
+    labels = _Posterior(rows, errors.noise / np.sqrt(share), PRIOR * np.abs(weights))
+    deviations = labels.left_out_deviations(np.repeat(folds, label_counts(frames)))
+
+    # the environments, as if the energy of each were a label
+    atoms, sizes = np.concatenate([f.atoms for f in found]), [len(f) for f in frames]
+    elements, present = model.element_indices(np.concatenate([f.numbers for f in frames])), range(len(model.elements))
+    mean = np.stack([atoms[elements == z].mean(axis=0) if z in elements else np.zeros(len(weights)) for z in present])
+    noise = np.full(len(atoms), errors.each_atom / np.sqrt(share))
+    environments = _Posterior(atoms - mean[elements], noise, LOCAL_PRIOR * np.abs(weights))
+    local = environments.left_out_deviations(np.repeat(folds, sizes))
+    largest = [np.quantile(local[elements == z], GRADE_QUANTILE) if z in elements else 1.0 for z in present]
+
+    of_frames = np.sqrt(np.add.reduceat(local**2, np.cumsum([0, *sizes[:-1]])))
+    calibration = _calibration(errors, deviations, of_frames[[f.energy is not None for f in frames]])
+    rng = np.random.default_rng(seed)
+    members, probes = labels.draws(MEMBERS, rng), environments.draws(PROBES, rng)
+    return Uncertainty(LMAX, CHANNELS, forms, members, probes, mean @ probes, np.array(largest), calibration)
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """Errors of left-out frames.
+
+    Attributes:
+        values: (n,) in the units of the labels.
+        known: (n,) which of them were looked at.
+        kind: (n,) of the labels.
+        noise: (n,) rms error of each kind, for labels of this size.
+        each_atom: eV, the rms error of energies per square root of the number of atoms.
+
+    """
+
+    values: np.ndarray
+    known: np.ndarray
+    kind: np.ndarray
+    noise: np.ndarray
+    each_atom: float
+
+    @classmethod
+    def of(cls, model: Model, frames: Sequence[Frame], residuals) -> "_Errors":
+        """Take up the residuals (n_labels,) of frames, None for those that were not looked at."""
+        _, kind, size = targets(frames, model.elements, model.baseline)
+        known = np.repeat([r is not None for r in residuals], label_counts(frames))
+        values, rms = np.zeros(len(kind)), np.ones(3)
+        values[known] = np.concatenate([r for r in residuals if r is not None])
+        for k in np.unique(kind):
+            own = known & (kind == k)
+            rms[k] = np.sqrt(np.mean((values[own] / size[own]) ** 2)) or 1.0
+        return cls(values, known, kind, rms[kind] * size, float(rms[kind[0]]))
+
+
+def _calibration(errors: _Errors, deviations, of_frames) -> np.ndarray:
+    """Factors (5,) of standard deviations; see `Uncertainty`.
+
+    Args:
+        errors: of left-out frames.
+        deviations: (n,) of the labels.
+        of_frames: of labelled energies, the deviations of the frame's atoms added up in quadrature.
+
+    """
+    out = np.array([1.0, 1.0, 1.0, 1.0, 0.0])
+    for k in (1, 2):
+        own = errors.known & (errors.kind == k)
+        if own.any():
+            out[k] = SMALL_SAMPLE * best_factor(errors.values[own], deviations[own])
+    if 0 not in errors.kind:
+        return out
+    own = errors.known & (errors.kind == 0)
+    e, of_sum, of_atoms = errors.values[own], deviations[own], of_frames[errors.known[errors.kind == 0]]
+    out[3] = best_factor(e, of_atoms)
+    of_sum, of_atoms = of_sum * best_factor(e, of_sum), of_atoms * out[3]
+    found = []
+    for share in SHARES:
+        mixed = np.sqrt((1 - share) * of_sum**2 + share * of_atoms**2)
+        factor = best_factor(e, mixed)
+        found.append((negative_log_likelihood(e, factor * mixed), factor, share))
+    _, factor, share = min(found)
+    out[0] = factor * best_factor(e, deviations[own]) * np.sqrt(1 - share)
+    out[4] = factor * out[3] * np.sqrt(share)
+    return out
