@@ -16,6 +16,7 @@ from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
 from .modelfile import ModelFileError, read_container, write_container
 from .neighbours import Neighbours
 from .potential import Direct, Layer, Potential, Structure, evaluate
+from .repulsion import Repulsion
 
 LARGE_DEVIATION = 1e-3  # eV/Angstrom by which float32 may change forces without a warning
 
@@ -114,6 +115,7 @@ class Model:
         baseline: (n,) energy per atom of each element, eV.
         compositions: (k, n) orthonormal basis of the compositions that determine the baseline.
         info: hyperparameters and training summary, as written to the header of the file.
+        repulsion: of pairs closer than those of the training set, or None.
 
     """
 
@@ -122,6 +124,7 @@ class Model:
     baseline: np.ndarray
     compositions: np.ndarray
     info: dict = field(default_factory=dict)
+    repulsion: Repulsion | None = None
 
     @property
     def cutoff(self) -> float:
@@ -141,7 +144,7 @@ class Model:
     @cached_property
     def direct(self) -> Potential:
         """The model as its kernels with all support points."""
-        return Potential(scale.direct for scale in self.scales)
+        return Potential((scale.direct for scale in self.scales), self.repulsion)
 
     @cached_property
     def _mapped_potentials(self) -> dict[str, Potential]:
@@ -168,7 +171,7 @@ class Model:
             if precision == "float32":
                 self._warn_of_rounding()
             layers = [s.with_forms(s.mapped, precision) for s in self.scales if s.mapped is not None]
-            self._mapped_potentials[precision] = Potential(layers)
+            self._mapped_potentials[precision] = Potential(layers, self.repulsion)
         return self._mapped_potentials[precision]
 
     def _warn_of_rounding(self) -> None:
@@ -250,6 +253,8 @@ class Model:
             facts, more = _to_arrays(scale)
             scales.append(facts)
             arrays.update({f"scale{n}_{name}": array for name, array in more.items()})
+        if self.repulsion is not None:
+            arrays |= {f"repulsion_{name}": array for name, array in self.repulsion._asdict().items()}
         write_container(path, {"cutoff": self.cutoff, "scales": scales, **self.info}, arrays)
 
     @classmethod
@@ -264,7 +269,10 @@ class Model:
         try:
             del header["cutoff"]  # that of the scales, for readers
             scales = [_from_arrays(facts, _of_scale(n, arrays)) for n, facts in enumerate(header.pop("scales"))]
-            return cls(arrays["elements"], scales, arrays["baseline"], arrays["compositions"], header)
+            repulsion = None  # nor has any model of format 1
+            if "repulsion_outer" in arrays:
+                repulsion = Repulsion(*(arrays[f"repulsion_{name}"] for name in Repulsion._fields))
+            return cls(arrays["elements"], scales, arrays["baseline"], arrays["compositions"], header, repulsion)
         except KeyError as error:
             raise ModelFileError(f"{path}: the model lacks {error}") from error
 

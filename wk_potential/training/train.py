@@ -23,6 +23,7 @@ from .data import KINDS, DataError, Frame, data_hash
 from .full import fit_full
 from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
+from .repulsion import choose_repulsion
 from .sparse import fit_sparse
 from .task import Fit, Log, Progress, Task
 
@@ -91,6 +92,8 @@ def train(
     noise = info["hyperparameters"]["noise"]
     log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
     model = Model(task.elements, fit.scales, task.baseline, task.compositions, info)
+    if options.repulsion:
+        model = replace(model, repulsion=choose_repulsion(frames, model.elements, model.cutoff))
     return _with_mapped_form(model, task) if options.map else model
 
 

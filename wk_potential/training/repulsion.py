@@ -1,0 +1,37 @@
+"""Where the repulsion of each pair of elements begins: closer than the training frames come.
+
+It touches no frame, so the labels less the repulsion are the labels, and what is learned does not depend on it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase.data import covalent_radii
+
+from ..neighbours import find_neighbours
+from ..repulsion import Repulsion
+from .data import Frame
+
+OUTER = 0.9  # of the smallest distance in the training frames
+INNER = 0.5  # of the outer radius
+CONTACT = 2.0  # sums of covalent radii beyond which no pair is repelled, whether or not the frames have such pairs
+
+
+def choose_repulsion(frames: Sequence[Frame], elements, cutoff: float) -> Repulsion:
+    """Return the repulsion between the elements.
+
+    Args:
+        frames: the training frames.
+        elements: (n,) sorted atomic numbers.
+        cutoff: of the model, Angstrom.
+
+    """
+    radii = covalent_radii[elements]
+    outer = np.minimum(CONTACT * (radii[:, None] + radii), cutoff)
+    reach = outer.max() / OUTER
+    for frame in frames:
+        neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, reach)
+        distances = np.linalg.norm(neighbours.vectors(frame.positions, frame.cell), axis=1)
+        index = np.searchsorted(elements, frame.numbers)
+        np.minimum.at(outer, (index[neighbours.centre], index[neighbours.neighbour]), OUTER * distances)
+    return Repulsion(np.array(elements, float), INNER * outer, outer)
