@@ -33,7 +33,7 @@ precision_option = click.option(
 )
 
 
-def _load(model: Path, structure: Path, frame: int, threads: int | None, precision: str) -> Any:
+def load_atoms(model: Path, structure: Path, frame: int, threads: int | None, precision: str) -> Any:
     """Return the structure with a calculator."""
     from ..calculator import WKCalculator
     from ..structures import read_structure
@@ -116,7 +116,7 @@ def md(
         raise UserError(f"{output}: exists; continue it with --restart or replace it with --overwrite")
     if restart and not output.exists():
         raise UserError(f"{output}: not there, so it cannot be continued; leave out --restart")
-    atoms = _load(model, structure, frame, threads, precision)
+    atoms = load_atoms(model, structure, frame, threads, precision)
     what = f"{run.ensemble}, {run.steps} steps of {run.timestep:g} fs, {run.temperature:g} K"
     screen.say(f"{atoms.get_chemical_formula()}, {what}")
     try:
@@ -179,7 +179,7 @@ def relax(
 
     check_output(output)
     output_format(output)
-    atoms = _load(model, structure, frame, threads, precision)
+    atoms = load_atoms(model, structure, frame, threads, precision)
     with screen.progress() as progress:
         summary = relax_atoms(atoms, progress=progress, **settings)
     write_structure(output, atoms)
