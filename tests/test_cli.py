@@ -401,7 +401,6 @@ def test_errors_of_md_are_one_line(run, model, structure):
     for arguments, expected in (
         (["none.xyz", "-o", "md.traj"], "none.xyz: file not found"),
         ([structure, "-o", "none/md.traj"], "the folder none does not exist"),
-        ([structure, "-o", "md.traj", "--restart"], "not there"),
         ([structure, "-o", "md.traj", "--timestep", "0"], "timestep must be positive"),
         ([structure, "-o", "md.traj", "--frame", "4"], "no frame 4"),
     ):

@@ -94,6 +94,10 @@ class WKCalculator(Calculator):
             stress = prediction.virial / atoms.cell.volume
             self.results["stress"] = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
+    def clear_history(self) -> None:
+        """Make what comes next independent of what was before, to the last bit, as a restart of a run needs it."""
+        self.neighbour_list.clear()
+
     def _check(self, numbers, positions) -> None:
         """Refuse what cannot be computed."""
         if not np.isfinite(positions).all():

@@ -159,14 +159,14 @@ def check_drift(
     atoms = _free_copy(atoms)
     set_velocities(atoms, temperature, np.random.default_rng(seed))
     dynamics = VelocityVerlet(atoms, timestep * units.fs)
-    energies = []
-    dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
+    found: list[float] = []
+    dynamics.attach(lambda: found.append(atoms.get_total_energy()))
     name, unit = "drift at constant energy", "meV/atom/ps"
     try:
         dynamics.run(max(round(1000 * time / timestep), 10))
     except (ValueError, FloatingPointError, np.linalg.LinAlgError):  # what has exploded cannot be computed
         return [Check(name, np.inf, unit, limit)]
-    times, energies = 1e-3 * timestep * np.arange(len(energies)), np.array(energies)
+    times, energies = 1e-3 * timestep * np.arange(len(found)), np.array(found)
     if not np.isfinite(energies).all():
         return [Check(name, np.inf, unit, limit)]
     window = np.hanning(len(times) + 2)[1:-1]  # what oscillates at the ends would pass for drift

@@ -68,7 +68,7 @@ def load_atoms(model: Path, structure: Path, frame: int, threads: int | None, pr
 @click.option("--plot", type=_path, metavar="FILE.png", help="Draw energies and temperature against time.")
 @click.option("--seed", default=0, show_default=True, help="Of initial velocities and thermostat.")
 @click.option("--keep-velocities", is_flag=True, help="Start with the velocities in STRUCTURE.")
-@click.option("--restart", is_flag=True, help="Continue the trajectory until --time is reached.")
+@click.option("--restart", is_flag=True, help="Continue the trajectory until --time is reached, or begin it.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing trajectory.")
 @frame_option
 @precision_option
@@ -98,8 +98,8 @@ def md(
     npt-flexible  the same with a cell that is free
 
     The log holds step, time (ps), potential, kinetic and total energy (eV), temperature (K), with npt also
-    the volume (Angstrom^3) and the pressure (GPa). After an interruption, the same command with --restart
-    goes on.
+    the volume (Angstrom^3) and the pressure (GPa). After an interruption of any kind, the same command with
+    --restart goes on; with a .traj file the result is the same, to the last bit.
 
     \b
     Example:
@@ -115,7 +115,7 @@ def md(
     if output.exists() and not (restart or overwrite):
         raise UserError(f"{output}: exists; continue it with --restart or replace it with --overwrite")
     if restart and not output.exists():
-        raise UserError(f"{output}: not there, so it cannot be continued; leave out --restart")
+        screen.say(f"{output} is not there yet: the run begins")
     atoms = load_atoms(model, structure, frame, threads, precision)
     what = f"{run.ensemble}, {run.steps} steps of {run.timestep:g} fs, {run.temperature:g} K"
     screen.say(f"{atoms.get_chemical_formula()}, {what}")
