@@ -5,6 +5,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
@@ -44,6 +45,10 @@ def read_structure(path: str | Path, index: int = -1, keep_results: bool = False
         raise StructureError(f"{path}: cannot be read as a structure ({reason})") from error
     if not len(atoms):
         raise StructureError(f"{path}: no atoms in the frame")
+    for what, array in (("position of atom", atoms.positions), ("cell vector", atoms.cell.array)):
+        if not np.isfinite(array).all():
+            row = int(np.argmin(np.isfinite(array).all(axis=1)))
+            raise StructureError(f"{path}: the {what} {row} is not finite: {array[row]}")
     if not keep_results:
         atoms.calc = None
     return atoms

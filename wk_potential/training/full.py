@@ -4,6 +4,8 @@ Every representer of a label is a derivative of the kernel at a training environ
 add up to one weight and one tangent, so the exact model is a set of support points.
 """
 
+import warnings
+
 import numpy as np
 
 from ..model import Scale, SupportPoints
@@ -53,6 +55,8 @@ def fit_full(task: Task) -> Fit:
     del gram
     if options.forces_noise is None and np.any(part.kind == 1) and len(chosen) > 1:
         noise = raised_noise(kernel, noise, part, searched[0].label_first, task.threads)
+    if doubt := stress_doubt(*virials_without_stress(kernel, noise, part)):
+        warnings.warn(doubt, stacklevel=2)
     by_scale = weights.reshape(len(scales), n_elements, options.order)
     if len(chosen) < len(task.frames):
         kernel = np.zeros((labels.values.size, labels.values.size))

@@ -1,10 +1,13 @@
 """The sparse estimator: support environments with weights, chosen by the kernel, fitted by cross-validation."""
 
+import warnings
+
 import numpy as np
 from ase.data import chemical_symbols
 
 from ..model import Scale, SupportPoints
 from .design import kernel_matrices, stream_design
+from .doubts import stress_doubt
 from .environments import frame_environments
 from .regression import IMPORTANCE, SparseRegression
 from .selection import select_support
@@ -53,6 +56,7 @@ def fit_sparse(task: Task) -> Fit:
         found = ", ".join(f"{names[k].replace('_', ' ')} {held_out[k]:.3g}" for k in regression.kinds)
         task.log(f"Expected errors ({N_FOLDS}-fold cross-validation, rmse, eV and Å): {found}")
         _warn_of_contradiction(task, regression, amplitude, noise, held_out)
+        _warn_of_sign(task, regression, amplitude, noise)
     solution = regression.weights(amplitude, noise)
     cuts = np.cumsum([len(s) for s in support])[:-1]
     points = [SupportPoints(c, w) for c, w in zip(support, np.split(solution, cuts), strict=True)]
@@ -74,6 +78,15 @@ def _warn_of_contradiction(task: Task, regression: SparseRegression, amplitude, 
             f"{without[0]:.2g}, {without[2]:.2g} fitted to the energies; {favoured[0]:.2g}, {favoured[2]:.2g} fitted "
             "to the stresses. Energies are preferred; set stress_noise to choose otherwise"
         )
+
+
+def _warn_of_sign(task: Task, regression: SparseRegression, amplitude, noise) -> None:
+    """Warn if the stresses have the opposite sign of what the other labels imply."""
+    if 2 in regression.kinds and len(regression.kinds) > 1:
+        weights = regression.weights(amplitude, noise * np.array([1, 1, 1e3]))
+        doubt = stress_doubt(*regression.predicted(2, amplitude, weights))
+        if doubt and task.ranks.rank == 0:
+            warnings.warn(doubt, stacklevel=2)
 
 
 def _candidates(task: Task) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from .. import __version__
 from ..mapping.mapping import MappingError, map_model
 from ..model import Model
+from ..neighbours import find_neighbours
 from ..parallel.communicator import OneRank, Ranks
 from ..threads import thread_count
 from .baseline import fit_baseline
@@ -73,6 +74,7 @@ def train(
     counts = {kind: sum(np.size(v) for f in frames if (v := getattr(f, kind)) is not None) for kind in KINDS}
     if not any(counts.values()):
         raise DataError("no energies, forces or stresses to train on")
+    _check_neighbours(frames, options.cutoff)
     estimator = _choose_estimator(frames, options, sum(counts.values()), log)
     search: dict[str, Any] = {}
     if options.optimise:
@@ -95,6 +97,16 @@ def train(
     if options.repulsion:
         model = replace(model, repulsion=choose_repulsion(frames, model.elements, model.cutoff))
     return _with_mapped_form(model, task) if options.map else model
+
+
+def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
+    """Refuse frames in which every atom is alone."""
+    pairs = (find_neighbours(f.positions, f.cell, f.pbc, cutoff).neighbour for f in frames)
+    if not any(len(found) for found in pairs):
+        raise DataError(
+            f"no atom in the frames has a neighbour within the cutoff of {cutoff:g} Å, so there is nothing to learn; "
+            "add larger structures, or check the unit of length"
+        )
 
 
 def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks: Ranks | OneRank) -> float:
