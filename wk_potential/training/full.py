@@ -10,6 +10,7 @@ import numpy as np
 
 from ..model import Scale, SupportPoints
 from .baseline import targets
+from .doubts import stress_doubt, virials_without_stress
 from .environments import frame_environments
 from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, some_frames
 from .likelihood import SEARCH_LABELS, Labels, maximise_likelihood, raised_noise, solve
