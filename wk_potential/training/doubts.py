@@ -9,6 +9,8 @@ from .data import Frame
 from .likelihood import Labels
 
 LARGE_STRESS = 1.0  # eV/Angstrom^3, 160 GPa
+OPPOSITE = -0.3  # correlation of virials below which their sign is in doubt; sound data have 0.95 and more
+SELDOM = 0.1  # of the frames, in which symmetry may well leave one atom without force
 SMALL_FORCE = 0.05  # eV/Angstrom, rms of the other atoms below which atoms without force are at rest
 
 
@@ -16,12 +18,14 @@ def label_warnings(frames: Sequence[Frame]) -> list[str]:
     """Say where forces seem to be zeroed by constraints, and stresses to be in GPa or kbar."""
     found = []
     zeroed = [(frame, n) for frame in frames if (n := _zeroed(frame))]
-    if zeroed:
+    often = len(zeroed) > SELDOM * sum(f.forces is not None for f in frames)
+    if zeroed := [(frame, n) for frame, n in zeroed if n > 1 or often]:
         frame, n = zeroed[0]
-        text = (
-            f"forces of {n} atom{'s' if n > 1 else ''} are exactly zero in {frame.source} ({len(zeroed)} such frames)"
+        text = f"forces of {n} atom{'s' if n > 1 else ''} are exactly zero in {frame.source}"
+        found.append(
+            f"{text} ({len(zeroed)} such frames): if constraints did that, write the raw forces, or leave the forces "
+            "of these frames out"
         )
-        found.append(f"{text}: if constraints did that, write the raw forces, or leave the forces of these frames out")
     stresses = [np.sqrt(np.mean(f.stress**2)) for f in frames if f.stress is not None]
     if stresses and (typical := np.median(stresses)) > LARGE_STRESS:
         text = f"stresses are {typical:.3g} eV/Å^3 (root mean square of the median frame), where 0.05 is usual"
@@ -41,7 +45,7 @@ def _zeroed(frame: Frame) -> int:
 def stress_doubt(predicted, labelled) -> str:
     """Return a warning if virials (n,) contradict those predicted from energies and forces alone, else nothing."""
     size = np.linalg.norm(predicted) * np.linalg.norm(labelled)
-    if not size or predicted @ labelled > -0.5 * size:
+    if not size or predicted @ labelled > OPPOSITE * size:
         return ""
     return (
         f"the stresses have the opposite sign of what energies and forces imply (correlation "
