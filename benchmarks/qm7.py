@@ -2,7 +2,7 @@
 
 The SOAP kernel compares atoms of the same element by the squared cosine of their SOAP vectors (dscribe) and adds up
 over pairs; kernel ridge regression (scikit-learn) with a regularisation chosen by 5-fold cross-validation. Frames of
-the file are shuffled already; the last 1000 are the test. Needs `pip install dscribe scikit-learn` for the second column.
+the file are shuffled already; the last 1000 are the test. Needs `pip install dscribe scikit-learn` for SOAP.
 """
 
 import time

@@ -1,87 +1,148 @@
-"""Long dynamics with trained models: energy conservation of ethanol, a silicon crystal held at 1000 K.
+"""Long dynamics with trained models: a nanosecond of ethanol, hot silicon, water; energy drift; no atom into another.
 
-The models are those that rmd17.py and mlearn.py write.
+What is there already (models, trajectories) is kept, and a run that was interrupted goes on.
 """
 
-import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from ase import units
+from ase import Atoms
 from ase.build import bulk
-from ase.md.bussi import Bussi
-from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
-from ase.md.verlet import VelocityVerlet
+from ase.io import iread
 from ase.neighborlist import natural_cutoffs, neighbor_list
-from common import parser, show
+from common import HERE, parser, show, thread_option, wk_potential
 
-from wk_potential import WKCalculator, read_frames
+from wk_potential import Model, WKCalculator, read_frames
+from wk_potential.dynamics import DynamicsError, MDSettings, run_md
 
-
-def ethanol_nve(model, data, picoseconds: float, threads):
-    """Drift (meV/atom/ps) by linear fit of the total energy, its fluctuation, and whether all bonds held."""
-    atoms = read_frames(data / "rmd17" / "ethanol_train.npz", "0", "kcal/mol")[0].to_atoms()
-    atoms.calc = WKCalculator(model, threads=threads)
-    thermalize_momenta(atoms, temperature_K=300, rng=np.random.default_rng(1))
-    Stationary(atoms)
-    ZeroRotation(atoms)
-    bonds = bonded(atoms)
-    md = VelocityVerlet(atoms, 0.5 * units.fs)
-    times, energies, held = [], [], True
-    for step in range(0, round(picoseconds * 2000) + 1, 10):
-        if step:
-            md.run(10)
-        times.append(step * 5e-4)
-        energies.append(atoms.get_total_energy())
-        held = held and bonded(atoms, 1.4) >= bonds
-    per_atom = 1e3 * (np.array(energies) - energies[0]) / len(atoms)
-    slope, _ = np.polyfit(times, per_atom, 1)
-    return float(slope), float(per_atom.std()), bool(held)
+FRAMES = 2000  # of a trajectory, about
 
 
-def bonded(atoms, stretch: float = 1.0) -> set:
-    """Pairs of atoms closer than the sum of their covalent radii, times 1.15 and the stretch."""
-    radii = [1.15 * stretch * r for r in natural_cutoffs(atoms)]
-    return set(zip(*(k.tolist() for k in neighbor_list("ij", atoms, radii)), strict=True))
+@dataclass(frozen=True)
+class System:
+    """What is trained and run.
+
+    Attributes:
+        data: file of the training frames.
+        training: options.
+        temperature: K.
+        hot: K, three times the temperature of the training frames.
+        timestep: fs, at constant energy; twice as long with the thermostat.
+        nvt, nve: ps.
+        repeat: of the first training frame, or 0 for a crystal of 216 atoms.
+
+    """
+
+    data: str
+    training: tuple[str, ...]
+    temperature: float
+    hot: float
+    timestep: float
+    nvt: float
+    nve: float
+    repeat: int = 1
 
 
-def silicon_nvt(model, picoseconds: float, threads):
-    """Mean temperature, largest and rms displacement from the lattice (Angstrom), and whether it stayed a crystal."""
-    atoms = bulk("Si", cubic=True).repeat(3)
-    sites = atoms.positions.copy()
-    atoms.calc = WKCalculator(model, threads=threads)
-    rng = np.random.default_rng(1)
-    thermalize_momenta(atoms, temperature_K=1000, rng=rng)
-    Stationary(atoms)
-    md = Bussi(atoms, 2 * units.fs, temperature_K=1000, taut=100 * units.fs, rng=rng)
-    temperatures, largest, mean = [], 0.0, 0.0
-    for _ in range(round(picoseconds * 500) // 50):
-        md.run(50)
-        moved = atoms.positions - sites
-        moved -= moved.mean(axis=0)
-        distance = np.linalg.norm(moved, axis=1)
-        temperatures.append(atoms.get_temperature())
-        largest, mean = max(largest, distance.max()), float(np.sqrt(np.mean(distance**2)))
-    # Lindemann: a crystal as long as atoms stay within a good part of half the bond length of their sites
-    return float(np.mean(temperatures)), float(largest), mean, bool(largest < 0.5 * 2.35)
+# of Si the hottest training frames are a melt at twice the melting point
+SYSTEMS = {
+    "ethanol": System(
+        "rmd17/ethanol_train.npz",
+        ("--frames", ":50", "--energy-unit", "kcal/mol", "--map-tolerance", "1e-2"),
+        300, 1500, 0.5, 1000, 50,
+    ),
+    "Si": System("mlearn/Si_train.xyz", (), 1500, 5000, 1.0, 200, 20, repeat=0),
+    "water": System(
+        "water/train.xyz", ("--frames", "::4", "--support-points", "800", "--map-tolerance", "1e-3"),
+        330, 990, 0.5, 50, 10,
+    ),
+}  # fmt: skip
+
+
+def start(system: System, data: Path) -> Atoms:
+    """Return the structure that the runs begin with."""
+    if not system.repeat:
+        return bulk("Si", cubic=True).repeat(3)
+    options = dict(zip(system.training[::2], system.training[1::2], strict=True))
+    frame = read_frames(data / system.data, "0", options.get("--energy-unit"))[0]
+    return frame.to_atoms()
+
+
+def trained(name: str, args) -> Path:
+    """Return the model of a system, the one of the project for silicon."""
+    if name == "Si":
+        return HERE.parent / "models" / "Si.wkp"
+    path = args.out / f"stability_{name}.wkp"
+    if not path.exists():
+        options = SYSTEMS[name].training
+        wk_potential("train", args.data / SYSTEMS[name].data, "-o", path, *options, *thread_option(args.threads))
+    return path
+
+
+def run(atoms: Atoms, settings: MDSettings, path: Path) -> tuple[str, float | None]:
+    """Make or finish a trajectory; returns how it ended and the drift, meV per atom and ps."""
+    log = path.with_suffix(".log")
+    if not path.exists() or not log.exists():
+        path.unlink(missing_ok=True)
+    try:
+        summary = run_md(atoms, settings, path, log, restart=path.exists())
+    except DynamicsError as error:
+        if "long already" not in str(error):
+            return str(error), None
+        return "finished", None
+    return "finished", 1e3 * summary.drift
+
+
+def closest(model: Model, path: Path) -> float:
+    """Smallest distance of two atoms, in outer radii of their repulsion (1: the repulsion begins)."""
+    least = np.inf
+    for atoms in iread(str(path)):
+        i, j, d = neighbor_list("ijd", atoms, 3.0)
+        index = model.element_indices(atoms.numbers)
+        least = min(least, float((d / model.repulsion.outer[index[i], index[j]]).min(initial=np.inf)))
+    return least
+
+
+def bonds_held(path: Path) -> str:
+    """Tell whether the bonds of the first frame, up to 1.15 radii, are within 1.6 radii in all others."""
+    first = None
+    for n, atoms in enumerate(iread(str(path))):
+        radii = natural_cutoffs(atoms)
+        now = {s: set(zip(*neighbor_list("ij", atoms, [s * r for r in radii]), strict=True)) for s in (1.15, 1.6)}
+        first = first or now[1.15]
+        if not first <= now[1.6]:
+            return f"no, frame {n}"
+    return "yes"
 
 
 def main():
     p = parser(__doc__)
-    p.add_argument("--ethanol-ps", type=float, default=20.0, help="length of the ethanol run; 0 leaves it out")
-    p.add_argument("--silicon-ps", type=float, default=10.0, help="length of the silicon run; 0 leaves it out")
+    p.add_argument("systems", nargs="*", default=list(SYSTEMS), help="of " + ", ".join(SYSTEMS))
+    p.add_argument("--share", type=float, default=1.0, help="of the lengths of the runs")
     args = p.parse_args()
-    if args.ethanol_ps:
-        start = time.perf_counter()
-        result = ethanol_nve(args.out / "rmd17_ethanol.wkp", args.data, args.ethanol_ps, args.threads)
-        columns = ["ps", "drift meV/atom/ps", "fluctuation meV/atom", "all bonds held", "seconds"]
-        row = [args.ethanol_ps, *result, round(time.perf_counter() - start)]
-        show("ethanol, NVE, 300 K, 0.5 fs", columns, [row], args.out / "stability_ethanol.json")
-    if args.silicon_ps:
-        start = time.perf_counter()
-        result = silicon_nvt(args.out / "mlearn_Si.wkp", args.silicon_ps, args.threads)
-        columns = ["ps", "mean T K", "largest displacement Å", "final rms displacement Å", "crystal", "seconds"]
-        row = [args.silicon_ps, *result, round(time.perf_counter() - start)]
-        show("216 Si atoms, NVT, 1000 K, 2 fs", columns, [row], args.out / "stability_silicon.json")
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in args.systems:
+        system, rows = SYSTEMS[name], []
+        model = Model.load(trained(name, args))
+        atoms = start(system, args.data)
+        atoms.calc = WKCalculator(model, threads=args.threads)
+        runs = {
+            "nvt": ("nvt-langevin", system.temperature, 2 * system.timestep, system.nvt),
+            "nve": ("nve", system.temperature, system.timestep, system.nve),
+            "hot": ("nvt-langevin", system.hot, system.timestep, system.nve / 2),
+        }
+        for kind, (ensemble, temperature, timestep, length) in runs.items():
+            time = args.share * length
+            every = max(round(1000 * time / timestep) // FRAMES, 1)
+            settings = MDSettings(ensemble, temperature, timestep, time, interval=every, log_interval=10, seed=1)
+            path = args.out / f"stability_{name}_{kind}.traj"
+            end, drift = run(atoms, settings, path)
+            held = bonds_held(path) if kind == "nvt" and name != "Si" else ""
+            slope = "" if ensemble != "nve" or drift is None else drift
+            near = closest(model, path) if model.repulsion is not None else ""
+            rows.append([kind, time, temperature, timestep, end, slope, held, near])
+            heads = ["run", "ps", "K", "fs", "end", "drift meV/atom/ps", "bonds held", "closest / outer"]
+            show(name, heads, rows, args.out / f"stability_{name}.json")
 
 
 if __name__ == "__main__":

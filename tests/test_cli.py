@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from wk_potential import Model, TrainingOptions, __version__
 from wk_potential.cli import main
 
-COMMANDS = ("train", "evaluate", "info", "md", "relax", "demo")
+COMMANDS = ("train", "evaluate", "info", "check", "md", "relax", "demo")
 CONTRACT = ("energy_mae", "energy_rmse", "energy_per_atom_mae", "energy_per_atom_rmse", "forces_mae")
 CONTRACT += ("forces_rmse", "stress_mae", "n_frames")
 QUICK = ["--cutoff", "4", "--cutoff-width", "2", "--lmax", "1", "--order", "2", "--density-width", "0.5"]
@@ -401,7 +401,6 @@ def test_errors_of_md_are_one_line(run, model, structure):
     for arguments, expected in (
         (["none.xyz", "-o", "md.traj"], "none.xyz: file not found"),
         ([structure, "-o", "none/md.traj"], "the folder none does not exist"),
-        ([structure, "-o", "md.traj", "--restart"], "not there"),
         ([structure, "-o", "md.traj", "--timestep", "0"], "timestep must be positive"),
         ([structure, "-o", "md.traj", "--frame", "4"], "no frame 4"),
     ):

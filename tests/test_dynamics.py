@@ -273,10 +273,60 @@ def test_restarts_that_make_no_sense(tmp_path, cell):
     write_structure(tmp_path / "plain.xyz", relaxed(cell))
     with pytest.raises(DynamicsError, match="lacks step number"):
         run_md(cell, MDSettings(timestep=2.0, time=0.1), tmp_path / "plain.xyz", restart=True)
-    (tmp_path / "empty.traj").write_bytes(b"")
-    for name in ("none.traj", "empty.traj"):
-        with pytest.raises(StructureError, match=name):
-            run_md(cell, MDSettings(timestep=2.0, time=0.1), tmp_path / name, restart=True)
+    (tmp_path / "other.traj").write_bytes(b"precious, and no trajectory")
+    with pytest.raises(StructureError, match=r"other\.traj"):
+        run_md(cell, MDSettings(timestep=2.0, time=0.1), tmp_path / "other.traj", restart=True)
+    assert (tmp_path / "other.traj").read_bytes() == b"precious, and no trajectory"
+
+
+@pytest.mark.parametrize("name", ["none.traj", "empty.traj", "cut.traj", "cut.xyz"])
+def test_restart_before_the_first_frame_begins(tmp_path, cell, name):
+    path, settings = tmp_path / name, MDSettings(timestep=2.0, time=0.02, interval=5)
+    if name.startswith("cut"):
+        run_md(cell, settings, path)
+        path.write_bytes(path.read_bytes()[: 30 if path.suffix == ".traj" else 400])
+    elif name.startswith("empty"):
+        path.touch()
+    run_md(cell, settings, path, restart=True)
+    assert [f.info["step"] for f in read(path, ":")] == [0, 5, 10]
+
+
+@pytest.mark.parametrize("name", ["md.traj", "md.xyz"])
+def test_restart_after_half_a_frame(tmp_path, cell, name):
+    path, settings = tmp_path / name, MDSettings(timestep=2.0, time=0.02, interval=5)
+    run_md(cell, settings, path)
+    whole = path.read_bytes()
+    run_md(cell, replace(settings, time=0.03), path, restart=True)
+    longer = path.read_bytes()
+    for cut in (1, 30, 200, len(longer) - len(whole) - 1):
+        path.write_bytes(longer[:-cut] if name == "md.xyz" else whole + longer[len(whole) : len(longer) - cut])
+        run_md(cell, replace(settings, time=0.03), path, restart=True)
+        assert [f.info["step"] for f in read(path, ":")] == [0, 5, 10, 15]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("ensemble", ["nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible"])
+def test_restarts_make_the_same_run_to_the_last_bit(tmp_path, cell, copper_model, ensemble, threads):
+    # one run, and one that a new process takes up again at every third frame
+    structure = cell.repeat((2, 2, 1))
+    settings = MDSettings(ensemble, 600.0, timestep=3.0, time=0.18, interval=4, log_interval=3, seed=5)
+    for name in ("whole.traj", "parts.traj"):
+        for time in (0.036, 0.072, 0.18) if name == "parts.traj" else (0.18,):
+            structure.calc = WKCalculator(copper_model, threads=threads)
+            run_md(structure, replace(settings, time=time), tmp_path / name, restart=True)
+    assert same_files(tmp_path, "whole", "parts")
+
+
+def same_files(folder, first, second):
+    a, b = (read(folder / f"{name}.traj", ":") for name in (first, second))
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        for name in ("positions", "momenta"):
+            assert x.arrays[name].tobytes() == y.arrays[name].tobytes(), x.info
+        assert x.cell.array.tobytes() == y.cell.array.tobytes()
+        assert x.get_forces().tobytes() == y.get_forces().tobytes()
+    assert (folder / f"{first}.log").read_text() == (folder / f"{second}.log").read_text()
+    return True
 
 
 def relaxed(atoms):

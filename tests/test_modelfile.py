@@ -3,6 +3,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -225,3 +226,13 @@ def test_permissions_follow_the_umask(tmp_path):
     finally:
         os.umask(old)
     assert (tmp_path / "m.wkp").stat().st_mode & 0o777 == 0o640
+
+
+def test_models_of_the_first_format_give_what_they_gave():
+    # written before format 2, with the results of then
+    model = Model.load(Path(__file__).parent / "model_files" / "format1.wkp")
+    assert model.repulsion is None
+    atoms = molecule("CH4")
+    atoms.calc = WKCalculator(model, threads=1)
+    assert atoms.get_potential_energy() == pytest.approx(-6.547490552737183, rel=1e-12)
+    np.testing.assert_allclose(atoms.get_forces()[1], -0.311900416376669, rtol=1e-10)

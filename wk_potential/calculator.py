@@ -172,6 +172,10 @@ class WKCalculator(Calculator):
         if "stress" in self.results:
             self.results["stress_std"] = (spread.virial / self.atoms.cell.volume)[VOIGT]
 
+    def clear_history(self) -> None:
+        """Make what comes next independent of what was before, to the last bit, as a restart of a run needs it."""
+        self.neighbour_list.clear()
+
     def _check(self, numbers, positions) -> None:
         """Refuse what cannot be computed."""
         if not np.isfinite(positions).all():

@@ -9,11 +9,12 @@ import numpy as np
 from ase import Atoms, units
 
 from .extrapolation import LIMIT, Action, ExtrapolationError, ExtrapolationGuard
-from .structures import append_frame, read_structure, with_results
+from .structures import append_frame, drop_half_frame, read_structure, with_results
 
 Ensemble = Literal["nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible"]
 ENSEMBLES: tuple[str, ...] = get_args(Ensemble)
 PICOSECOND = 1000 * units.fs
+_VARIABLES = ("_eps", "_p_eps", "_p_g", "_cell0", "_volume0", "_eta", "_p_eta", "_xi", "_p_xi")  # ASE's, of npt
 
 _COLUMNS = {
     "step": "step",
@@ -203,8 +204,37 @@ def _make_dynamics(atoms: Atoms, settings: MDSettings, rng: np.random.Generator)
     return dynamics(atoms, step, temperature_K=temperature, pressure_au=pressure, **times), free
 
 
+def _noise(seed: int, step: int) -> np.random.Generator:
+    """Noise of a thermostat from a step on: the same, whether the run was continued there or not."""
+    return np.random.default_rng([seed, step, 1])
+
+
+def _variables(dynamics: Any) -> list[tuple[Any, str, np.ndarray]]:
+    """Variables of thermostat and barostat: whose, name and value."""
+    owners = [getattr(dynamics, name, None) for name in ("_thermostat", "_barostat")]
+    return [
+        (owner, name, np.asarray(vars(owner)[name], float))
+        for owner in (dynamics, *owners)
+        for name in _VARIABLES
+        if owner is not None and name in vars(owner)
+    ]
+
+
+def _restore(dynamics: Any, values) -> None:
+    """Set the variables of thermostat and barostat to what a frame holds."""
+    found = _variables(dynamics)
+    if values is None or np.size(values) != sum(value.size for _, _, value in found):
+        return  # an older trajectory: they start at rest
+    cuts = np.cumsum([value.size for _, _, value in found])
+    for (owner, name, value), part in zip(found, np.split(np.ravel(values), cuts[:-1]), strict=True):
+        setattr(owner, name, part.reshape(value.shape).copy() if value.shape else float(part[0]))
+
+
 class _Recorder:
-    """Watches a run: checks every step, writes trajectory and log, reports progress."""
+    """Watches a run: checks every step, writes trajectory and log, reports progress.
+
+    With every frame it makes the run forget its history, so that one continued from there is the same to the last bit.
+    """
 
     def __init__(
         self,
@@ -237,9 +267,19 @@ class _Recorder:
             frame = with_results(self.atoms)
             frame.set_constraint([c for c in frame.constraints if type(c).__name__ != "FixCom"])
             frame.info = {"step": step, "time": self.time}
+            if variables := [value.ravel() for _, _, value in _variables(self.dynamics)]:
+                frame.info["md_variables"] = np.concatenate(variables)
             append_frame(self.trajectory, frame)
+            self.forget()
         if self.progress is not None:
             self.progress(f"{self.settings.ensemble}: {temperature:4.0f} K", step / settings.steps)
+
+    def forget(self) -> None:
+        """Begin the noise anew, and the lists of neighbours."""
+        if hasattr(self.dynamics, "rng"):
+            self.dynamics.rng.bit_generator.state = _noise(self.settings.seed, self.dynamics.nsteps).bit_generator.state
+        if hasattr(self.atoms.calc, "clear_history"):
+            self.atoms.calc.clear_history()
 
     @property
     def time(self) -> float:
@@ -304,7 +344,7 @@ def _starting_point(atoms: Atoms, settings: MDSettings, trajectory: Path, restar
         elif not atoms.has("momenta"):
             raise DynamicsError("the structure has no velocities to keep")
         return atoms, 0
-    last = read_structure(trajectory)
+    last = read_structure(trajectory, keep_results=True)
     if "step" not in last.info or not last.has("momenta"):
         raise DynamicsError(f"{trajectory}: cannot be continued, its last frame lacks step number or momenta")
     if not np.array_equal(last.numbers, atoms.numbers):
@@ -334,9 +374,10 @@ def run_md(
 ) -> MDSummary:
     """Run molecular dynamics; existing files are overwritten, or continued.
 
-    With `restart` the run goes on from the last frame of the trajectory (positions, momenta, cell, number of
-    the step) until `settings.time` is reached; the noise of a thermostat is new, its other variables start at
-    rest. A .traj file keeps all digits, extended XYZ keeps eight decimals.
+    With `restart` the run goes on from the last whole frame of the trajectory until `settings.time` is reached, or
+    begins if there is none. A .traj file keeps all digits, and the continued run (with a `WKCalculator`, the same
+    number of threads and one rank) is the same to the last bit as one that was never interrupted. Extended XYZ
+    keeps eight decimals.
 
     Args:
         atoms: the structure, with a calculator; not changed.
@@ -356,16 +397,18 @@ def run_md(
 
     trajectory = Path(trajectory)
     log = trajectory.with_suffix(".log") if log is None else Path(log)
+    restart = restart and drop_half_frame(trajectory)
     calculator = atoms.calc
     atoms, first_step = _starting_point(atoms, settings, trajectory, restart)
-    atoms.calc = calculator
-    rng = np.random.default_rng([settings.seed, first_step, 1])
-    dynamics, free = _make_dynamics(atoms, settings, rng)
+    _hand_over(atoms, calculator)
+    dynamics, free = _make_dynamics(atoms, settings, _noise(settings.seed, first_step))
+    _restore(dynamics, atoms.info.get("md_variables"))
     atoms.get_potential_energy()  # what the model refuses is said before files are touched
     if not restart:
         trajectory.unlink(missing_ok=True)
     with _start_log(log, settings, first_step) as lines:
-        dynamics.attach(_Recorder(atoms, dynamics, settings, free, trajectory, lines, progress))
+        recorder = _Recorder(atoms, dynamics, settings, free, trajectory, lines, progress)
+        dynamics.attach(recorder)
         if settings.on_extrapolation is not None:
             unknown = extrapolation_file(trajectory)
             if not restart:
@@ -373,6 +416,7 @@ def run_md(
             step = lambda: dynamics.nsteps  # noqa: E731
             dynamics.attach(ExtrapolationGuard(atoms, settings.on_extrapolation, unknown, settings.grade_limit, step))
         dynamics.nsteps = first_step
+        recorder.forget()
         begin = perf_counter()
         try:
             dynamics.run(settings.steps - first_step)
@@ -388,6 +432,13 @@ def run_md(
             ) from error
         seconds = perf_counter() - begin
     return _summary(read_log(log), len(atoms), settings.steps - first_step, seconds)
+
+
+def _hand_over(atoms: Atoms, calculator: Any) -> None:
+    """Attach the calculator; it takes over results that the structure was read with, which are of these positions."""
+    read, atoms.calc = atoms.calc, calculator
+    if read is not None and hasattr(calculator, "clear_history"):  # others may have more to remember
+        calculator.atoms, calculator.results = atoms.copy(), dict(read.results)
 
 
 def _summary(log: dict[str, np.ndarray], n_atoms: int, steps: int, seconds: float) -> MDSummary:

@@ -12,9 +12,9 @@ import numpy as np
 
 from .compiled import njit
 from .density.packed import WIDTH, _harmonics, _radial, expand_atom, gather, neighbourhood
-from .kernel.mapped import _features_adjoint, _fill_features
+from .kernel.mapped import features_adjoint, fill_features
 from .kernel.products import address, multiply
-from .potential import ClashError, Potential, Structure, _aligned, _move_lane, _project, divided
+from .potential import ClashError, Potential, Structure, aligned, divided, move_lane, project
 from .simd import fma, item, load, mul, splat, store
 from .threads import run_threads
 
@@ -115,11 +115,11 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
     gradient = np.zeros((hood.r.shape[0], 3, LANES))
     n_channels, n_full = projection.shape[2:]
     flat = projection.ravel()
-    full = _aligned(n_lm * n_full * LANES, flat)
+    full = aligned(n_lm * n_full * LANES, flat)
     size = n_lm * n_channels * LANES
-    c, own, grad = _aligned(size, flat), _aligned(LANES * size, flat), _aligned(LANES * size, flat)
-    x, y = _aligned(sizes[0], flat), _aligned(sizes[1], flat)
-    dx, dy = _aligned(sizes[0], flat), _aligned(sizes[1], flat)
+    c, own, grad = aligned(size, flat), aligned(LANES * size, flat), aligned(LANES * size, flat)
+    x, y = aligned(sizes[0], flat), aligned(sizes[1], flat)
+    dx, dy = aligned(sizes[0], flat), aligned(sizes[1], flat)
     width = flat.itemsize
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
@@ -127,8 +127,8 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
         for lane in range(n_atoms):
             gather(batch[lane], density.cutoff, structure, hood, sums.clash)
             expand_atom(density, hood)
-            _move_lane(density, hood, full, lane, LANES, True)
-        _project(projection, element, flat, full, c, LANES, False)
+            move_lane(density, hood, full, lane, LANES, True)
+        project(projection, element, flat, full, c, LANES, False)
         for a in range(n_atoms):
             for i in range(size // LANES):
                 store(own, a * size + i * LANES, splat(item(c, i * LANES + a)))
@@ -138,7 +138,7 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
             L, n_features, rank, first_factor, first_value = block[0], block[5], block[6], block[7], block[8]
             n_m = 2 * L + 1
             stride = (2 * L * n_atoms + 2 * LANES - 1) // LANES * LANES
-            _fill_features(forms, block, n_channels, c, LANES, n_atoms, stride, x)
+            fill_features(forms, block, n_channels, c, LANES, n_atoms, stride, x)
             u, row = address(forms.factors, first_factor), n_features * width
             step, n_vectors = stride * width, (n_m * n_atoms + LANES - 1) // LANES
             multiply(c, rank, n_vectors, n_features, u, row, width, address(x, 0), step, address(y, 0), step, False)
@@ -147,9 +147,9 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
                 _weighted(members, first_value, rank, n_m, n_atoms, a, stride, y, dy, sums.energies, batch[a])
                 multiply(c, n_features, n_m, rank, u, width, row, address(dy, 0), step, address(dx, 0), step, False)
                 part = slice(a * size, (a + 1) * size)
-                _features_adjoint(forms, block, n_channels, own[part], LANES, LANES, n_m * LANES, dx, grad[part])
+                features_adjoint(forms, block, n_channels, own[part], LANES, LANES, n_m * LANES, dx, grad[part])
         for a in range(n_atoms):
-            _project(projection, element, flat, grad[a * size : (a + 1) * size], full, LANES, True)
+            project(projection, element, flat, grad[a * size : (a + 1) * size], full, LANES, True)
             gather(batch[a], density.cutoff, structure, hood, sums.clash)
             _member_gradients(density, hood, full, gradient)
             _add_member_forces(batch[a], hood, gradient, sums)

@@ -16,6 +16,7 @@ from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
 from .modelfile import ModelFileError, read_container, write_container
 from .neighbours import Neighbours
 from .potential import Direct, Layer, Potential, Structure, evaluate
+from .repulsion import Repulsion
 from .tensors import TensorTarget, targets_from_arrays, targets_to_arrays
 from .uncertainty import EnsemblePotential, Uncertainty, UncertaintyError
 
@@ -118,6 +119,7 @@ class Model:
         info: hyperparameters and training summary, as written to the header of the file.
         tensors: dipole and polarisability, by name, if they were trained.
         uncertainty: error bars, or None.
+        repulsion: of pairs closer than those of the training set, or None.
 
     """
 
@@ -128,6 +130,7 @@ class Model:
     info: dict = field(default_factory=dict)
     tensors: dict[str, TensorTarget] = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
+    repulsion: Repulsion | None = None
 
     @property
     def cutoff(self) -> float:
@@ -148,7 +151,7 @@ class Model:
     @cached_property
     def direct(self) -> Potential:
         """The model as its kernels with all support points."""
-        return Potential(scale.direct for scale in self.scales)
+        return Potential((scale.direct for scale in self.scales), self.repulsion)
 
     @cached_property
     def _mapped_potentials(self) -> dict[str, Potential]:
@@ -175,7 +178,7 @@ class Model:
             if precision == "float32":
                 self._warn_of_rounding()
             layers = [s.with_forms(s.mapped, precision) for s in self.scales if s.mapped is not None]
-            self._mapped_potentials[precision] = Potential(layers)
+            self._mapped_potentials[precision] = Potential(layers, self.repulsion)
         return self._mapped_potentials[precision]
 
     @cached_property
@@ -273,6 +276,8 @@ class Model:
             facts, more = _to_arrays(scale)
             scales.append(facts)
             arrays.update({f"scale{n}_{name}": array for name, array in more.items()})
+        if self.repulsion is not None:
+            arrays |= {f"repulsion_{name}": array for name, array in self.repulsion._asdict().items()}
         header = {"cutoff": self.cutoff, "scales": scales, **self.info}
         if self.tensors:
             header["tensors"], more = targets_to_arrays(self.tensors)
@@ -296,11 +301,13 @@ class Model:
             every = enumerate(header.pop("scales"))
             scales = [_from_arrays(facts, _within(f"scale{n}_", arrays)) for n, facts in every]
             tensors = targets_from_arrays(header.pop("tensors", {}), arrays)
-            uncertainty = None
+            uncertainty = repulsion = None  # nor has any model of format 1
             if "uncertainty" in header:
                 uncertainty = Uncertainty.from_arrays(header.pop("uncertainty"), _within("uncertainty_", arrays))
+            if "repulsion_outer" in arrays:
+                repulsion = Repulsion(**_within("repulsion_", arrays))
             basis = arrays["elements"], scales, arrays["baseline"], arrays["compositions"]
-            return cls(*basis, header, tensors, uncertainty)
+            return cls(*basis, header, tensors, uncertainty, repulsion)
         except KeyError as error:
             raise ModelFileError(f"{path}: the model lacks {error}") from error
 

@@ -127,10 +127,14 @@ class VerletList:
 
     def rebuild(self, positions, cell, pbc, find: Callable = find_neighbours) -> None:
         """Make the list, `current`, anew, by a function that takes what `find_neighbours` takes."""
-        self._made_for, self.current = None, None  # two lists at once would need twice the memory
+        self.clear()  # two lists at once would need twice the memory
         self.current = find(positions, cell, pbc, self.cutoff + self.skin, self.threads)
         self._made_for = (positions.copy(), np.array(cell, float), np.array(pbc, bool))
         self.n_built += 1
+
+    def clear(self) -> None:
+        """Forget the list: the next one depends on the positions then, and on nothing before."""
+        self._made_for, self.current = None, None
 
     def is_valid(self, positions, cell, pbc) -> bool:
         """Whether every pair within the cutoff is still in the list."""

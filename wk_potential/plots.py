@@ -1,4 +1,4 @@
-"""Figures: parity of predictions and labels, and the course of a molecular dynamics run."""
+"""Figures: parity of predictions and labels, dimers, and the course of a molecular dynamics run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .calibration import LEVELS, calibration_curve, countable, errors_and_deviations, miscalibration_area
+from .dimers import DimerCurve
 from .evaluation import FramePrediction
 from .spectra import HarmonicSpectrum, Spectrum
 from .tensors import RANKS
@@ -195,6 +196,43 @@ def _deviation_panel(axes: "Axes", kind: str, errors, deviations) -> None:
     _scatter(axes, x, y, extent, 1)
     axes.set_box_aspect(1)
     axes.set(xlim=extent[:2], ylim=extent[2:], xlabel=f"log10 (predicted / {unit})", ylabel=f"log10 (error / {unit})")
+
+
+def dimer_figure(curves: Sequence[DimerCurve], path: str | Path) -> None:
+    """Draw the energy of two atoms against their distance, a panel for each pair of elements.
+
+    Args:
+        curves: as `wk_potential.dimers.dimer_curves` returns them.
+        path: of the picture; its ending names the format.
+
+    """
+    from ase.data import chemical_symbols
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    columns = min(len(curves), 4)
+    rows = -(-len(curves) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(max(3.0 * columns, 4.5), 2.5 * rows + 0.4), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False)
+        for axes, curve in zip(panels.flat, curves, strict=False):
+            inside = curve.learned[curve.distances > 0.5]
+            span = max(float(np.ptp(inside)), 1.0)
+            axes.axhline(0, color=GREY, linewidth=0.9, zorder=2)
+            if curve.outer is not None:
+                axes.axvspan(curve.distances[0], curve.outer, color="#F0F0F0", zorder=0)
+                axes.plot(curve.distances, curve.learned, color=VERMILION, linewidth=1.2, linestyle="--")
+            axes.plot(curve.distances, curve.energies, color=BLUE, linewidth=1.8)
+            axes.set(ylim=(inside.min() - 0.2 * span, inside.max() + 1.5 * span), xlim=curve.distances[[0, -1]])
+            axes.set_title("-".join(chemical_symbols[z] for z in curve.numbers))
+        for axes in panels.flat[len(curves) :]:
+            axes.set_axis_off()
+        figure.supxlabel("distance / Å", fontsize=9.5)
+        figure.supylabel("energy / eV", fontsize=9.5)
+        if curves[0].outer is not None:
+            title = "two atoms alone; dashed: without repulsion, which acts in the grey range"
+            figure.suptitle(title, fontsize=9.5)
+        _save(figure, path)
 
 
 def _running_means(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ Each thread takes a share of the atoms from neighbours to forces, a few atoms at
 array of its own: nothing is stored per pair, and the result does not depend on which thread is faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from .kernel.direct import Support, environment_energy
 from .kernel.mapped import Forms, forms_cost, forms_energy, work_sizes
 from .kernel.products import address, multiply
 from .neighbours import Neighbours
+from .repulsion import Repulsion, repel
 from .threads import run_threads
 
 VOIGT = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]  # rows and columns of xx yy zz yz xz xy
@@ -78,7 +79,15 @@ class Layer:
 
 
 class Potential(tuple[Layer, ...]):
-    """A local potential: the sum of its layers."""
+    """A local potential: the sum of its layers and of the repulsion of close pairs, if there is one."""
+
+    repulsion: Repulsion | None
+
+    def __new__(cls, layers: Iterable[Layer], repulsion: Repulsion | None = None) -> "Potential":
+        """Join layers and repulsion."""
+        self = super().__new__(cls, layers)
+        self.repulsion = repulsion
+        return self
 
     @property
     def costs(self) -> np.ndarray:
@@ -301,6 +310,8 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
                         layer.density, layer.projection, element, e, layer.work_sizes[element], own[element],
                         structure, stages, sums,
                     )  # fmt: skip
+        if potential.repulsion is not None and stages == len(PARTS):
+            repel(potential.repulsion, atoms, structure, sums)
         return sums
 
     parts = run_threads(work, divided(potential, structure, threads), threads)

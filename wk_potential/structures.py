@@ -5,6 +5,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
@@ -12,6 +13,7 @@ from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from .files import replacing
 
+_ULM_MAGIC, _ULM_HEADER = b"- of Ulm", 56  # of .traj files: first bytes, and all before a frame (32: their number)
 _RECORDED = ("energy", "forces", "stress")
 
 
@@ -19,12 +21,13 @@ class StructureError(ValueError):
     """A file of structures that cannot be read or written; the message says why."""
 
 
-def read_structure(path: str | Path, index: int = -1) -> Atoms:
-    """Read one structure with ASE, without the results that the file may hold.
+def read_structure(path: str | Path, index: int = -1, keep_results: bool = False) -> Atoms:
+    """Read one structure with ASE.
 
     Args:
         path: in any format that ASE reads.
         index: of the frame, from 0, or from the end if negative.
+        keep_results: keep energy, forces and stress that the file may hold.
 
     Raises:
         StructureError: the file or the frame is not there or cannot be read.
@@ -42,7 +45,12 @@ def read_structure(path: str | Path, index: int = -1) -> Atoms:
         raise StructureError(f"{path}: cannot be read as a structure ({reason})") from error
     if not len(atoms):
         raise StructureError(f"{path}: no atoms in the frame")
-    atoms.calc = None
+    for what, array in (("position of atom", atoms.positions), ("cell vector", atoms.cell.array)):
+        if not np.isfinite(array).all():
+            row = int(np.argmin(np.isfinite(array).all(axis=1)))
+            raise StructureError(f"{path}: the {what} {row} is not finite: {array[row]}")
+    if not keep_results:
+        atoms.calc = None
     return atoms
 
 
@@ -110,6 +118,34 @@ def write_structure(path: str | Path, atoms: Atoms) -> None:
         write(temporary, with_results(atoms), format=kind)
 
 
+def drop_half_frame(path: Path) -> bool:
+    """Cut off a last frame that an interruption left incomplete; tell whether any frame is left.
+
+    Args:
+        path: written by `append_frame`, or not there.
+
+    """
+    if not path.exists() or not path.stat().st_size:
+        return False
+    if path.suffix == ".traj":  # whose frames count when they are whole
+        with path.open("rb") as file:
+            head = file.read(_ULM_HEADER)
+        if head[: len(_ULM_MAGIC)] != _ULM_MAGIC[: len(head)]:
+            return True  # something else: reading it will say what
+        return len(head) == _ULM_HEADER and any(head[32:40])
+    whole = 0
+    with path.open("rb") as file:
+        while count := file.readline():
+            if not count.strip().isdigit():
+                return True
+            lines = [line for _ in range(int(count) + 1) if (line := file.readline()).endswith(b"\n")]
+            if len(lines) <= int(count):
+                break
+            whole = file.tell()
+    os.truncate(path, whole)
+    return whole > 0
+
+
 def append_frame(path: Path, atoms: Atoms) -> None:
     """Append a structure with its results to a .traj file, or else to extended XYZ.
 
@@ -130,6 +166,6 @@ def append_frame(path: Path, atoms: Atoms) -> None:
             with path.open("a") as file:  # at one go: an interruption leaves no half frame
                 file.write(text.getvalue())
     except OSError as error:
-        if path.suffix != ".traj":  # whose frames count only when they are whole
+        if path.suffix != ".traj":
             os.truncate(path, size)
         raise OSError(error.errno, error.strerror, str(path)) from error

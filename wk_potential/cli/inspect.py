@@ -128,21 +128,32 @@ def _write_predictions(path: Path, frames: Any, predictions: Any) -> None:
 @click.command(cls=Command, short_help="Show what a model is.")
 @model_argument
 @click.option("--json", "as_json", is_flag=True, help="Print the whole header of the file as JSON.")
+@click.option("--dimers", type=_path, metavar="FILE.png", help="Draw energies of two atoms against their distance.")
 @click.pass_obj
-def info(screen: "Screen", model: Path, as_json: bool) -> None:
+def info(screen: "Screen", model: Path, as_json: bool, dimers: Path | None) -> None:
     """Show what MODEL is and what it was trained on.
 
     Lengths in Angstrom, energies in eV unless a unit is printed.
 
     \b
-    Example:
+    Examples:
       wk-potential info ethanol.wkp
+      wk-potential info ethanol.wkp --dimers dimers.png
     """
     from ..model import Model
     from ..modelfile import read_container
     from .tables import show_model
 
+    if dimers is not None:
+        check_output(dimers)
     if as_json:
         screen.say(json.dumps(read_container(model)[0], indent=1))
     else:
         show_model(screen, Model.load(model), str(model))
+    if dimers is not None:
+        from ..dimers import dimer_curves
+        from ..plots import dimer_figure
+
+        dimer_figure(dimer_curves(Model.load(model)), dimers)
+        if not as_json:
+            screen.say(f"Written to {dimers}")

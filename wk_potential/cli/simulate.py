@@ -34,7 +34,7 @@ precision_option = click.option(
 )
 
 
-def _load(
+def load_atoms(
     model: Path, structure: Path, frame: int, threads: int | None, precision: str, uncertainty: bool = False
 ) -> Any:
     """Return the structure with a calculator."""
@@ -77,7 +77,7 @@ def _load(
     help="Where atoms leave the training set: warn, save the structures (FILE.unknown.traj or .xyz), save and stop.",
 )
 @click.option("--grade-limit", default=LIMIT, show_default=True, help="Extrapolation grade that counts as leaving.")
-@click.option("--restart", is_flag=True, help="Continue the trajectory until --time is reached.")
+@click.option("--restart", is_flag=True, help="Continue the trajectory until --time is reached, or begin it.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing trajectory.")
 @frame_option
 @precision_option
@@ -107,9 +107,10 @@ def md(
     npt-flexible  the same with a cell that is free
 
     The log holds step, time (ps), potential, kinetic and total energy (eV), temperature (K), with npt also
-    the volume (Angstrom^3) and the pressure (GPa). After an interruption, the same command with --restart
-    goes on. With --on-extrapolation the error bars of the model, trained with --uncertainty, tell where atoms are in
-    environments unlike those of the training set.
+    the volume (Angstrom^3) and the pressure (GPa). After an interruption of any kind, the same command with
+    --restart goes on; with a .traj file the result is the same, to the last bit. With --on-extrapolation the
+    error bars of the model, trained with --uncertainty, tell where atoms are in environments unlike those of the
+    training set.
 
     \b
     Example:
@@ -125,8 +126,8 @@ def md(
     if output.exists() and not (restart or overwrite):
         raise UserError(f"{output}: exists; continue it with --restart or replace it with --overwrite")
     if restart and not output.exists():
-        raise UserError(f"{output}: not there, so it cannot be continued; leave out --restart")
-    atoms = _load(model, structure, frame, threads, precision, run.on_extrapolation is not None)
+        screen.say(f"{output} is not there yet: the run begins")
+    atoms = load_atoms(model, structure, frame, threads, precision, run.on_extrapolation is not None)
     what = f"{run.ensemble}, {run.steps} steps of {run.timestep:g} fs, {run.temperature:g} K"
     screen.say(f"{atoms.get_chemical_formula()}, {what}")
     try:
@@ -189,7 +190,7 @@ def relax(
 
     check_output(output)
     output_format(output)
-    atoms = _load(model, structure, frame, threads, precision)
+    atoms = load_atoms(model, structure, frame, threads, precision)
     with screen.progress() as progress:
         summary = relax_atoms(atoms, progress=progress, **settings)
     write_structure(output, atoms)

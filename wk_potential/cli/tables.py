@@ -1,6 +1,7 @@
 """Tables of labels, of errors and of what a model is."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,7 @@ def _energy_facts(model: Model, symbols: list[str]) -> list[tuple[str, str]]:
         ),
         ("mapped form", _mapped(model)),
         ("error bars", "none" if model.uncertainty is None else "calibrated on left-out frames"),
+        ("repulsion", _repulsion(model, symbols)),
         ("baseline", f"{_list(baseline, '.4f')} eV{free}"),
     ]
 
@@ -133,6 +135,15 @@ def _weights(scale: Scale, symbols: list[str]) -> str:
     if np.all(rows == rows[0]):
         return _list([float(a) for a in rows[0]])
     return "; ".join(f"{s} {_list([float(a) for a in row])}" for s, row in zip(symbols, rows, strict=True))
+
+
+def _repulsion(model: Model, symbols: list[str]) -> str:
+    """Outer radius of each pair."""
+    if model.repulsion is None:
+        return "none"
+    pairs = combinations_with_replacement(range(len(symbols)), 2)
+    radii = (f"{symbols[a]}-{symbols[b]} {model.repulsion.outer[a, b]:.2f}" for a, b in pairs)
+    return f"ZBL, below {', '.join(radii)} Å"
 
 
 def _mapped(model: Model) -> str:

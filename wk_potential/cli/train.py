@@ -136,6 +136,7 @@ def train_model(
     """Read frames, train on them, write the model and tell what happens."""
     from ..parallel.communicator import launched_ranks
     from ..training.data import read_frames, unit_warnings
+    from ..training.doubts import label_warnings
     from ..training.train import train as fit
     from .tables import show_labels, show_model
 
@@ -148,7 +149,7 @@ def train_model(
         screen.silence()
     frames = read_frames(data, **{name: getattr(options, name) for name in names})
     show_labels(screen, frames)
-    for text in unit_warnings(frames):
+    for text in [*unit_warnings(frames), *label_warnings(frames)]:
         screen.warn(text)
     search_file = output.with_suffix(".search.json")
     with screen.progress() as progress:

@@ -4,10 +4,13 @@ Every representer of a label is a derivative of the kernel at a training environ
 add up to one weight and one tangent, so the exact model is a set of support points.
 """
 
+import warnings
+
 import numpy as np
 
 from ..model import Scale, SupportPoints
 from .baseline import targets
+from .doubts import stress_doubt, virials_without_stress
 from .environments import frame_environments
 from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, some_frames
 from .likelihood import SEARCH_LABELS, Labels, maximise_likelihood, raised_noise, solve
@@ -53,6 +56,8 @@ def fit_full(task: Task) -> Fit:
     del gram
     if options.forces_noise is None and np.any(part.kind == 1) and len(chosen) > 1:
         noise = raised_noise(kernel, noise, part, searched[0].label_first, task.threads)
+    if doubt := stress_doubt(*virials_without_stress(kernel, noise, part)):
+        warnings.warn(doubt, stacklevel=2)
     by_scale = weights.reshape(len(scales), n_elements, options.order)
     if len(chosen) < len(task.frames):
         kernel = np.zeros((labels.values.size, labels.values.size))

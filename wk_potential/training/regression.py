@@ -142,6 +142,11 @@ class SparseRegression:
             out[k] = np.sum((design @ weights - target) ** 2)
         return out
 
+    def predicted(self, kind: int, amplitudes, weights) -> tuple[np.ndarray, np.ndarray]:
+        """Rows whose inner products, with each other and themselves, are those of predictions and labels of a kind."""
+        design, target = self._columns(self.all[kind], amplitudes)
+        return design @ weights, target
+
     def weights(self, amplitudes, noise) -> np.ndarray:
         """Weights (M,) of the support points, fitted to all folds."""
         return self._solve(self.all, amplitudes, noise, self._basis(amplitudes))

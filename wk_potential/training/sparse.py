@@ -1,5 +1,7 @@
 """The sparse estimator: support environments with weights, chosen by the kernel, fitted by cross-validation."""
 
+import warnings
+
 import numpy as np
 from ase.data import chemical_symbols
 
@@ -9,6 +11,7 @@ from ..potential import Potential, Structure, evaluate
 from ..threads import run_threads
 from .baseline import targets
 from .design import kernel_matrices, stream_design
+from .doubts import stress_doubt
 from .environments import VOIGT, frame_environments
 from .gram import label_slots
 from .regression import IMPORTANCE, SparseRegression
@@ -59,6 +62,7 @@ def fit_sparse(task: Task) -> Fit:
         found = ", ".join(f"{names[k].replace('_', ' ')} {held_out[k]:.3g}" for k in regression.kinds)
         task.log(f"Expected errors ({N_FOLDS}-fold cross-validation, rmse, eV and Å): {found}")
         _warn_of_contradiction(task, regression, amplitude, noise, held_out)
+        _warn_of_sign(task, regression, amplitude, noise)
 
     def scale(solution) -> Scale:
         cuts = np.cumsum([len(s) for s in support])[:-1]
@@ -107,6 +111,15 @@ def _warn_of_contradiction(task: Task, regression: SparseRegression, amplitude, 
             f"{without[0]:.2g}, {without[2]:.2g} fitted to the energies; {favoured[0]:.2g}, {favoured[2]:.2g} fitted "
             "to the stresses. Energies are preferred; set stress_noise to choose otherwise"
         )
+
+
+def _warn_of_sign(task: Task, regression: SparseRegression, amplitude, noise) -> None:
+    """Warn if the stresses have the opposite sign of what the other labels imply."""
+    if 2 in regression.kinds and len(regression.kinds) > 1:
+        weights = regression.weights(amplitude, noise * np.array([1, 1, 1e3]))
+        doubt = stress_doubt(*regression.predicted(2, amplitude, weights))
+        if doubt and task.ranks.rank == 0:
+            warnings.warn(doubt, stacklevel=2)
 
 
 def _candidates(task: Task) -> list[np.ndarray]:

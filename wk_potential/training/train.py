@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from .. import __version__
 from ..mapping.mapping import MappingError, map_model
 from ..model import Model
+from ..neighbours import find_neighbours
 from ..parallel.communicator import OneRank, Ranks
 from ..threads import thread_count
 from .baseline import fit_baseline
@@ -23,6 +24,7 @@ from .data import KINDS, DataError, Frame, data_hash
 from .full import fit_full
 from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
+from .repulsion import choose_repulsion
 from .rigidity import fit_uncertainty
 from .sparse import fit_sparse
 from .task import Fit, Log, Progress, Task, label_counts
@@ -78,6 +80,7 @@ def train(
     with_energy, tensors = any(counts.values()), tensor_counts(frames)
     if not with_energy and not tensors:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
+    _check_neighbours(frames, options.cutoff)
     estimator = _choose_estimator(frames, options, sum(counts.values()), log) if with_energy else "full"
     search: dict[str, Any] = {}
     if options.optimise:
@@ -104,8 +107,20 @@ def train(
     model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
     if not with_energy:
         return model
+    if options.repulsion:
+        model = replace(model, repulsion=choose_repulsion(frames, model.elements, model.cutoff))
     model = _with_mapped_form(model, task) if options.map else model
     return _with_uncertainty(model, task, fit) if options.uncertainty else model
+
+
+def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
+    """Refuse frames in which every atom is alone."""
+    pairs = (find_neighbours(f.positions, f.cell, f.pbc, cutoff).neighbour for f in frames)
+    if not any(len(found) for found in pairs):
+        raise DataError(
+            f"no atom in the frames has a neighbour within the cutoff of {cutoff:g} Å, so there is nothing to learn; "
+            "add larger structures, or check the unit of length"
+        )
 
 
 def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks: Ranks | OneRank) -> float:

@@ -1,0 +1,73 @@
+"""Labels that are finite and well-formed and yet cannot be meant: what they look like, and what to do."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from .data import Frame
+from .likelihood import Labels
+
+LARGE_STRESS = 1.0  # eV/Angstrom^3, 160 GPa
+OPPOSITE = -0.3  # correlation of virials below which their sign is in doubt; sound data have 0.95 and more
+SELDOM = 0.1  # of the frames, in which symmetry may well leave one atom without force
+SMALL_FORCE = 0.05  # eV/Angstrom, rms of the other atoms below which atoms without force are at rest
+
+
+def label_warnings(frames: Sequence[Frame]) -> list[str]:
+    """Say where forces seem to be zeroed by constraints, and stresses to be in GPa or kbar."""
+    found = []
+    zeroed = [(frame, n) for frame in frames if (n := _zeroed(frame))]
+    often = len(zeroed) > SELDOM * sum(f.forces is not None for f in frames)
+    if zeroed := [(frame, n) for frame, n in zeroed if n > 1 or often]:
+        frame, n = zeroed[0]
+        text = f"forces of {n} atom{'s' if n > 1 else ''} are exactly zero in {frame.source}"
+        found.append(
+            f"{text} ({len(zeroed)} such frames): if constraints did that, write the raw forces, or leave the forces "
+            "of these frames out"
+        )
+    stresses = [np.sqrt(np.mean(f.stress**2)) for f in frames if f.stress is not None]
+    if stresses and (typical := np.median(stresses)) > LARGE_STRESS:
+        text = f"stresses are {typical:.3g} eV/Å^3 (root mean square of the median frame), where 0.05 is usual"
+        found.append(f"{text}: they look like GPa or kbar; an eV/Å^3 is 160.2 GPa or 1602 kbar")
+    return found
+
+
+def _zeroed(frame: Frame) -> int:
+    """Number of atoms without any force among others that are not at rest; symmetry spares few, and not all axes."""
+    if frame.forces is None or len(frame) < 2:
+        return 0
+    still = ~frame.forces.any(axis=1)
+    moving = frame.forces[~still]
+    return int(still.sum()) if len(moving) and np.sqrt(np.mean(moving**2)) > SMALL_FORCE else 0
+
+
+def stress_doubt(predicted, labelled) -> str:
+    """Return a warning if virials (n,) contradict those predicted from energies and forces alone, else nothing."""
+    size = np.linalg.norm(predicted) * np.linalg.norm(labelled)
+    if not size or predicted @ labelled > OPPOSITE * size:
+        return ""
+    return (
+        f"the stresses have the opposite sign of what energies and forces imply (correlation "
+        f"{predicted @ labelled / size:.2f}): here tension is positive, so change their sign, or leave them out with "
+        "--no-use-stress"
+    )
+
+
+def virials_without_stress(kernel, noise, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """Predict virials from the other labels; returns them and those labelled, per sqrt(atom).
+
+    Args:
+        kernel: (N, N) of the labels, of which the upper triangle counts.
+        noise: (3,) of each kind of label.
+        labels: the targets.
+
+    """
+    stress = labels.kind == 2
+    if not stress.any() or stress.all():
+        return np.zeros(0), np.zeros(0)
+    symmetric = np.triu(kernel) + np.triu(kernel, 1).T
+    size = labels.size[stress] if np.ndim(labels.size) else labels.size
+    covariance = symmetric + np.diag((noise[labels.kind] * labels.size) ** 2)
+    alpha = cho_solve(cho_factor(covariance[np.ix_(~stress, ~stress)]), labels.values[~stress])
+    return symmetric[np.ix_(stress, ~stress)] @ alpha / size, labels.values[stress] / size
