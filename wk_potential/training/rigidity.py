@@ -42,6 +42,7 @@ THRESHOLD = 3e-3  # of `mapping.compression.compress`
 PRIOR, LOCAL_PRIOR = 100.0, 1.0
 MEMBERS, PROBES = 64, 32  # draws of the weights
 SHARES = np.linspace(0, 1, 11)  # of the variance of energies that atoms contribute independently
+EVIDENCE = 2.0  # by which they must raise the log likelihood, or there are none
 MOST_LABELS = 20_000  # of randomly chosen frames, that stand for all
 MOST_FOLDS = 100  # left out one after the other
 GRADE_QUANTILE = 0.999  # of the left-out environments has a grade below 1
@@ -289,7 +290,8 @@ def _calibration(errors: _Errors, deviations, of_frames) -> np.ndarray:
         mixed = np.sqrt((1 - share) * of_sum**2 + share * of_atoms**2)
         factor = best_factor(e, mixed)
         found.append((negative_log_likelihood(e, factor * mixed), factor, share))
-    _, factor, share = min(found)
+    best = min(found)
+    _, factor, share = best if len(e) * (found[0][0] - best[0]) > EVIDENCE else found[0]
     out[0] = factor * best_factor(e, deviations[own]) * np.sqrt(1 - share)
     out[4] = factor * out[3] * np.sqrt(share)
     return out
