@@ -77,9 +77,14 @@ def test_every_example_is_tested():
 
 def test_ethanol_nve(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    change = run_example("ethanol_nve.py", "--frames", "12", "--steps", "40")
+    arguments = ["--frames", "12", "--steps", "600", "--resolution", "300"]
+    change, wavenumbers, intensity = run_example("ethanol_nve.py", *arguments)
     assert abs(change) < 1.0
     assert (tmp_path / "ethanol.wkp").is_file()
+    assert (tmp_path / "ethanol_spectrum.png").is_file()
+    gap = (wavenumbers > 2000) & (wavenumbers < 2500)  # between bending and C-H stretching
+    stretch = (wavenumbers > 2700) & (wavenumbers < 3300)
+    assert intensity[stretch].max() > 5 * intensity[gap].max()
 
 
 def test_copper_surface(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ ASE's EMT potential stands in for the reference method, so that the example need
 
 import argparse
 
+import matplotlib.pyplot as plt
 import numpy as np
 from ase.build import bulk, fcc111
 from ase.calculators.emt import EMT
@@ -50,7 +51,15 @@ def main(arguments=None):
         area = np.linalg.norm(np.cross(*surface.cell[:2]))
         excess = surface.get_potential_energy() - len(surface) * cell.get_potential_energy() / len(cell)
         results[name] = (cell.cell.lengths()[0], excess / (2 * area))
+        heights = np.sort(surface.positions[:, 2])
+        bulk_spacing = cell.cell.lengths()[0] / np.sqrt(3)
+        plt.plot(100 * (np.diff(heights) / bulk_spacing - 1), "o-", label=name)
         print(f"{name:9s}: lattice constant {results[name][0]:.3f} Å, surface energy {results[name][1]:.4f} eV/Å^2")
+    plt.xlabel("layer")
+    plt.ylabel("change of spacing (%)")
+    plt.legend()
+    plt.savefig("copper_surface.png", dpi=150)
+    plt.close()
     return results
 
 
