@@ -1,6 +1,6 @@
 """Train on a few frames of ethanol from Python, run energy-conserving dynamics, draw the vibrational spectrum.
 
-    python examples/md/ethanol_nve.py [--frames 50] [--steps 20000] [--resolution 20]
+python examples/md/ethanol_nve.py [--frames 50] [--steps 20000] [--resolution 20]
 """
 
 import argparse
