@@ -20,9 +20,7 @@ from wk_potential.repulsion import Repulsion, pair_energy
 from wk_potential.training.repulsion import choose_repulsion
 
 OUTER = np.array([[1.5, 1.8, 1.2], [1.8, 2.2, 1.7], [1.2, 1.7, 2.0]])
-FREE = np.full((3, 3), np.inf)
-REPULSION = Repulsion(np.array([1.0, 6.0, 8.0]), 0.5 * OUTER, OUTER, OUTER, 1.6 * OUTER, FREE)
-CROWDED = REPULSION._replace(most=np.array([[0.5, 0.2, 1.0], [0.8, 0.3, 0.1], [0.4, 0.6, 0.7]]))
+REPULSION = Repulsion(np.array([1.0, 6.0, 8.0]), 0.5 * OUTER, OUTER)
 
 
 def zbl(z1, z2, r):
@@ -130,28 +128,9 @@ def test_adds_what_a_sum_over_pairs_adds(random_model, threads):
     np.testing.assert_allclose(with_it.virial - without.virial, virial, atol=1e-8)
 
 
-def test_crowding_costs_the_third_power_of_the_excess(random_model):
-    model, atoms = random_model(), close_atoms(3)
-    i, j, d = neighbor_list("ijd", atoms, 4.0)
-    index = model.element_indices(atoms.numbers)
-    expected = np.zeros(9)
-    for k in range(9):
-        for b in range(3):
-            near, far = OUTER[index[k], b], 1.6 * OUTER[index[k], b]
-            t = np.clip((far - d[(i == k) & (index[j] == b)]) / (far - near), 0, 1)
-            excess = np.sum(10 * t**3 - 15 * t**4 + 6 * t**5) - CROWDED.most[index[k], b]
-            expected[k] += 10.0 * max(excess, 0.0) ** 3
-    assert np.sum(expected > 0.01) > 4
-    neighbours = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, model.cutoff)
-    arguments = (atoms.numbers, atoms.positions, atoms.cell.array, neighbours)
-    free, crowded = (replace(model, repulsion=r).predict(*arguments).energies for r in (REPULSION, CROWDED))
-    np.testing.assert_allclose(crowded - free, expected, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("repulsion", [REPULSION, CROWDED], ids=["pairs", "crowding"])
-def test_forces_and_stress_are_derivatives(random_model, repulsion):
+def test_forces_and_stress_are_derivatives(random_model):
     atoms = close_atoms(1)
-    atoms.calc = WKCalculator(replace(random_model(), repulsion=repulsion), threads=1)
+    atoms.calc = WKCalculator(replace(random_model(), repulsion=REPULSION), threads=1)
     forces, stress, volume = atoms.get_forces(), atoms.get_stress(voigt=False), atoms.get_volume()
     positions, cell = atoms.positions.copy(), atoms.cell.array.copy()
 
@@ -172,7 +151,7 @@ def test_forces_and_stress_are_derivatives(random_model, repulsion):
 
 def test_centres_have_their_half_of_each_pair(random_model):
     # what ranks and LAMMPS rely on: any division of the centres adds up to the whole
-    potential = replace(random_model(), repulsion=CROWDED).potential()
+    potential = replace(random_model(), repulsion=REPULSION).potential()
     atoms = close_atoms(2)
     elements = np.searchsorted([1, 6, 8], atoms.numbers)
     whole = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, 4.0)
@@ -198,23 +177,8 @@ def test_radii_lie_below_the_distances_of_the_frames(copper_frames):
     assert chosen.inner[0, 0] == chosen.outer[0, 0] / 2
     few = [replace(copper_frames[0], pbc=np.zeros(3, bool), cell=np.zeros((3, 3)), forces=None, stress=None)]
     alone = [replace(f, numbers=f.numbers[:1], positions=f.positions[:1]) for f in few]
-    lonely = choose_repulsion(alone, np.array([29]), 9.0)
-    assert lonely.outer[0, 0] == pytest.approx(4 * 1.32)  # never met
-    assert lonely.most[0, 0] == np.inf
+    assert choose_repulsion(alone, np.array([29]), 9.0).outer[0, 0] == pytest.approx(4 * 1.32)  # never met
     assert choose_repulsion(alone, np.array([29]), 4.0).outer[0, 0] == 4.0  # seen by the neighbour list
-
-
-def test_numbers_of_neighbours_are_the_largest_of_the_frames(copper_frames):
-    chosen = choose_repulsion(copper_frames, np.array([29]), 9.0)
-    near, far = chosen.near[0, 0], chosen.far[0, 0]
-    assert near == pytest.approx(chosen.outer[0, 0] / 0.9)
-    assert far == pytest.approx(1.6 * near)
-    largest = 0.0
-    for frame in copper_frames:
-        i, d = neighbor_list("id", frame.to_atoms(), far)
-        t = np.clip((far - d) / (far - near), 0, 1)
-        largest = max(largest, np.bincount(i, t**3 * (10 - 15 * t + 6 * t**2)).max())
-    assert chosen.most[0, 0] == pytest.approx(largest + 0.1)
 
 
 def test_changes_nothing_on_the_frames(copper_frames):

@@ -1,5 +1,6 @@
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,7 @@ def mixed_model(random_model):
             Frame(numbers, positions, np.diag([5.0, 6.0, 7.0]), np.ones(3, bool), 0.0, np.zeros((6, 3)), np.zeros(6))
         )
     left_out = LeftOut(np.arange(4), lambda chosen: [rng.normal(size=25) for _ in chosen])
-    return Model(
-        model.elements, model.scales, model.baseline, model.compositions, {}, fit_uncertainty(model, frames, left_out)
-    ), frames[0]
+    return replace(model, uncertainty=fit_uncertainty(model, frames, left_out)), frames[0]
 
 
 def deviations(model, frame, positions=None, cell=None, threads=1):
@@ -177,7 +176,9 @@ def test_perfect_and_wrong_error_bars():
 def test_reliability_of_forces_is_by_atom():
     frame = Frame(np.array([29, 29, 29]), np.eye(3), np.zeros((3, 3)), np.zeros(3, bool), 1.0, np.zeros((3, 3)))
     forces = np.array([[1.0, 0, 0], [0, 2, 0], [0, 0, 3]])
-    prediction = FramePrediction(1.5, forces, None, 0.5, np.array([[1.0] * 3, [2.0] * 3, [4.0] * 3]), None)
+    prediction = FramePrediction(
+        1.5, forces, None, energy_std=0.5, forces_std=np.repeat([[1.0], [2.0], [4.0]], 3, axis=1)
+    )
     table = reliability([frame, frame], [prediction, prediction])
     assert table["forces"]["spearman"] == pytest.approx(1)
     assert table["forces"]["n"] == 18

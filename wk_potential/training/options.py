@@ -74,7 +74,7 @@ class TrainingOptions(BaseModel):
     isolated_atoms: dict[str, float] | None = Field(
         None, description="energies of the isolated atoms, eV, instead of a fitted baseline"
     )
-    repulsion: bool = Field(True, description="repel atoms that come closer or crowd more than in the training frames")
+    repulsion: bool = Field(True, description="repel atoms that come closer than in the training frames")
     optimise: bool = Field(False, description="search the parameters of the density on the training frames")
     optimise_minutes: float = Field(15.0, gt=0, description="time for that search at most, minutes")
     map: bool = Field(True, description="add the mapped form, which is faster, to the model")
