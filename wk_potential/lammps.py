@@ -119,8 +119,9 @@ def attach(
 
     To be called when the box and its atoms are there, as one would give `pair_style` and `pair_coeff`; and again after
     `clear`. Energy, forces, pressure and per-atom energies then go everywhere in LAMMPS (`thermo`, `minimize`,
-    `compute pe/atom`, `fix npt`, ...); per-atom stresses do not. The units are metal or real. An error within a run
-    ends the processes of all ranks, with its message.
+    `compute pe/atom`, `fix npt`, ...); per-atom stresses do not. For per-atom energies after `minimize` let a `run 0`
+    come before it: `fix external` takes from the last run whether they are wanted, and has no value before the first.
+    The units are metal or real. An error within a run ends the processes of all ranks, with its message.
 
     Args:
         lmp: a `lammps.lammps` object.
