@@ -13,7 +13,7 @@ from .density.radial import RadialTable
 from .kernel.coupling import wigner_terms
 from .kernel.direct import make_support
 from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
-from .modelfile import ModelFileError, read_container, write_container
+from .modelfile import ModelFileError, read_container, within, write_container
 from .neighbours import Neighbours
 from .potential import Direct, Layer, Potential, Structure, evaluate
 from .repulsion import Repulsion
@@ -299,13 +299,13 @@ class Model:
         try:
             del header["cutoff"]  # that of the scales, for readers
             every = enumerate(header.pop("scales"))
-            scales = [_from_arrays(facts, _within(f"scale{n}_", arrays)) for n, facts in every]
+            scales = [_from_arrays(facts, within(f"scale{n}_", arrays)) for n, facts in every]
             tensors = targets_from_arrays(header.pop("tensors", {}), arrays)
             uncertainty = repulsion = None  # nor has any model of format 1
             if "uncertainty" in header:
-                uncertainty = Uncertainty.from_arrays(header.pop("uncertainty"), _within("uncertainty_", arrays))
+                uncertainty = Uncertainty.from_arrays(header.pop("uncertainty"), within("uncertainty_", arrays))
             if "repulsion_outer" in arrays:
-                repulsion = Repulsion(**_within("repulsion_", arrays))
+                repulsion = Repulsion(**within("repulsion_", arrays))
             basis = arrays["elements"], scales, arrays["baseline"], arrays["compositions"]
             return cls(*basis, header, tensors, uncertainty, repulsion)
         except KeyError as error:
@@ -331,10 +331,6 @@ def _to_arrays(scale: Scale) -> tuple[dict, dict[str, np.ndarray]]:
         facts["mapped_blocks"], more = to_arrays(scale.mapped)
         arrays.update(more)
     return facts, arrays
-
-
-def _within(prefix: str, arrays) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _from_arrays(facts: dict, arrays: dict[str, np.ndarray]) -> Scale:

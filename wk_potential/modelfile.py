@@ -74,3 +74,8 @@ def read_container(path) -> tuple[dict, dict[str, np.ndarray]]:
         flat = np.frombuffer(body, dtype, count, header_size + entry["offset"])
         arrays[name] = flat.reshape(entry["shape"]).astype(dtype.newbyteorder("="))
     return header, arrays
+
+
+def within(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays whose names begin with a prefix, under the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

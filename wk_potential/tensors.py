@@ -162,8 +162,7 @@ def targets_from_arrays(facts: dict[str, Any], arrays: dict[str, np.ndarray]) ->
             own = f"{start}_rank{part['momentum']}"
             baseline, forms = arrays[f"{own}_baseline"], []
             for n, description in enumerate(part["forms"]):
-                prefix = f"{own}_scale{n}_"
-                more = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+                more = within(f"{own}_scale{n}_", arrays)
                 forms.append(tensor_from_arrays(part["momentum"], len(baseline), description, more))
             parts.append(TensorPart(part["momentum"], baseline, forms))
         targets[name] = TensorTarget(name, densities, parts)

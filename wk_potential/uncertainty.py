@@ -16,6 +16,7 @@ from .density.packed import pack
 from .density.radial import RadialTable
 from .ensemble import Deviations, evaluate_ensemble
 from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
+from .modelfile import within
 from .potential import Layer, Potential, Structure
 
 _ARRAYS = ("members", "probes", "centres", "largest", "calibration")
@@ -101,9 +102,7 @@ class Uncertainty:
         """Inverse of `to_arrays`."""
         forms = []
         for n, blocks in enumerate(facts["blocks"]):
-            prefix = f"forms{n}_"
-            own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-            forms.append(from_arrays(len(arrays["largest"]), blocks, own))
+            forms.append(from_arrays(len(arrays["largest"]), blocks, within(f"forms{n}_", arrays)))
         return cls(int(facts["lmax"]), int(facts["channels"]), forms, *(arrays[name] for name in _ARRAYS))
 
 
