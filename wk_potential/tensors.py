@@ -10,6 +10,7 @@ from .density.expansion import Density
 from .density.packed import pack
 from .density.radial import RadialTable
 from .mapping.tensor_packing import TensorForm, pack_tensor, tensor_from_arrays, tensor_to_arrays
+from .modelfile import within
 from .potential import Structure
 from .tensor_potential import TensorLayer, evaluate_tensors
 

@@ -15,8 +15,9 @@ from ..kernel.coupling import kernel_size
 from ..kernel.hessian import hessian_terms, hessian_workspace, higher_kernels
 from ..kernel.products import multiply_add, padded
 from ..threads import run_threads
-from .energy_gram import add_energy_grams
 from .environments import FrameEnvironments
+from .frame_gram import FramePool, add_gram
+from .inverse import mirror
 
 ENERGY_COST = 5  # of all orders beside that of the first, where there are no derivatives
 
@@ -351,21 +352,7 @@ def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
                         matrix[base + d, label[e]] += block[d, label[e] - flat.label_first[g] if dense else e]
 
 
-@njit
-def mirror(matrix):
-    """Copy the upper triangle to the lower one."""
-    n, size = matrix.shape[0], 64
-    for top in range(0, n, size):
-        for left in range(top, n, size):
-            for r in range(top, min(n, top + size)):
-                for c in range(max(left, r + 1), min(n, left + size)):
-                    matrix[c, r] = matrix[r, c]
-
-
 def _assemble(flat, lmax, order, targets, factors, mixtures, out, threads, progress) -> None:
-    if not len(flat.jacobian):
-        add_energy_grams(flat, lmax, targets, factors, out, threads, progress)
-        return
     _low_orders(flat, lmax, order, targets, factors, out, threads)
     n_frames = len(flat.energy_label)
     pairs = np.array([(a, b) for a in range(n_frames) for b in range(a, n_frames)])
@@ -379,6 +366,25 @@ def _assemble(flat, lmax, order, targets, factors, mixtures, out, threads, progr
 
     if order > 2:
         run_threads(work, np.array_split(pairs, max(1, len(pairs) // 16)), threads)
+
+
+def _add_energies(flat: FlatEnvironments, lmax: int, sets, outs, threads: int, progress) -> None:
+    """Add the upper triangles of kernels where no label is a derivative: of each element those of its sets, to its out.
+
+    Args:
+        flat: environments without Jacobian.
+        lmax: of the kernel.
+        sets: for each element (n, order) order weights.
+        outs: for each element (n, N, N).
+        threads, progress: as in `gram_matrices`.
+
+    """
+    report = None if progress is None else lambda fraction: progress(fraction / len(outs))
+    frames = [slice(flat.frame_first[f], flat.frame_first[f + 1]) for f in np.flatnonzero(flat.energy_label >= 0)]
+    coefficients = flat.coefficients.reshape(len(flat.coefficients), (lmax + 1) ** 2, -1)
+    for z, (weights, out) in enumerate(zip(sets, outs, strict=True)):
+        pool = FramePool([coefficients[own][flat.centres[own] == z] for own in frames])
+        add_gram(pool, lmax, 0, weights, out, threads, report)
 
 
 def gram_matrices(flat: FlatEnvironments, lmax: int, order: int, n_elements: int, threads: int = 1, progress=None):
@@ -397,7 +403,10 @@ def gram_matrices(flat: FlatEnvironments, lmax: int, order: int, n_elements: int
     higher = max(order - 2, 0)
     mixtures = np.ascontiguousarray(np.broadcast_to(np.eye(higher), (n_elements, higher, higher)))
     matrices = out.reshape(-1, *out.shape[2:])
-    _assemble(flat, lmax, order, targets, np.ones(targets.shape), mixtures, matrices, threads, progress)
+    if len(flat.jacobian):
+        _assemble(flat, lmax, order, targets, np.ones(targets.shape), mixtures, matrices, threads, progress)
+    else:
+        _add_energies(flat, lmax, [np.eye(order)] * n_elements, out, threads, progress)
     for matrix in matrices:
         mirror(matrix)
     return out
@@ -416,6 +425,9 @@ def add_covariance(flat: FlatEnvironments, lmax: int, order_weights, out, thread
 
     """
     weights = np.asarray(order_weights, float)
+    if not len(flat.jacobian):
+        _add_energies(flat, lmax, weights[:, None], [out[None]] * len(weights), threads, progress)
+        return
     targets = np.zeros(weights.shape, np.int64)
     mixtures = np.ascontiguousarray(weights[:, None, 2:])
     _assemble(flat, lmax, weights.shape[1], targets, weights, mixtures, out[None], threads, progress)

@@ -74,6 +74,17 @@ def _traces(inverse, alpha, matrices, first, last, out):
             out[nu] += 2 * total + (inverse[r, r] - alpha[r] ** 2) * matrices[nu, r, r]
 
 
+@njit
+def mirror(matrix):
+    """Copy the upper triangle to the lower one."""
+    n, size = matrix.shape[0], 64
+    for top in range(0, n, size):
+        for left in range(top, n, size):
+            for r in range(top, min(n, top + size)):
+                for c in range(max(left, r + 1), min(n, left + size)):
+                    matrix[c, r] = matrix[r, c]
+
+
 def _blocks(n: int) -> list[tuple[int, int]]:
     """Blocks of rows, those that are most work first."""
     return [(first, min(n, first + BLOCK)) for first in range(0, n, BLOCK)][::-1]

@@ -9,8 +9,7 @@ from scipy.linalg import LinAlgError, blas, lapack
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
-from .gram import mirror
-from .inverse import inverse_of_sum, traces
+from .inverse import inverse_of_sum, mirror, traces
 from .options import TrainingOptions
 
 SEARCH_LABELS = 4000  # the likelihood is maximised on this many labels, drawn by frames, where there are more

@@ -20,10 +20,10 @@ from ..tensors import RANKS, UNITS, TensorPart, TensorTarget, to_spherical
 from .compression import model_density
 from .data import DataError, Frame
 from .environments import frame_environments
+from .frame_gram import FramePool, add_gram, gram_matrices
 from .likelihood import Labels, maximise_likelihood, solve
 from .options import TrainingOptions
 from .task import Task, predict_cost, sampled_frames
-from .tensor_gram import FramePool, add_gram, gram_matrices
 from .tensor_labels import centre_of_mass
 
 SEARCH_LABELS = 1500  # the likelihood is maximised on this many labels, drawn by frames, where there are more

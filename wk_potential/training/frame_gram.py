@@ -1,4 +1,4 @@
-"""Kernels of vectors and tensors between frames: sums over pairs of their environments."""
+"""Kernels of scalars, vectors and tensors between frames, without derivatives: sums over pairs of environments."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from ..kernel.direct import in_blocks
 from ..kernel.tensor import add_tensor_rows, tensor_terms
 from ..threads import run_threads
-from .gram import mirror
+from .inverse import mirror
 
 
 class FramePool:
