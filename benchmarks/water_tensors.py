@@ -14,7 +14,7 @@ from common import parser, show
 
 from wk_potential import TrainingOptions, read_frames, train
 from wk_potential.evaluation import predict_frames
-from wk_potential.tensors import RANKS, to_spherical
+from wk_potential.tensors.targets import RANKS, to_spherical
 
 SETS = ("monomer", "dimer", "zundel")
 SIZES = (50, 100, 200, 500)

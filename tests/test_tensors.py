@@ -22,8 +22,8 @@ from wk_potential.mapping.tensors import TensorSupport, compressed, exact_form
 from wk_potential.neighbours import find_neighbours
 from wk_potential.potential import Structure
 from wk_potential.spectra import harmonic_spectrum
-from wk_potential.tensor_potential import TensorLayer, evaluate_tensors
-from wk_potential.tensors import RANKS, TensorPart, TensorTarget
+from wk_potential.tensors.evaluate import TensorLayer, evaluate_tensors
+from wk_potential.tensors.targets import RANKS, TensorPart, TensorTarget
 
 WEIGHTS = np.array([0.5, 0.3, 0.2, 0.1])
 

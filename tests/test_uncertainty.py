@@ -14,25 +14,25 @@ from mpi import needs, run_ranks
 from scipy.stats import norm
 
 from wk_potential import Model, TrainingOptions, WKCalculator, train
-from wk_potential.calibration import (
-    best_factor,
-    calibration_curve,
-    miscalibration_area,
-    negative_log_likelihood,
-    reliability,
-)
 from wk_potential.cli import main
 from wk_potential.dynamics import DynamicsError, MDSettings, extrapolation_file, run_md
-from wk_potential.ensemble import LANES
 from wk_potential.evaluation import FramePrediction, predict_frames
-from wk_potential.extrapolation import ExtrapolationError, ExtrapolationGuard, ExtrapolationWarning
 from wk_potential.neighbours import find_neighbours
 from wk_potential.potential import ClashError, Structure
 from wk_potential.structures import read_structure
 from wk_potential.training.data import Frame
 from wk_potential.training.rigidity import _Posterior, fit_uncertainty
 from wk_potential.training.task import LeftOut
-from wk_potential.uncertainty import UncertaintyError
+from wk_potential.uncertainty.calibration import (
+    best_factor,
+    calibration_curve,
+    miscalibration_area,
+    negative_log_likelihood,
+    reliability,
+)
+from wk_potential.uncertainty.ensemble import LANES
+from wk_potential.uncertainty.error_bars import UncertaintyError
+from wk_potential.uncertainty.extrapolation import ExtrapolationError, ExtrapolationGuard, ExtrapolationWarning
 
 PLAIN = {"cutoff": 4.0, "cutoff_width": 2.0, "lmax": 2, "order": 3, "density_width": 0.5, "channel_tolerance": 1e-2}
 

@@ -11,7 +11,7 @@ from .model import Model
 from .neighbours import VerletList, find_neighbours
 from .potential import VOIGT, Structure
 from .threads import thread_count
-from .uncertainty import EnsemblePotential
+from .uncertainty.error_bars import EnsemblePotential
 
 UNCERTAINTIES = ("energy_std", "energies_std", "forces_std", "stress_std", "extrapolation_grade")
 
@@ -48,7 +48,7 @@ class WKCalculator(Calculator):
             forces_std (N, 3), stress_std, standard deviations in the units of what they belong to, calibrated on frames
             that were left out of the training; and extrapolation_grade (N,), above 1 where an environment is less
             certain than 99.9 % of those of the training set are without their own frame. See
-            `wk_potential.extrapolation` for a callback.
+            `wk_potential.uncertainty.extrapolation` for a callback.
         skin: Angstrom; the neighbour list reaches this far beyond the cutoff and is rebuilt when atoms have moved
             half of it.
         comm: communicator of mpi4py whose ranks compute together, such as MPI.COMM_WORLD in a script that runs under

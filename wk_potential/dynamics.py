@@ -8,8 +8,8 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 from ase import Atoms, units
 
-from .extrapolation import LIMIT, Action, ExtrapolationError, ExtrapolationGuard
 from .structures import append_frame, drop_half_frame, read_structure, with_results
+from .uncertainty.extrapolation import LIMIT, Action, ExtrapolationError, ExtrapolationGuard
 
 Ensemble = Literal["nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible"]
 ENSEMBLES: tuple[str, ...] = get_args(Ensemble)

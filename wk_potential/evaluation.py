@@ -10,7 +10,7 @@ import numpy as np
 from .model import Model, UnknownElementError
 from .neighbours import find_neighbours
 from .potential import VOIGT
-from .tensors import RANKS
+from .tensors.targets import RANKS
 from .threads import run_threads, thread_count
 from .training.data import Frame
 

@@ -17,8 +17,8 @@ from .modelfile import ModelFileError, read_container, within, write_container
 from .neighbours import Neighbours
 from .potential import Direct, Layer, Potential, Structure, evaluate
 from .repulsion import Repulsion
-from .tensors import TensorTarget, targets_from_arrays, targets_to_arrays
-from .uncertainty import EnsemblePotential, Uncertainty, UncertaintyError
+from .tensors.targets import TensorTarget, targets_from_arrays, targets_to_arrays
+from .uncertainty.error_bars import EnsemblePotential, Uncertainty, UncertaintyError
 
 LARGE_DEVIATION = 1e-3  # eV/Angstrom by which float32 may change forces without a warning
 

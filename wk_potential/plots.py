@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .calibration import LEVELS, calibration_curve, countable, errors_and_deviations, miscalibration_area
 from .dimers import DimerCurve
 from .evaluation import FramePrediction
 from .spectra import HarmonicSpectrum, Spectrum
-from .tensors import RANKS
+from .tensors.targets import RANKS
 from .training.data import Frame
+from .uncertainty.calibration import LEVELS, calibration_curve, countable, errors_and_deviations, miscalibration_area
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

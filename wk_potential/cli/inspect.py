@@ -69,11 +69,11 @@ def evaluate(
       wk-potential evaluate ethanol.wkp test.xyz --json errors.json --plot parity.png
       wk-potential evaluate ethanol.wkp rmd17_ethanol.npz --frames -100: --energy-unit kcal/mol
     """
-    from ..calibration import reliability
     from ..evaluation import errors, predict_frames
     from ..files import write_atomically
     from ..model import Model
     from ..training.data import read_frames
+    from ..uncertainty.calibration import reliability
     from .tables import show_errors, show_reliability
 
     for path in (json_file, plot, calibration, output):

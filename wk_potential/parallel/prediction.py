@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from ..ensemble import Deviations
 from ..model import Model, Prediction
 from ..neighbours import VerletList, complete_cell
 from ..potential import ClashError, Potential, Structure
-from ..uncertainty import EnsemblePotential
+from ..uncertainty.ensemble import Deviations
+from ..uncertainty.error_bars import EnsemblePotential
 from .bisection import lattice_coordinates, share
 from .communicator import Ranks
 from .domain import Domain, make_domain

@@ -19,7 +19,7 @@ from ase.data import chemical_symbols
 from ase.io import iread
 from scipy.spatial.distance import pdist
 
-from ..tensors import RANKS
+from ..tensors.targets import RANKS
 from .tensor_labels import TensorReader, tensor_reader
 
 KINDS = ("energy", "forces", "stress")

@@ -15,9 +15,7 @@ from scipy.linalg import qr, solve_triangular
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from ..calibration import best_factor, negative_log_likelihood
 from ..density.expansion import Density
-from ..ensemble import LANES
 from ..kernel.coupling import real_cg
 from ..mapping.compression import compress, make_forms
 from ..mapping.features import features
@@ -26,7 +24,9 @@ from ..mapping.packing import Factors
 from ..mapping.samples import draw_samples
 from ..model import Model, SupportPoints
 from ..threads import run_threads
-from ..uncertainty import Uncertainty, coarse, feature_slices
+from ..uncertainty.calibration import best_factor, negative_log_likelihood
+from ..uncertainty.ensemble import LANES
+from ..uncertainty.error_bars import Uncertainty, coarse, feature_slices
 from .baseline import targets
 from .data import Frame
 from .environments import frame_environments

@@ -7,7 +7,7 @@ import numpy as np
 from ase import units
 from ase.data import atomic_masses
 
-from ..tensors import RANKS
+from ..tensors.targets import RANKS
 
 if TYPE_CHECKING:
     from .data import Frame

@@ -16,7 +16,7 @@ from ..density.expansion import Density
 from ..mapping.samples import draw_samples
 from ..mapping.tensor_packing import TensorForm
 from ..mapping.tensors import TensorSupport, compressed
-from ..tensors import RANKS, UNITS, TensorPart, TensorTarget, to_spherical
+from ..tensors.targets import RANKS, UNITS, TensorPart, TensorTarget, to_spherical
 from .compression import model_density
 from .data import DataError, Frame
 from .environments import frame_environments

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from ase import Atoms
 
-from .structures import append_frame, with_results
+from ..structures import append_frame, with_results
 
 Action = Literal["warn", "save", "stop"]
 ACTIONS: tuple[str, ...] = get_args(Action)

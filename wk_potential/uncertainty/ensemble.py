@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compiled import njit
-from .density.packed import WIDTH, _harmonics, _radial, expand_atom, gather, neighbourhood
-from .kernel.mapped import features_adjoint, fill_features
-from .kernel.products import address, multiply
-from .potential import ClashError, Potential, Structure, aligned, divided, move_lane, project
-from .simd import fma, item, load, mul, splat, store
-from .threads import run_threads
+from ..compiled import njit
+from ..density.packed import WIDTH, _harmonics, _radial, expand_atom, gather, neighbourhood
+from ..kernel.mapped import features_adjoint, fill_features
+from ..kernel.products import address, multiply
+from ..potential import ClashError, Potential, Structure, aligned, divided, move_lane, project
+from ..simd import fma, item, load, mul, splat, store
+from ..threads import run_threads
 
 LANES = WIDTH  # members whose forces are formed, the first ones
 

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.stats import norm, spearmanr
 
 if TYPE_CHECKING:
-    from .evaluation import FramePrediction
-    from .training.data import Frame
+    from ..evaluation import FramePrediction
+    from ..training.data import Frame
 
 LEVELS = np.linspace(0, 1, 101)  # probabilities of intervals about a prediction
 NEGLIGIBLE = 1e-3  # of the rms deviation: below are components that vanish by symmetry, in truth and prediction

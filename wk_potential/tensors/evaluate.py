@@ -6,11 +6,11 @@ from functools import cached_property
 
 import numpy as np
 
-from .compiled import njit
-from .density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood
-from .kernel.tensor_forms import LANES, TensorForms, tensor_gradient, tensor_values, tensor_work_sizes
-from .potential import ClashError, Structure, aligned, move_lane, project
-from .threads import run_threads
+from ..compiled import njit
+from ..density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood
+from ..kernel.tensor_forms import LANES, TensorForms, tensor_gradient, tensor_values, tensor_work_sizes
+from ..potential import ClashError, Structure, aligned, move_lane, project
+from ..threads import run_threads
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from .density.expansion import Density
-from .density.packed import pack
-from .density.radial import RadialTable
-from .mapping.tensor_packing import TensorForm, pack_tensor, tensor_from_arrays, tensor_to_arrays
-from .modelfile import within
-from .potential import Structure
-from .tensor_potential import TensorLayer, evaluate_tensors
+from ..density.expansion import Density
+from ..density.packed import pack
+from ..density.radial import RadialTable
+from ..mapping.tensor_packing import TensorForm, pack_tensor, tensor_from_arrays, tensor_to_arrays
+from ..modelfile import within
+from ..potential import Structure
+from .evaluate import TensorLayer, evaluate_tensors
 
 RANKS = {"dipole": (1,), "polarizability": (0, 2)}  # angular momenta of each target
 UNITS = {"dipole": "e*Angstrom", "polarizability": "Angstrom^3"}

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .density.expansion import Density
-from .density.packed import pack
-from .density.radial import RadialTable
+from ..density.expansion import Density
+from ..density.packed import pack
+from ..density.radial import RadialTable
+from ..mapping.packing import Factors, from_arrays, pack_forms, to_arrays
+from ..modelfile import within
+from ..potential import Layer, Potential, Structure
 from .ensemble import Deviations, evaluate_ensemble
-from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
-from .modelfile import within
-from .potential import Layer, Potential, Structure
 
 _ARRAYS = ("members", "probes", "centres", "largest", "calibration")
 

@@ -1,0 +1,1 @@
+"""Dipoles and polarisabilities as targets, and their evaluation."""
