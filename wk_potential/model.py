@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .density.expansion import Density
+from .density.expansion import Density, density_from_arrays, density_to_arrays
 from .density.packed import pack
-from .density.radial import RadialTable
 from .kernel.coupling import wigner_terms
 from .kernel.direct import make_support
 from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
@@ -313,11 +312,10 @@ class Model:
 
 
 def _to_arrays(scale: Scale) -> tuple[dict, dict[str, np.ndarray]]:
-    density, support = scale.density, scale.support
-    arrays = {
-        "radial_values": density.radial.values,
-        "radial_slopes": density.radial.slopes,
-        "projection": density.projection,
+    support = scale.support
+    facts: dict[str, Any]
+    facts, arrays = density_to_arrays(scale.density)
+    arrays |= {
         "order_weights": scale.order_weights,
         "support_counts": np.array([len(s) for s in support]),
         "support_coefficients": np.concatenate([s.coefficients for s in support]),
@@ -326,7 +324,6 @@ def _to_arrays(scale: Scale) -> tuple[dict, dict[str, np.ndarray]]:
     tangents = [s.tangents for s in support if s.tangents is not None]
     if tangents:
         arrays["support_tangents"] = np.concatenate(tangents)
-    facts: dict[str, Any] = {"lmax": density.lmax, "cutoff": density.radial.cutoff}
     if scale.mapped is not None:
         facts["mapped_blocks"], more = to_arrays(scale.mapped)
         arrays.update(more)
@@ -334,7 +331,6 @@ def _to_arrays(scale: Scale) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 def _from_arrays(facts: dict, arrays: dict[str, np.ndarray]) -> Scale:
-    radial = RadialTable(float(facts["cutoff"]), arrays["radial_values"], arrays["radial_slopes"])
     cuts = np.cumsum(arrays["support_counts"])[:-1]
     present = [n for n in ("coefficients", "weights", "tangents") if f"support_{n}" in arrays]
     parts = [np.split(arrays[f"support_{name}"], cuts) for name in present]
@@ -342,7 +338,7 @@ def _from_arrays(facts: dict, arrays: dict[str, np.ndarray]) -> Scale:
     if "mapped_blocks" in facts:
         mapped = from_arrays(len(arrays["support_counts"]), facts["mapped_blocks"], arrays)
     return Scale(
-        Density(int(facts["lmax"]), radial, arrays["projection"]),
+        density_from_arrays(facts, arrays),
         arrays["order_weights"],
         [SupportPoints(*p) for p in zip(*parts, strict=True)],
         mapped,

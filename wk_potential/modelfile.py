@@ -1,6 +1,6 @@
 """The container of a model file: one line of identity, a readable JSON header, raw arrays.
 
-    wk_potential model format=2 header=<bytes> total=<bytes> sha256=<hex digest of all else>
+    wk_potential model format=3 header=<bytes> total=<bytes> sha256=<hex digest of all else>
     { JSON header, indented; "arrays" lists name, dtype, shape and offset of each array }
     <little-endian C-ordered arrays>
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from .files import write_atomically
 
-FORMAT = 2  # 1 knew no repulsion
+FORMAT = 3  # 1 knew no repulsion, 2 no saturation
 _MAGIC = b"wk_potential model "
 _LINE = re.compile(rb"(wk_potential model format=(\d+) header=(\d+) total=(\d+)) sha256=([0-9a-f]{64})\n")
 

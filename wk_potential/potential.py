@@ -13,6 +13,7 @@ import numpy as np
 
 from .compiled import njit
 from .density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood
+from .density.saturation import saturate, saturate_changes
 from .kernel.coupling import WignerTerms
 from .kernel.direct import Support, environment_energy
 from .kernel.mapped import Forms, forms_cost, forms_energy, work_sizes
@@ -167,6 +168,7 @@ def _direct_energies(density, element, direct, atoms, structure, stages, sums):
     n_channels = direct.support.coefficients.shape[1] // (lmax + 1) ** 2
     width = hood.full.shape[2]
     c, grad = np.zeros(((lmax + 1) ** 2, n_channels)), np.zeros(((lmax + 1) ** 2, n_channels))
+    factor = np.zeros(1)
     for atom in atoms:
         gather(atom, density.cutoff, structure, hood, sums.clash)
         expand_atom(density, hood)
@@ -180,9 +182,11 @@ def _direct_energies(density, element, direct, atoms, structure, stages, sums):
                         for k in range(width):
                             full = hood.full[e, density.rows[l] + m, k]
                             c[l * l + m, q] += projection[element, l, q, e * width + k] * full
+        saturate(density.saturation, c.reshape(-1), 1, factor)
         sums.energies[atom] += environment_energy(direct.terms, lmax, direct.order_weights, direct.support, c, grad)
         if stages < 3:
             continue
+        saturate_changes(density.saturation, c.reshape(-1), 1, factor, grad.reshape(-1))
         hood.full[:] = 0.0
         for l in range(lmax + 1):
             for m in range(2 * l + 1):
@@ -246,7 +250,7 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
     full = aligned(n_lm * n_full * lanes, flat)
     c, grad = aligned(n_lm * n_channels * lanes, flat), aligned(n_lm * n_channels * lanes, flat)
     x, y = aligned(sizes[0], flat), aligned(sizes[1], flat)
-    energies = np.zeros(lanes)
+    energies, factor = np.zeros(lanes), aligned(lanes, flat)
     for start in range(0, atoms.shape[0], lanes):
         batch = atoms[start : start + lanes]
         for lane in range(batch.shape[0]):
@@ -256,9 +260,11 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
         if stages < 2:
             continue
         project(projection, element, flat, full, c, lanes, False)
+        saturate(density.saturation, c, lanes, factor)
         forms_energy(forms, n_channels, c, batch.shape[0], x, y, energies, grad)
         if stages < 3:
             continue
+        saturate_changes(density.saturation, c, lanes, factor, grad)
         project(projection, element, flat, grad, full, lanes, True)
         for lane in range(batch.shape[0]):
             sums.energies[batch[lane]] += energies[lane]

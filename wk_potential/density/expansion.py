@@ -2,7 +2,7 @@
 
 An environment is the element index of its centre and its neighbours' vectors (n, 3) and element indices (n,).
 Its density sum_j f_c(r_j) g(x - r_j) has coefficients c[l m, (a, n)] = sum_j phi_nl(r_j) Y_lm(r_j), a the element
-of j; the model projects the channels (a, n) of each central element and l on Q leading ones.
+of j; the model projects the channels (a, n) of each central element and l on Q leading ones, and saturates them.
 """
 
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 from ..compiled import njit
 from .harmonics import spherical_harmonics
 from .radial import RadialTable
+from .saturation import saturate, saturate_changes
 
 
 class Density(NamedTuple):
@@ -21,16 +22,31 @@ class Density(NamedTuple):
         lmax: largest angular momentum.
         radial: the radial functions.
         projection: (n_elements, lmax + 1, n_elements * n_radial, Q), by central element and l.
+        saturation: b of `wk_potential.density.saturation`, 0 for none.
 
     """
 
     lmax: int
     radial: RadialTable
     projection: np.ndarray
+    saturation: float = 0.0
+
+
+def density_to_arrays(density: Density) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Return numbers and arrays of a density, for a file."""
+    facts = {"lmax": density.lmax, "cutoff": density.radial.cutoff, "saturation": density.saturation}
+    radial = {"radial_values": density.radial.values, "radial_slopes": density.radial.slopes}
+    return facts, {**radial, "projection": density.projection}
+
+
+def density_from_arrays(facts: dict, arrays: dict[str, np.ndarray]) -> Density:
+    """Inverse of `density_to_arrays`; older files know no saturation."""
+    radial = RadialTable(float(facts["cutoff"]), arrays["radial_values"], arrays["radial_slopes"])
+    return Density(int(facts["lmax"]), radial, arrays["projection"], float(facts.get("saturation", 0.0)))
 
 
 def full_density(lmax: int, radial: RadialTable, n_elements: int) -> Density:
-    """Return the density with all its channels (a, n), unscaled."""
+    """Return the density with all its channels (a, n), unscaled, without saturation."""
     n = n_elements * radial.values.shape[2]
     return Density(lmax, radial, np.ascontiguousarray(np.broadcast_to(np.eye(n), (n_elements, lmax + 1, n, n))))
 
@@ -73,7 +89,7 @@ def _buffers(density):
 
 @njit
 def _expand_environment(density, centre, vectors, elements, out):
-    """Write the coefficients of one environment to out (n_lm, Q)."""
+    """Write the coefficients of one environment to out (n_lm, Q); returns the factor of their saturation."""
     phi, dphi, y, dy = _buffers(density)
     n_radial = phi.shape[1]
     full = np.zeros((out.shape[0], density.projection.shape[2]))
@@ -90,6 +106,9 @@ def _expand_environment(density, centre, vectors, elements, out):
             for k in range(full.shape[1]):
                 for q in range(out.shape[1]):
                     out[i, q] += full[i, k] * density.projection[centre, l, k, q]
+    factor = np.zeros(1)
+    saturate(density.saturation, out.reshape(-1), 1, factor)
+    return factor
 
 
 @njit
@@ -110,6 +129,11 @@ def environment_jacobian(density, centre, vectors, elements, out):
                             d = y[i] * dphi[l, n] * vectors[j, x] / r + dy[i, x] * phi[l, n] / r
                             for q in range(out.shape[3]):
                                 out[j, x, i, q] += d * projection[n, q]
+    c = np.zeros(out.shape[2:])
+    factor = _expand_environment(density, centre, vectors, elements, c)
+    for j in range(out.shape[0]):
+        for x in range(3):
+            saturate_changes(density.saturation, c.reshape(-1), 1, factor, out[j, x].reshape(-1))
 
 
 @njit(nogil=True)

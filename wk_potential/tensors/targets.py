@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..density.expansion import Density
+from ..density.expansion import Density, density_from_arrays, density_to_arrays
 from ..density.packed import pack
-from ..density.radial import RadialTable
 from ..mapping.tensor_packing import TensorForm, pack_tensor, tensor_from_arrays, tensor_to_arrays
 from ..modelfile import within
 from ..potential import Structure
@@ -130,10 +129,9 @@ def targets_to_arrays(targets: dict[str, TensorTarget]) -> tuple[dict[str, Any],
         start = f"tensor_{name}"
         facts[name] = {"densities": [], "parts": []}
         for n, density in enumerate(target.densities):
-            facts[name]["densities"].append({"lmax": density.lmax, "cutoff": density.radial.cutoff})
-            arrays[f"{start}_density{n}_radial_values"] = density.radial.values
-            arrays[f"{start}_density{n}_radial_slopes"] = density.radial.slopes
-            arrays[f"{start}_density{n}_projection"] = density.projection
+            numbers, more = density_to_arrays(density)
+            facts[name]["densities"].append(numbers)
+            arrays |= {f"{start}_density{n}_{key}": array for key, array in more.items()}
         for part in target.parts:
             descriptions = []
             own = f"{start}_rank{part.momentum}"
@@ -151,13 +149,10 @@ def targets_from_arrays(facts: dict[str, Any], arrays: dict[str, np.ndarray]) ->
     targets = {}
     for name, target in facts.items():
         start = f"tensor_{name}"
-        densities = []
-        for n, density in enumerate(target["densities"]):
-            own = f"{start}_density{n}"
-            radial = RadialTable(
-                float(density["cutoff"]), arrays[f"{own}_radial_values"], arrays[f"{own}_radial_slopes"]
-            )
-            densities.append(Density(int(density["lmax"]), radial, arrays[f"{own}_projection"]))
+        densities = [
+            density_from_arrays(numbers, within(f"{start}_density{n}_", arrays))
+            for n, numbers in enumerate(target["densities"])
+        ]
         parts = []
         for part in target["parts"]:
             own = f"{start}_rank{part['momentum']}"

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..compiled import njit
 from ..density.packed import WIDTH, _harmonics, _radial, expand_atom, gather, neighbourhood
+from ..density.saturation import saturate, saturate_changes
 from ..kernel.mapped import features_adjoint, fill_features
 from ..kernel.products import address, multiply
 from ..potential import ClashError, Potential, Structure, aligned, divided, move_lane, project
@@ -120,7 +121,7 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
     c, own, grad = aligned(size, flat), aligned(LANES * size, flat), aligned(LANES * size, flat)
     x, y = aligned(sizes[0], flat), aligned(sizes[1], flat)
     dx, dy = aligned(sizes[0], flat), aligned(sizes[1], flat)
-    width = flat.itemsize
+    width, factor = flat.itemsize, np.zeros(LANES)
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
         n_atoms = batch.shape[0]
@@ -129,6 +130,7 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
             expand_atom(density, hood)
             move_lane(density, hood, full, lane, LANES, True)
         project(projection, element, flat, full, c, LANES, False)
+        saturate(density.saturation, c, LANES, factor)
         for a in range(n_atoms):
             for i in range(size // LANES):
                 store(own, a * size + i * LANES, splat(item(c, i * LANES + a)))
@@ -149,7 +151,9 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
                 part = slice(a * size, (a + 1) * size)
                 features_adjoint(forms, block, n_channels, own[part], LANES, LANES, n_m * LANES, dx, grad[part])
         for a in range(n_atoms):
-            project(projection, element, flat, grad[a * size : (a + 1) * size], full, LANES, True)
+            part = slice(a * size, (a + 1) * size)
+            saturate_changes(density.saturation, own[part], LANES, np.full(LANES, factor[a]), grad[part])
+            project(projection, element, flat, grad[part], full, LANES, True)
             gather(batch[a], density.cutoff, structure, hood, sums.clash)
             _member_gradients(density, hood, full, gradient)
             _add_member_forces(batch[a], hood, gradient, sums)

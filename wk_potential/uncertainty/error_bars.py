@@ -111,7 +111,7 @@ def coarse(density: Density, lmax: int, channels: int) -> Density:
     lmax, radial = min(lmax, density.lmax), density.radial
     parts = (np.ascontiguousarray(x[:, : lmax + 1]) for x in (radial.values, radial.slopes))
     projection = np.ascontiguousarray(density.projection[:, : lmax + 1, :, :channels])
-    return Density(lmax, RadialTable(radial.cutoff, *parts), projection)
+    return Density(lmax, RadialTable(radial.cutoff, *parts), projection, density.saturation)
 
 
 def feature_slices(forms: Sequence[Sequence[Sequence[Factors]]]) -> list[list[slice]]:
