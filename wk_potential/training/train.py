@@ -18,6 +18,7 @@ from ..model import Model
 from ..neighbours import find_neighbours
 from ..parallel.communicator import OneRank, Ranks
 from ..threads import thread_count
+from ..uncertainty.error_bars import Uncertainty
 from .baseline import fit_baseline
 from .compression import model_density
 from .data import KINDS, DataError, Frame, data_hash
@@ -25,9 +26,9 @@ from .full import fit_full
 from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
 from .repulsion import choose_repulsion
-from .rigidity import fit_uncertainty
+from .rigidity import fit_uncertainty, frames_of_error_bars
 from .sparse import fit_sparse
-from .task import Fit, Log, Progress, Task, label_counts
+from .task import Fit, LeftOut, Log, Progress, Task, label_counts
 from .tensors import fit_tensors, tensor_counts, tensor_score
 
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
@@ -109,8 +110,7 @@ def train(
         return model
     if options.repulsion:
         model = replace(model, repulsion=choose_repulsion(frames, model.elements, model.cutoff))
-    model = _with_mapped_form(model, task) if options.map else model
-    return _with_uncertainty(model, task, fit) if options.uncertainty else model
+    return _finished(model, task, fit)
 
 
 def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
@@ -130,28 +130,41 @@ def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks
     return _fit(task).score if any(label_counts(frames)) else ranks.first(tensor_score, task)
 
 
+def _finished(model: Model, task: Task, fit: Fit) -> Model:
+    """Return the model with mapped form and error bars; where there are two ranks or more they are made at once."""
+    left_out = fit.left_out
+    if task.options.uncertainty and left_out is None:
+        task.log("No error bars: they need at least two frames")
+    if task.options.uncertainty and left_out is not None:
+        left_out = left_out.looked_at(frames_of_error_bars(task.frames, task.options.seed))
+
+    def make(what: str) -> Any:
+        return _with_mapped_form(model, task) if what == "form" else _error_bars(model, task, left_out)
+
+    mapped, error_bars = task.ranks.each(make, ["form", "error bars"])
+    return replace(mapped, uncertainty=error_bars)
+
+
 def _with_mapped_form(model: Model, task: Task) -> Model:
-    """Return the model with its mapped form, or as it is where there is none."""
+    """Return the model with its mapped form, or as it is where there is none or none is asked for."""
+    if not task.options.map:
+        return model
     task.progress("mapping", 0.0)
     try:
-        tolerance = task.options.map_tolerance
-        model = task.ranks.first(map_model, model, task.frames, tolerance, task.threads, task.log)
+        model = map_model(model, task.frames, task.options.map_tolerance, task.threads, task.log)
     except MappingError as error:
         task.log(f"Not mapped: {error}")
     task.progress("mapping", 1.0)
     return model
 
 
-def _with_uncertainty(model: Model, task: Task, fit: Fit) -> Model:
-    """Return the model with error bars, or as it is where there are none."""
-    if fit.left_out is None:
-        task.log("No error bars: they need at least two frames")
-        return model
-    uncertainty = task.ranks.first(
-        fit_uncertainty, model, task.frames, fit.left_out, task.threads, task.options.seed,
+def _error_bars(model: Model, task: Task, left_out: LeftOut | None) -> Uncertainty | None:
+    if not task.options.uncertainty or left_out is None:
+        return None
+    return fit_uncertainty(
+        model, task.frames, left_out, task.threads, task.options.seed,
         lambda fraction: task.progress("error bars", fraction),
     )  # fmt: skip
-    return replace(model, uncertainty=uncertainty)
 
 
 def _named_baseline(task: Task) -> dict[str, float]:
