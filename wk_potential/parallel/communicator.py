@@ -95,6 +95,10 @@ class OneRank:
         """Return the value."""
         return value
 
+    def to_first(self, array: np.ndarray, owner: int) -> np.ndarray:
+        """Return the array."""
+        return array
+
 
 class Ranks:
     """The ranks of an MPI communicator.
@@ -157,6 +161,17 @@ class Ranks:
     def share(self, value: T, owner: int) -> T:
         """Return the value that one rank has; those of the others are not looked at."""
         return self.comm.bcast(value, owner)
+
+    def to_first(self, array: np.ndarray, owner: int) -> np.ndarray:
+        """Return the contiguous array of the owner, on the first rank in the place of its own.
+
+        Only these two call it.
+        """
+        if self.rank == owner > 0:
+            self.comm.Send(array, 0)
+        elif owner > 0:
+            self.comm.Recv(array, owner)
+        return array
 
     def maximum(self, *values: int) -> np.ndarray:
         """Largest of each integer over the ranks."""

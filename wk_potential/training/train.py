@@ -55,8 +55,7 @@ def train(
         log: receives lines of text for people.
         progress: receives the name of a stage and the fraction of it that is done.
         ranks: `Ranks(comm)` of an MPI communicator whose ranks train together, all with the same arguments, and all
-            get the model. They share the work of the sparse estimator; the full one is left to the first. Only the
-            first logs. The default for `threads` becomes the rank's share of the cores.
+            get the model. Only the first logs. The default for `threads` becomes the rank's share of the cores.
         search_file: where the search of `options.optimise` remembers its scores, so that it can be interrupted.
 
     Raises:
@@ -95,7 +94,7 @@ def train(
             channels = density.projection.shape[3]
             log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {options.lmax}, {channels} channels per l")
         fit = _fit(task)
-    targets, facts = ranks.first(fit_tensors, task)
+    targets, facts = fit_tensors(task)
     info = _header(task, fit, counts, search, time.perf_counter() - start)
     if targets:
         info["training"]["tensors"] = facts
@@ -127,7 +126,7 @@ def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks
     """Score of a quiet fit, with fewer support points."""
     fewer = {"support_points": min(SUPPORT_POINTS, options.support_points)}
     task = _task(frames, options.model_copy(update=fewer), estimator, threads, ranks=ranks)
-    return _fit(task).score if any(label_counts(frames)) else ranks.first(tensor_score, task)
+    return _fit(task).score if any(label_counts(frames)) else tensor_score(task)
 
 
 def _finished(model: Model, task: Task, fit: Fit) -> Model:
@@ -225,11 +224,7 @@ def _task(
 def _fit(task: Task) -> Fit:
     # our threads share the cores; BLAS threads among them, or beside other programs, wait for each other for ever
     with threadpool_limits(1, user_api="blas"):
-        if task.estimator == "full":
-            if task.ranks.size > 1:
-                task.log("The full estimator is not divided: the first rank trains, the others wait")
-            return task.ranks.first(fit_full, task)
-        return fit_sparse(task)
+        return fit_full(task) if task.estimator == "full" else fit_sparse(task)
 
 
 def _choose_estimator(frames, options: TrainingOptions, n_labels: int, log: Log) -> str:
