@@ -154,8 +154,9 @@ def test_training_on_many_ranks_makes_the_same_model(n_ranks, copper_frames, tmp
             atoms = frame.to_atoms()
             atoms.calc = WKCalculator(tmp_path / f"{n}.wkp", threads=1)
             forces.append(atoms.get_forces())
-        # whole folds are summed in one order; where ranks share them rounding is multiplied by the condition number
-        tolerance = 1e-10 if n_ranks <= 4 else 1e-5
+        # whole folds are summed in one order; where ranks share them rounding is multiplied by the condition number,
+        # and the search for the noise may end a little elsewhere
+        tolerance = 1e-10 if n_ranks <= 4 else 1e-4
         np.testing.assert_allclose(forces[1], forces[0], rtol=0, atol=tolerance)
 
 
@@ -185,7 +186,8 @@ def labelled(copper_frames, tmp_path_factory):
     write(folder / "energy.xyz", [replace(f, forces=None, stress=None).to_atoms() for f in copper_frames])
     rng, molecules = np.random.default_rng(0), []
     for _ in range(16):
-        atoms = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]] + rng.normal(0, 0.08, (3, 3)))
+        atoms = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+        atoms.positions += rng.normal(0, 0.08, (3, 3))
         atoms.info["mu"] = np.array([-0.6, 0.3, 0.3]) @ atoms.positions
         molecules.append(atoms)
     write(folder / "dipole.xyz", molecules)

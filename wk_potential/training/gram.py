@@ -283,6 +283,55 @@ def _add_columns(part, label, out):
             out[x, label[d]] += part[x, d]
 
 
+@njit
+def _add_environment(lmax, channels, ci, cs, ji, label, energy, mixed, slope, curvature, scratch, slopes, cross):
+    """Add what one environment adds to the kernels of its frame's labels with another environment.
+
+    Args:
+        lmax, channels: of the density.
+        ci, cs: (n_lm, Q) coefficients of the environment and of the other.
+        ji: (n_lm * Q, columns) Jacobian of the environment.
+        label: (R,) labels of its rows within the frame.
+        energy: label of the frame's energy, -1 if it has none.
+        mixed, slope, curvature: (kinds, ...) kernels of the two and their derivatives by k1.
+        scratch: work space.
+        slopes: (kinds, columns of the frame) output, derivatives of the kernels by the labels.
+        cross: (kinds, n_lm * Q, columns of the frame) output, those of the gradients in cs.
+
+    """
+    kinds, n, columns = slope.shape[0], slope.shape[1], ji.shape[1]
+    if energy >= 0:
+        for k in range(kinds):
+            slopes[k, energy] += mixed[k]
+            _add_energy_gradient(lmax, ci, slope[k], cross[k, :, energy])
+    xi = scratch[: n * columns].reshape((n, columns))
+    curved = scratch[n * columns : (kinds + 1) * n * columns].reshape((kinds, n, columns))
+    _fill_k1_jacobian(lmax, channels, ji, cs, xi)
+    curved[:] = 0.0
+    multiply_add(curvature.reshape((kinds * n, n)), xi, curved.reshape((kinds * n, columns)))
+    if columns == cross.shape[2]:
+        slopes += np.dot(slope, xi)
+        for k in range(kinds):
+            _add_cross(lmax, ci, ji, slope[k], curved[k], cross[k])
+    else:
+        _add_columns(np.dot(slope, xi), label, slopes)
+        part = np.empty((cross.shape[1], columns))
+        for k in range(kinds):
+            part[:] = 0.0
+            _add_cross(lmax, ci, ji, slope[k], curved[k], part)
+            _add_columns(part, label, cross[k])
+
+
+@njit
+def _add_block(cross, js, label, place, rows, matrix):
+    """Add cross^T js to the rows of a matrix, at columns label (R,); place (R,) says which of js they are."""
+    block = np.zeros((cross.shape[1], js.shape[1]))
+    multiply_add(cross.T, js, block)
+    for d in range(rows.stop - rows.start):
+        for e in range(len(label)):
+            matrix[rows.start + d, label[e]] += block[d, place[e]]
+
+
 @njit(nogil=True)
 def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
     """Fill the blocks of out (n, N, N) that belong to the given pairs of frames (n, 2), orders from 3 on.
@@ -313,30 +362,13 @@ def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
                 _fill_k1(lmax, ci, cs, k1)
                 higher_kernels(terms, k1, values, grads, hessians, work)
                 _mix(mixtures[element], values, grads, hessians, mixed, slope, curvature)
-                if flat.energy_label[f] >= 0:
-                    for k in range(kinds):
-                        slopes[k, flat.energy_label[f] - base] += mixed[k]
-                        _add_energy_gradient(lmax, ci, slope[k], cross[k, :, flat.energy_label[f] - base])
                 first = i - flat.frame_first[f]
                 ji = jf[start_f[first] : start_f[first + 1]].reshape((width, -1))
-                columns = ji.shape[1]
-                xi = scratch[: n * columns].reshape((n, columns))
-                curved = scratch[n * columns : (kinds + 1) * n * columns].reshape((kinds, n, columns))
-                _fill_k1_jacobian(lmax, channels, ji, cs, xi)
-                curved[:] = 0.0
-                multiply_add(curvature.reshape((kinds * n, n)), xi, curved.reshape((kinds * n, columns)))
-                if columns == cross.shape[2]:
-                    slopes += np.dot(slope, xi)
-                    for k in range(kinds):
-                        _add_cross(lmax, ci, ji, slope[k], curved[k], cross[k])
-                else:
-                    label = flat.label[flat.row_first[i] : flat.row_first[i + 1]] - base
-                    _add_columns(np.dot(slope, xi), label, slopes)
-                    part = np.empty((width, columns))
-                    for k in range(kinds):
-                        part[:] = 0.0
-                        _add_cross(lmax, ci, ji, slope[k], curved[k], part)
-                        _add_columns(part, label, cross[k])
+                label = flat.label[flat.row_first[i] : flat.row_first[i + 1]] - base
+                energy = max(flat.energy_label[f] - base, -1)
+                _add_environment(
+                    lmax, channels, ci, cs, ji, label, energy, mixed, slope, curvature, scratch, slopes, cross
+                )  # fmt: skip
             if flat.energy_label[g] >= 0:
                 for k in range(kinds):
                     matrix = out[targets[element, k]]
@@ -345,14 +377,9 @@ def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
             js = jg[start_g[first] : start_g[first + 1]].reshape((width, -1))
             label = flat.label[flat.row_first[s] : flat.row_first[s + 1]]
             dense = 2 * len(label) >= flat.label_first[g + 1] - flat.label_first[g]
-            block = np.empty((padded(n_labels), js.shape[1]))
+            place = label - flat.label_first[g] if dense else np.arange(len(label))
             for k in range(kinds):
-                block[:] = 0.0
-                multiply_add(cross[k].T, js, block)
-                matrix = out[targets[element, k]]
-                for d in range(n_labels):
-                    for e in range(len(label)):
-                        matrix[base + d, label[e]] += block[d, label[e] - flat.label_first[g] if dense else e]
+                _add_block(cross[k], js, label, place, slice(base, base + n_labels), out[targets[element, k]])
 
 
 def _assemble(flat, lmax, order, targets, factors, mixtures, out, rows, threads, progress) -> None:
@@ -453,10 +480,11 @@ def add_covariance(
     _assemble(flat, lmax, weights.shape[1], targets, weights, mixtures, out[None], rows, threads, progress)
 
 
-def gram_cost(flat: FlatEnvironments, lmax: int, order: int) -> float:
-    """Multiply-adds of `gram_matrices`, for predicting its time."""
+def gram_cost(flat: FlatEnvironments, lmax: int, order: int, summed: bool = False) -> float:
+    """Multiply-adds of `gram_matrices`, or of `add_covariance`, which sums over orders, for predicting the time."""
     n, rows = kernel_size(lmax), np.diff(flat.row_first)
     width, n_labels, higher = flat.coefficients.shape[1], flat.n_labels, max(order - 2, 0)
+    higher = min(higher, 1) if summed else higher
     channels = width // (lmax + 1) ** 2
     total = 0.5 * higher * n_labels * rows.sum() * width
     for element in np.unique(flat.centres):

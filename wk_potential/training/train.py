@@ -72,10 +72,7 @@ def train(
     start, n_threads = time.perf_counter(), thread_count(threads, ranks.cores)
     if options.order_weights is not None and len(options.order_weights) != options.order:
         raise OptionsError(f"order_weights has {len(options.order_weights)} numbers, but the order is {options.order}")
-    if not options.use_stress:
-        frames = [replace(frame, stress=None) for frame in frames]
-    if not options.use_energy:
-        frames = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
+    frames = _with_used_labels(frames, options)
     counts = {kind: sum(np.size(v) for f in frames if (v := getattr(f, kind)) is not None) for kind in KINDS}
     with_energy, tensors = any(counts.values()), tensor_counts(frames)
     if not with_energy and not tensors:
@@ -98,18 +95,31 @@ def train(
     info = _header(task, fit, counts, search, time.perf_counter() - start)
     if targets:
         info["training"]["tensors"] = facts
-    for scale in fit.scales:
-        for name, row in zip(info["elements"], scale.order_weights, strict=True):
-            cutoff = scale.density.radial.cutoff
-            log(f"Order weights a_nu to {cutoff:g} Å, {name}: " + ", ".join(f"{a:.3g}" for a in row))
-    if noise := info["hyperparameters"]["noise"]:
-        log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
+    _say_hyperparameters(fit, info, log)
     model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
     if not with_energy:
         return model
     if options.repulsion:
         model = replace(model, repulsion=choose_repulsion(frames, model.elements, model.cutoff))
     return _finished(model, task, fit)
+
+
+def _with_used_labels(frames: Sequence[Frame], options: TrainingOptions) -> Sequence[Frame]:
+    """Return the frames without the labels that the options leave out."""
+    if not options.use_stress:
+        frames = [replace(frame, stress=None) for frame in frames]
+    if not options.use_energy:
+        frames = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
+    return frames
+
+
+def _say_hyperparameters(fit: Fit, info: dict[str, Any], log: Log) -> None:
+    for scale in fit.scales:
+        for name, row in zip(info["elements"], scale.order_weights, strict=True):
+            cutoff = scale.density.radial.cutoff
+            log(f"Order weights a_nu to {cutoff:g} Å, {name}: " + ", ".join(f"{a:.3g}" for a in row))
+    if noise := info["hyperparameters"]["noise"]:
+        log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
 
 
 def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
