@@ -1,4 +1,4 @@
-"""Run under mpiexec by test_parallel.py: python ranks_training.py FOLDER OUTPUT."""
+"""Run under mpiexec by test_parallel.py: python ranks_training.py FOLDER OUTPUT ROWS."""
 
 import pickle
 import sys
@@ -31,7 +31,7 @@ def run(folder: Path, search_labels, ranks) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    shared_rows.ROWS = 3
+    shared_rows.ROWS = int(sys.argv[3])
     ranks = Ranks(MPI.COMM_WORLD)
     found = [run(Path(sys.argv[1]), labels, ranks) for labels in (dict.fromkeys(FEW, 4000), FEW)]
     everyones = ranks.comm.gather(found)

@@ -196,15 +196,15 @@ def labelled(copper_frames, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained_on_one_rank(labelled):
-    done = run_ranks(1, HERE / "ranks_training.py", labelled, labelled / "one", timeout=600)
+    done = run_ranks(1, HERE / "ranks_training.py", labelled, labelled / "one", 3, timeout=600)
     assert done.returncode == 0, done.stderr
     return pickle.loads((labelled / "one").read_bytes())[0]
 
 
 @with_mpi
-@pytest.mark.parametrize("n_ranks", [2, 4])
-def test_full_estimator_is_the_same_on_many_ranks(n_ranks, labelled, trained_on_one_rank, tmp_path):
-    done = run_ranks(n_ranks, HERE / "ranks_training.py", labelled, tmp_path / "out")
+@pytest.mark.parametrize(("n_ranks", "rows"), [(2, 3), (4, 100)])  # 100 leave a rank without any
+def test_full_estimator_is_the_same_on_many_ranks(n_ranks, rows, labelled, trained_on_one_rank, tmp_path):
+    done = run_ranks(n_ranks, HERE / "ranks_training.py", labelled, tmp_path / "out", rows)
     assert done.returncode == 0, done.stderr
     ranks = pickle.loads((tmp_path / "out").read_bytes())
     assert len(ranks) == n_ranks

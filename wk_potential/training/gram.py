@@ -394,7 +394,7 @@ def _assemble(flat, lmax, order, targets, factors, mixtures, out, rows, threads,
         if progress:
             progress(len(batch) / len(pairs))
 
-    if order > 2:
+    if order > 2 and len(pairs):  # a rank may have none
         run_threads(work, np.array_split(pairs, max(1, len(pairs) // 16)), threads)
 
 
