@@ -1,4 +1,5 @@
-"""Many ranks and many atoms of silicon: strong and weak scaling, memory by size, what the time goes into, messages.
+"""Many ranks and many atoms of silicon: strong and weak scaling, memory by size, what the time goes into, messages;
+or the training of a model on one rank and two.
 
 Ranks run one thread each; all numbers are those of the slowest or largest rank. CPU times are medians over the steps.
 MPI waits in busy loops, which count as CPU time, so where ranks wait for a core speed-ups look smaller than they are.
@@ -147,6 +148,32 @@ def run_messages() -> None:
         print(json.dumps(out))
 
 
+def run_training(frames: str) -> None:
+    """Train with the defaults; print the CPU seconds of each rank from its start to its end."""
+    from mpi4py import MPI
+
+    from wk_potential import read_frames, train
+    from wk_potential.parallel.communicator import Ranks
+
+    ranks = Ranks(MPI.COMM_WORLD)
+    before = peak_memory()
+    train(read_frames(frames), threads=1, ranks=ranks)
+    everyones = ranks.comm.gather((time.process_time(), 1e-9 * (peak_memory() - before)))
+    if ranks.rank == 0:
+        print(json.dumps([max(column) for column in zip(*everyones, strict=True)]))
+
+
+def training(frames: str, rounds: int, out) -> None:
+    """Training on one rank and on two, in turns."""
+    rows = []
+    for _ in range(rounds):
+        for n in (1, 2):
+            start = time.perf_counter()
+            cpu, gigabytes = launch(n, "--one", "training", "--training", frames)
+            rows.append([n, time.perf_counter() - start, cpu, gigabytes])
+    show("training, start to end", ["ranks", "wall s", "CPU s, largest", "GB, largest"], rows, out / "training.json")
+
+
 def launch(n_ranks: int, *arguments):
     """Run this script on ranks; returns what the first prints."""
     import shutil
@@ -201,12 +228,17 @@ def main():
     p.add_argument("--model", default=str(HERE.parent / "models" / "Si.wkp"))
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--largest", type=int, default=1_000_000, help="atoms")
-    p.add_argument("--one", choices=["steps", "lammps", "messages"], help="used by the script itself")
+    p.add_argument("--training", metavar="FRAMES", help="time the training on these frames, and nothing else")
+    p.add_argument("--one", choices=["steps", "lammps", "messages", "training"], help="used by the script itself")
     p.add_argument("--shape", nargs=3, type=int)
     p.add_argument("--steps", type=int)
     args = p.parse_args()
     if args.one == "messages":
         run_messages()
+    elif args.one == "training":
+        run_training(args.training)
+    elif args.training:
+        training(args.training, args.rounds, args.out)
     elif args.one:
         (run_steps if args.one == "steps" else run_lammps)(args.model, args.shape, args.steps)
     else:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.io import write
 
 from wk_potential import Frame, Model, TrainingOptions, train
 from wk_potential.density.expansion import full_density
@@ -71,3 +72,14 @@ def copper_model(copper_frames) -> Model:
     """A model of copper that is good enough for dynamics at room temperature."""
     options = TrainingOptions(cutoff=4.0, cutoff_width=2.0, lmax=2, order=3, density_width=0.5, channel_tolerance=1e-2)
     return train(copper_frames[:8], options)
+
+
+@pytest.fixture
+def xyz(tmp_path):
+    """Write structures as file.xyz and return the path."""
+
+    def write_xyz(frames, name="file.xyz"):
+        write(tmp_path / name, frames, format="extxyz")
+        return tmp_path / name
+
+    return write_xyz

@@ -1,8 +1,10 @@
-"""Oracles that share no code with the package (harmonics, rotations, kernels), and small random systems."""
+"""Oracles that share no code with the package (harmonics, rotations, kernels), and small random systems and labels."""
 
 from functools import cache
 
 import numpy as np
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from scipy.spatial.transform import Rotation
 from scipy.special import eval_legendre
 
@@ -195,3 +197,31 @@ def lanes_kernels(lmax, order, c, others):
         iterate(terms, k)
         invariants(k, out)
     return np.concatenate(values, axis=1)[:, : len(others)]
+
+
+def labelled(atoms, seed=0, **results):
+    """A copy of the structure with random displacements and labels."""
+    rng = np.random.default_rng(seed)
+    atoms = atoms.copy()
+    atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
+    results = {"energy": rng.normal(), "forces": rng.normal(size=atoms.positions.shape), **results}
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def crystal(seed=0):
+    atoms = bulk("Si", cubic=True)
+    atoms.cell[1, 0] = 0.3
+    return labelled(atoms, seed, stress=np.random.default_rng(seed).normal(size=6))
+
+
+def scale_of(array):
+    return np.abs(array).max()
+
+
+def order_weights(order, seed=0):
+    return np.random.default_rng(seed).normal(size=order)
+
+
+def rotation_matrix(seed):
+    return Rotation.from_quat(np.random.default_rng(seed).normal(size=4)).as_matrix()

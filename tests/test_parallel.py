@@ -1,17 +1,22 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.io import Trajectory, write
 from mpi import SILICON, crystal, needs, run_ranks, structures
 
 from wk_potential import WKCalculator
 from wk_potential.parallel.bisection import lattice_coordinates, share
 from wk_potential.threads import available_cores, thread_count
+from wk_potential.training import shared_rows
 from wk_potential.training.design import deal
+from wk_potential.training.shared_rows import SharedRows
 
 HERE = Path(__file__).parent
 with_mpi = needs("mpi4py")
@@ -149,9 +154,67 @@ def test_training_on_many_ranks_makes_the_same_model(n_ranks, copper_frames, tmp
             atoms = frame.to_atoms()
             atoms.calc = WKCalculator(tmp_path / f"{n}.wkp", threads=1)
             forces.append(atoms.get_forces())
-        # whole folds are summed in one order; where ranks share them rounding is multiplied by the condition number
-        tolerance = 1e-10 if n_ranks <= 4 else 1e-5
+        # whole folds are summed in one order; where ranks share them rounding is multiplied by the condition number,
+        # and the search for the noise may end a little elsewhere
+        tolerance = 1e-10 if n_ranks <= 4 else 1e-4
         np.testing.assert_allclose(forces[1], forces[0], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2, 3, 7])
+def test_rows_are_shared_by_frames_and_work(n_ranks, monkeypatch):
+    monkeypatch.setattr(shared_rows, "ROWS", 5)
+    counts, sizes = np.arange(100) % 5, 1 + np.arange(100) % 7
+    parts = [SharedRows(counts, sizes, SimpleNamespace(rank=k, size=n_ranks)) for k in range(n_ranks)]
+    frames = [part.own_frames() for part in parts]
+    np.testing.assert_array_equal(np.sort(np.concatenate(frames)), np.arange(100))
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    for part, own in zip(parts, frames, strict=True):
+        rows = np.concatenate([np.arange(block.start, block.stop) for block in part.own_rows()])
+        np.testing.assert_array_equal(rows, np.concatenate([np.arange(*ends[f : f + 2]) for f in own]))
+    work = [sum(sizes[f] * sizes[f:].sum() for f in own) for own in frames]
+    assert max(work) < 1.1 * np.mean(work)
+    alone = [(block.start, block.stop) for block in SharedRows(counts, sizes).own_rows()]
+    together = [(block.start, block.stop) for part in parts for block in part.own_rows()]
+    assert sorted(together) == alone
+
+
+@pytest.fixture(scope="module")
+def labelled(copper_frames, tmp_path_factory):
+    """Files with forces and stresses, with energies alone, and with dipoles alone."""
+    folder = tmp_path_factory.mktemp("labelled")
+    write(folder / "forces.xyz", [frame.to_atoms() for frame in copper_frames])
+    write(folder / "energy.xyz", [replace(f, forces=None, stress=None).to_atoms() for f in copper_frames])
+    rng, molecules = np.random.default_rng(0), []
+    for _ in range(16):
+        atoms = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+        atoms.positions += rng.normal(0, 0.08, (3, 3))
+        atoms.info["mu"] = np.array([-0.6, 0.3, 0.3]) @ atoms.positions
+        molecules.append(atoms)
+    write(folder / "dipole.xyz", molecules)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained_on_one_rank(labelled):
+    done = run_ranks(1, HERE / "ranks_training.py", labelled, labelled / "one", 3, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return pickle.loads((labelled / "one").read_bytes())[0]
+
+
+@with_mpi
+@pytest.mark.parametrize(("n_ranks", "rows"), [(2, 3), (4, 100)])  # 100 leave a rank without any
+def test_full_estimator_is_the_same_on_many_ranks(n_ranks, rows, labelled, trained_on_one_rank, tmp_path):
+    done = run_ranks(n_ranks, HERE / "ranks_training.py", labelled, tmp_path / "out", rows)
+    assert done.returncode == 0, done.stderr
+    ranks = pickle.loads((tmp_path / "out").read_bytes())
+    assert len(ranks) == n_ranks
+    for all_searched in (0, 1):  # or some of the frames
+        expected = trained_on_one_rank[all_searched]
+        assert sorted(expected) == ["dipole", "energy", "energy_std", "forces", "forces_std"]
+        for found in ranks:
+            for name, values in expected.items():
+                np.testing.assert_allclose(found[all_searched][name], values, rtol=0, atol=1e-10, err_msg=name)
+        assert np.abs(trained_on_one_rank[0]["forces"] - trained_on_one_rank[1]["forces"]).max() > 1e-10
 
 
 @with_mpi

@@ -418,20 +418,25 @@ def run_md(
         dynamics.nsteps = first_step
         recorder.forget()
         begin = perf_counter()
-        try:
-            dynamics.run(settings.steps - first_step)
-        except ExtrapolationError as error:
-            raise DynamicsError(
-                f"stopped: {error}. All frames before are in {trajectory}; label the saved structure and train with it"
-            ) from error
-        except (ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
-            where = f"step {dynamics.nsteps} ({dynamics.nsteps * settings.timestep / 1000:g} ps)"
-            raise DynamicsError(
-                f"the run broke off at {where}: {error}. All frames before are in {trajectory}; try a "
-                "smaller time step or a lower temperature, or train on more such structures"
-            ) from error
+        _run_to_the_end(dynamics, settings, trajectory)
         seconds = perf_counter() - begin
     return _summary(read_log(log), len(atoms), settings.steps - first_step, seconds)
+
+
+def _run_to_the_end(dynamics: Any, settings: MDSettings, trajectory: Path) -> None:
+    """Take all steps; what breaks off says where, and what is kept."""
+    try:
+        dynamics.run(settings.steps - dynamics.nsteps)
+    except ExtrapolationError as error:
+        raise DynamicsError(
+            f"stopped: {error}. All frames before are in {trajectory}; label the saved structure and train with it"
+        ) from error
+    except (ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
+        where = f"step {dynamics.nsteps} ({dynamics.nsteps * settings.timestep / 1000:g} ps)"
+        raise DynamicsError(
+            f"the run broke off at {where}: {error}. All frames before are in {trajectory}; try a "
+            "smaller time step or a lower temperature, or train on more such structures"
+        ) from error
 
 
 def _hand_over(atoms: Atoms, calculator: Any) -> None:

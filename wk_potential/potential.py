@@ -95,16 +95,14 @@ class Potential(tuple[Layer, ...]):
         """Multiply-adds of an atom of each element in the kernels."""
         return np.sum([layer.costs for layer in self], axis=0)
 
+    @property
+    def densities(self) -> list[PackedDensity]:
+        """Of the layers."""
+        return [layer.density for layer in self]
+
     def work(self, elements, n_neighbours) -> np.ndarray:
-        """Predicted work (n,) of centres, in multiply-adds of the kernel.
-
-        Args:
-            elements: (n,) of the centres, as indices.
-            n_neighbours: (n,) or one number for all.
-
-        """
-        pair = PAIR_COST * sum(layer.density.rows[-1] * layer.density.nodes.shape[3] for layer in self)
-        return self.costs[elements] + pair * n_neighbours
+        """Predicted work (n,) of centres; see `predicted_work`."""
+        return predicted_work(self.costs, self.densities, elements, n_neighbours)
 
 
 class Structure(NamedTuple):
@@ -237,20 +235,36 @@ def project(projection, element, flat, source, target, lanes, transposed):
         multiply(target, n_out, 2 * l + 1, n_in, p, down, across, x, row, y, row, False)
 
 
-@njit(nogil=True)
-def _mapped_energies(density, projection, element, forms, sizes, atoms, structure, stages, sums):
-    """Energies and forces of atoms of one element by the mapped kernel, one vector of atoms at a time."""
-    n_elements, n_lm = density.projection.shape[0], (density.lmax + 1) ** 2
-    lanes = 64 // projection.itemsize
+@njit
+def work_space(density, projection, structure, sizes, lanes):
+    """Neighbourhood of an atom, and flat arrays for `lanes` atoms side by side.
+
+    Returns:
+        hood: for `gather`.
+        flat: the projection.
+        full, c, grad: coefficients of all channels, those of the kept channels, their gradient.
+        factor: of their saturation.
+        x, y: features and factors, of the two first of `sizes`.
+
+    """
+    n_elements, n_lm = projection.shape[0], (density.lmax + 1) ** 2
     first = structure.neighbours.first
     hood = neighbourhood(density, n_elements, np.max(first[1:] - first[:-1]))
-    gradient = np.zeros((hood.r.shape[0], 3))
     n_channels, n_full = projection.shape[2:]
     flat = projection.ravel()
     full = aligned(n_lm * n_full * lanes, flat)
     c, grad = aligned(n_lm * n_channels * lanes, flat), aligned(n_lm * n_channels * lanes, flat)
-    x, y = aligned(sizes[0], flat), aligned(sizes[1], flat)
-    energies, factor = np.zeros(lanes), aligned(lanes, flat)
+    factor, x, y = aligned(lanes, flat), aligned(sizes[0], flat), aligned(sizes[1], flat)
+    return hood, flat, full, c, grad, factor, x, y
+
+
+@njit(nogil=True)
+def _mapped_energies(density, projection, element, forms, sizes, atoms, structure, stages, sums):
+    """Energies and forces of atoms of one element by the mapped kernel, one vector of atoms at a time."""
+    lanes, n_channels = 64 // projection.itemsize, projection.shape[2]
+    hood, flat, full, c, grad, factor, x, y = work_space(density, projection, structure, sizes, lanes)
+    gradient = np.zeros((hood.r.shape[0], 3))
+    energies = np.zeros(lanes)
     for start in range(0, atoms.shape[0], lanes):
         batch = atoms[start : start + lanes]
         for lane in range(batch.shape[0]):
@@ -274,12 +288,26 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
             _add_forces(batch[lane], hood, gradient, sums)
 
 
-def divided(potential: Potential, structure: Structure, threads: int) -> list[np.ndarray]:
-    """Centres, sorted by element, in parts of about equal work, one for each thread."""
+def predicted_work(costs, densities: Iterable[PackedDensity], elements, n_neighbours) -> np.ndarray:
+    """Predicted work (n,) of centres, in multiply-adds of the kernel.
+
+    Args:
+        costs: (n_elements,) of an atom of each element in the kernels.
+        densities: that it is expanded in.
+        elements: (n,) of the centres, as indices.
+        n_neighbours: (n,) or one number for all.
+
+    """
+    pair = PAIR_COST * sum(density.rows[-1] * density.nodes.shape[3] for density in densities)
+    return costs[elements] + pair * n_neighbours
+
+
+def divided(costs, densities: Iterable[PackedDensity], structure: Structure, threads: int) -> list[np.ndarray]:
+    """Centres, sorted by element, in parts of about equal `predicted_work`, one for each thread."""
     first = structure.neighbours.first
     elements = structure.elements[: len(first) - 1]
     order = np.argsort(elements, kind="stable")
-    cost = np.cumsum(potential.work(elements[order], np.diff(first)[order]))
+    cost = np.cumsum(predicted_work(costs, densities, elements[order], np.diff(first)[order]))
     shares = np.searchsorted(cost, cost[-1] * np.arange(1, threads) / threads) if len(order) else []
     return np.split(order, shares)
 
@@ -320,7 +348,7 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
             repel(potential.repulsion, atoms, structure, sums)
         return sums
 
-    parts = run_threads(work, divided(potential, structure, threads), threads)
+    parts = run_threads(work, divided(potential.costs, potential.densities, structure, threads), threads)
     for part in parts:
         if part.clash[0] >= 0:
             raise ClashError(*map(int, part.clash))

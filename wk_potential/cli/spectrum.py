@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .screen import Screen
 
 _path = click.Path(path_type=Path)
+_UNITS = {"infrared": "km/mol", "raman": "Å⁴/amu"}
 
 
 @click.command(cls=Command, short_help="Infrared and Raman spectra of a trajectory.")
@@ -51,15 +52,7 @@ def spectrum(
     """
     from ..files import write_atomically
     from ..model import Model
-    from ..spectra import (
-        LIGHT,
-        STRETCH,
-        frames_interval,
-        frames_temperature,
-        harmonic_spectrum,
-        peaks,
-        predict_targets,
-    )
+    from ..spectra import frames_interval, frames_temperature, harmonic_spectrum, predict_targets
     from ..spectra import spectrum as correlate
     from ..structures import read_trajectory
 
@@ -72,12 +65,7 @@ def spectrum(
     images = read_trajectory(trajectory, frames)
     step = frames_interval(images, interval)
     kelvin = temperature if temperature is not None else frames_temperature(images)
-    highest = 0.5 / (LIGHT * step)
-    if highest < STRETCH and any(1 in image.numbers for image in images[:1]):
-        screen.warn(
-            f"frames {step:g} fs apart show up to {highest:.0f} cm^-1; faster vibrations of hydrogen are folded back: "
-            "write frames more often"
-        )
+    _warn_of_folding(screen, images, step)
     with screen.progress() as progress:
         done = 0.0
 
@@ -93,19 +81,9 @@ def spectrum(
         modes = harmonic_spectrum(_relaxed(images[-1], loaded, threads))
     length = step * (len(images) - 1) / 1000
     screen.say(f"{len(images)} frames, {step:g} fs apart, {length:.4g} ps, {kelvin:.1f} K")
-    kinds = {"infrared": ("km/mol", found.infrared), "raman": ("Å⁴/amu", found.raman)}
-    for name, (unit, values) in kinds.items():
-        if values is not None:
-            rows = [(f"{k:.0f}", f"{area:.4g}") for k, area in zip(*peaks(found.wavenumbers, values), strict=True)]
-            screen.table(f"Bands, {name}", ("cm⁻¹", unit), rows)
+    _show_bands(screen, found)
     if modes is not None:
-        columns = [(name, getattr(modes, name)) for name in kinds if getattr(modes, name) is not None]
-        lines = [
-            (f"{k:.1f}", *(f"{values[i]:.4g}" for _, values in columns))
-            for i, k in enumerate(modes.wavenumbers)
-            if abs(k) > 20
-        ]
-        screen.table("Harmonic", ("cm⁻¹", *(f"{name}, {kinds[name][0]}" for name, _ in columns)), lines)
+        _show_lines(screen, modes)
     if output is not None:
         write_atomically(output, _table(found).encode())
     if plot is not None:
@@ -114,6 +92,37 @@ def spectrum(
         spectrum_figure(found, plot, modes)
     if written := [str(path) for path in (output, plot) if path is not None]:
         screen.say(f"Written to {', '.join(written)}")
+
+
+def _warn_of_folding(screen: "Screen", images, step: float) -> None:
+    """Say so if vibrations of hydrogen are too fast for the time between frames."""
+    from ..spectra import LIGHT, STRETCH
+
+    highest = 0.5 / (LIGHT * step)
+    if highest < STRETCH and 1 in images[0].numbers:
+        screen.warn(
+            f"frames {step:g} fs apart show up to {highest:.0f} cm^-1; faster vibrations of hydrogen are folded back: "
+            "write frames more often"
+        )
+
+
+def _show_bands(screen: "Screen", found) -> None:
+    from ..spectra import peaks
+
+    for name, unit in _UNITS.items():
+        if (values := getattr(found, name)) is not None:
+            rows = [(f"{k:.0f}", f"{area:.4g}") for k, area in zip(*peaks(found.wavenumbers, values), strict=True)]
+            screen.table(f"Bands, {name}", ("cm⁻¹", unit), rows)
+
+
+def _show_lines(screen: "Screen", modes) -> None:
+    columns = {name: values for name in _UNITS if (values := getattr(modes, name)) is not None}
+    lines = [
+        (f"{k:.1f}", *(f"{values[i]:.4g}" for values in columns.values()))
+        for i, k in enumerate(modes.wavenumbers)
+        if abs(k) > 20
+    ]
+    screen.table("Harmonic", ("cm⁻¹", *(f"{name}, {_UNITS[name]}" for name in columns)), lines)
 
 
 def _relaxed(atoms, model, threads):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..compiled import njit
 from ..simd import fma, load, splat, store
-from .mapped import Forms, features_adjoint, fill_features
+from .mapped import Forms, features_adjoint, fill_features, forms_cost
 from .products import address, multiply
 
 LANES = 8  # atoms side by side, in float64
@@ -62,6 +62,23 @@ def _dimensions(tensor, block, n_atoms):
 
 
 @njit
+def _contract(tensor, coupling, n_atoms, y, z):
+    """Write the core of a coupling times the factors of its second block to z.
+
+    Returns:
+        Number of factors of the first block and its place and stride in y, the same of the second block.
+
+    """
+    i, j, core, _ = tensor.couplings[coupling]
+    rank, left, _ = _dimensions(tensor, i, n_atoms)
+    rank2, right, n_vectors = _dimensions(tensor, j, n_atoms)
+    at_i, at_j = tensor.places[i], tensor.places[j]
+    source, target, width = address(y, at_j), address(z, 0), right * y.itemsize
+    _products(y, tensor.cores, core, rank, rank2, False, source, target, width, n_vectors, False)
+    return rank, at_i, left, rank2, at_j, right
+
+
+@njit
 def _fill_factors(tensor, n_channels, c, n_atoms, x, y):
     """Write the factors of all blocks to y."""
     forms = tensor.forms
@@ -92,15 +109,8 @@ def tensor_values(tensor, n_channels, c, n_atoms, x, y, z, out):
     out[:] = 0.0
     _fill_factors(tensor, n_channels, c, n_atoms, x, y)
     for k in range(tensor.couplings.shape[0] - 1):
-        i, j, core, first = tensor.couplings[k]
-        rank, left, _ = _dimensions(tensor, i, n_atoms)
-        rank2, right, n_vectors = _dimensions(tensor, j, n_atoms)
-        at_i, at_j = tensor.places[i], tensor.places[j]
-        width = right * c.itemsize
-        _products(
-            c, tensor.cores, core, rank, rank2, False, address(y, at_j), address(z, 0), width, n_vectors, False
-        )  # fmt: skip
-        for t in range(first, tensor.couplings[k + 1, 3]):
+        rank, at_i, left, _, _, right = _contract(tensor, k, n_atoms, y, z)
+        for t in range(tensor.couplings[k, 3], tensor.couplings[k + 1, 3]):
             m1, m2, m = tensor.terms[t]
             total = splat(0.0)
             for r in range(rank):
@@ -124,16 +134,9 @@ def tensor_gradient(tensor, component, n_channels, c, x, y, z, gy, gz, grad):
     gy[:] = 0.0
     grad[:] = 0.0
     for k in range(tensor.couplings.shape[0] - 1):
-        i, j, core, first = tensor.couplings[k]
-        rank, left, _ = _dimensions(tensor, i, LANES)
-        rank2, right, n_vectors = _dimensions(tensor, j, LANES)
-        at_i, at_j = tensor.places[i], tensor.places[j]
-        width = right * c.itemsize
-        _products(
-            c, tensor.cores, core, rank, rank2, False, address(y, at_j), address(z, 0), width, n_vectors, False
-        )  # fmt: skip
+        rank, at_i, left, rank2, at_j, right = _contract(tensor, k, LANES, y, z)
         gz[: rank * right] = 0.0
-        for t in range(first, tensor.couplings[k + 1, 3]):
+        for t in range(tensor.couplings[k, 3], tensor.couplings[k + 1, 3]):
             m1, m2, m = tensor.terms[t]
             if m != component:
                 continue
@@ -142,9 +145,9 @@ def tensor_gradient(tensor, component, n_channels, c, x, y, z, gy, gz, grad):
                 at1, at2 = at_i + r * left + m1 * LANES, r * right + m2 * LANES
                 store(gy, at1, fma(w, load(z, at2), load(gy, at1)))
                 store(gz, at2, fma(w, load(y, at1), load(gz, at2)))
-        _products(
-            c, tensor.cores, core, rank, rank2, True, address(gz, 0), address(gy, at_j), width, n_vectors, True
-        )  # fmt: skip
+        core, width = tensor.couplings[k, 2], right * c.itemsize
+        source, target = address(gz, 0), address(gy, at_j)
+        _products(c, tensor.cores, core, rank, rank2, True, source, target, width, right // LANES, True)
     for k in range(forms.blocks.shape[0]):
         block = forms.blocks[k]
         rank, stride, n_vectors = _dimensions(tensor, k, LANES)
@@ -153,6 +156,13 @@ def tensor_gradient(tensor, component, n_channels, c, x, y, z, gy, gz, grad):
             stride * c.itemsize, n_vectors, False,
         )  # fmt: skip
         features_adjoint(forms, block, n_channels, c, LANES, LANES, stride, x, grad)
+
+
+def tensor_cost(tensor: TensorForms) -> float:
+    """Multiply-adds per atom: features and factors as in the mapped kernel, and the cores, there and back."""
+    momenta, ranks = tensor.forms.blocks[:, 0], tensor.forms.blocks[:, 6]
+    cores = sum(ranks[i] * ranks[j] * (2 * momenta[j] + 1) for i, j, *_ in tensor.couplings[:-1])
+    return forms_cost(tensor.forms) + 2.0 * cores
 
 
 def tensor_work_sizes(tensor: TensorForms) -> np.ndarray:

@@ -3,13 +3,13 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ..threads import available_cores
+from ..threads import available_cores, run_threads
 
 T = TypeVar("T")
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
@@ -83,6 +83,10 @@ class OneRank:
         """Call the function."""
         return function(*args)
 
+    def each(self, work: Callable[[Any], T], tasks: Sequence, threads: int = 1) -> list[T]:
+        """Return [work(task) for task in tasks]."""
+        return run_threads(work, tasks, threads)
+
     def total(self, array: np.ndarray) -> np.ndarray:
         """Return the array."""
         return array
@@ -90,6 +94,10 @@ class OneRank:
     def share(self, value: T, owner: int) -> T:
         """Return the value."""
         return value
+
+    def to_first(self, array: np.ndarray, owner: int) -> np.ndarray:
+        """Return the array."""
+        return array
 
 
 class Ranks:
@@ -139,9 +147,31 @@ class Ranks:
         """Call a function on the first rank; all return what it returns, or raise what it raises."""
         return self.comm.bcast(self.together(function if self.rank == 0 else lambda *args: None, *args))
 
+    def each(self, work: Callable[[Any], T], tasks: Sequence, threads: int = 1) -> list[T]:
+        """Return [work(task) for task in tasks] on all ranks, each of which does every so-manieth, the first the first.
+
+        The function must not communicate.
+        """
+        own = self.together(run_threads, work, tasks[self.rank :: self.size], threads)
+        out: list[Any] = [None] * len(tasks)
+        for rank, part in enumerate(self.comm.allgather(own)):
+            out[rank :: self.size] = part
+        return out
+
     def share(self, value: T, owner: int) -> T:
         """Return the value that one rank has; those of the others are not looked at."""
         return self.comm.bcast(value, owner)
+
+    def to_first(self, array: np.ndarray, owner: int) -> np.ndarray:
+        """Return the contiguous array of the owner, on the first rank in the place of its own.
+
+        Only these two call it.
+        """
+        if self.rank == owner > 0:
+            self.comm.Send(array, 0)
+        elif owner > 0:
+            self.comm.Recv(array, owner)
+        return array
 
     def maximum(self, *values: int) -> np.ndarray:
         """Largest of each integer over the ranks."""

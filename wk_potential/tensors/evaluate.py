@@ -7,10 +7,10 @@ from functools import cached_property
 import numpy as np
 
 from ..compiled import njit
-from ..density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood
+from ..density.packed import PackedDensity, adjoint_atom, expand_atom, gather
 from ..density.saturation import saturate, saturate_changes
-from ..kernel.tensor_forms import LANES, TensorForms, tensor_gradient, tensor_values, tensor_work_sizes
-from ..potential import ClashError, Structure, aligned, move_lane, project
+from ..kernel.tensor_forms import LANES, TensorForms, tensor_cost, tensor_gradient, tensor_values, tensor_work_sizes
+from ..potential import ClashError, Structure, aligned, divided, move_lane, project, work_space
 from ..threads import run_threads
 
 
@@ -28,6 +28,11 @@ class TensorLayer:
     density: PackedDensity
     momentum: int
     forms: Sequence[TensorForms]
+
+    @cached_property
+    def costs(self) -> np.ndarray:
+        """Multiply-adds of the value of an atom of each element."""
+        return np.array([tensor_cost(form) for form in self.forms])
 
     @cached_property
     def work_sizes(self) -> list[np.ndarray]:
@@ -59,18 +64,11 @@ def _add_derivatives(density, element, tensor, component, batch, structure, spac
 def _add_tensors(density, element, tensor, sizes, atoms, structure, values, derivatives, clash):
     """Add the values (n, 2L + 1) of atoms of one element, and derivatives (2L + 1, N, 3) unless that has no rows."""
     projection = density.projection
-    n_elements, n_lm = projection.shape[0], (density.lmax + 1) ** 2
-    first = structure.neighbours.first
-    hood = neighbourhood(density, n_elements, np.max(first[1:] - first[:-1]))
+    hood, flat, full, c, grad, factor, x, y = work_space(density, projection, structure, sizes, LANES)
     gradient = np.zeros((hood.r.shape[0], 3))
-    n_channels, n_full = projection.shape[2:]
-    flat = projection.ravel()
-    full = aligned(n_lm * n_full * LANES, flat)
-    c, grad = aligned(n_lm * n_channels * LANES, flat), aligned(n_lm * n_channels * LANES, flat)
-    x, y, z = aligned(sizes[0], flat), aligned(sizes[1], flat), aligned(sizes[2], flat)
-    slopes = derivatives.shape[0] > 0
+    z, slopes = aligned(sizes[2], flat), derivatives.shape[0] > 0
     gy, gz = aligned(sizes[1] if slopes else 0, flat), aligned(sizes[2] if slopes else 0, flat)
-    out, factor = np.zeros((values.shape[1], LANES)), np.zeros(LANES)
+    out = np.zeros((values.shape[1], LANES))
     spaces = (c, factor, x, y, z, gy, gz, grad, full, clash)
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
@@ -80,7 +78,7 @@ def _add_tensors(density, element, tensor, sizes, atoms, structure, values, deri
             move_lane(density, hood, full, lane, LANES, True)
         project(projection, element, flat, full, c, LANES, False)
         saturate(density.saturation, c, LANES, factor)
-        tensor_values(tensor, n_channels, c, LANES if slopes else batch.shape[0], x, y, z, out)
+        tensor_values(tensor, projection.shape[2], c, LANES if slopes else batch.shape[0], x, y, z, out)
         for lane in range(batch.shape[0]):
             for m in range(values.shape[1]):
                 values[batch[lane], m] += out[m, lane]
@@ -116,8 +114,8 @@ def evaluate_tensors(layers: Sequence[TensorLayer], structure: Structure, thread
                     _add_tensors(layer.density, element, form, sizes, own, structure, values, slopes, clash)
         return slopes, clash
 
-    order = np.argsort(elements[:n], kind="stable")
-    parts = run_threads(work, np.array_split(order, threads), threads)
+    costs = np.sum([layer.costs for layer in layers], axis=0) * (1 + width * derivatives)
+    parts = run_threads(work, divided(costs, [layer.density for layer in layers], structure, threads), threads)
     for _, clash in parts:
         if clash[0] >= 0:
             raise ClashError(*map(int, clash))

@@ -144,16 +144,21 @@ def read_frames(
     if energy_unit is None and (archives := [raw.frame.source for raw in raws if raw.names is _NPZ_KEYS]):
         text = f"{archives[0].rpartition(',')[0]}: read as eV, but rMD17 is in kcal/mol"
         warnings.warn(f"{text}; give the unit with --energy-unit", stacklevel=2)
-    first: dict[tuple[bytes, ...], Frame] = {}
-    pairs = []
-    for frame in result:
-        key = tuple((array + 0).tobytes() for array in (frame.numbers, frame.positions, frame.cell))  # no -0
-        if (earlier := first.setdefault(key, frame)) is not frame:
-            pairs.append(f"{earlier.source} and {frame.source}")
-    if pairs:
+    if pairs := _repeated(result):
         text = f"{len(pairs)} frames repeat an earlier one (same atoms, positions and cell), first {pairs[0]}"
         warnings.warn(f"{text}; remove them unless they are meant", stacklevel=2)
     return result
+
+
+def _repeated(frames: Sequence[Frame]) -> list[str]:
+    """Pairs of frames with the same atoms, positions and cell, as people read them."""
+    first: dict[tuple[bytes, ...], Frame] = {}
+    pairs = []
+    for frame in frames:
+        key = tuple((array + 0).tobytes() for array in (frame.numbers, frame.positions, frame.cell))  # no -0
+        if (earlier := first.setdefault(key, frame)) is not frame:
+            pairs.append(f"{earlier.source} and {frame.source}")
+    return pairs
 
 
 def label_table(frames: Sequence[Frame]) -> list[tuple[str, str, int, int]]:

@@ -6,8 +6,10 @@ import numpy as np
 
 from ..kernel.direct import in_blocks
 from ..kernel.tensor import add_tensor_rows, tensor_terms
+from ..parallel.communicator import OneRank, Ranks
 from ..threads import run_threads
 from .inverse import mirror
+from .shared_rows import SharedRows
 
 
 class FramePool:
@@ -32,7 +34,7 @@ class FramePool:
 
 
 def add_gram(
-    pool: FramePool, lmax: int, momentum: int, sets, out, threads: int = 1,
+    pool: FramePool, lmax: int, momentum: int, sets, out, frames, threads: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> None:  # fmt: skip
     """Add the kernels of rank L between frames, of one central element.
@@ -42,6 +44,7 @@ def add_gram(
         lmax, momentum: of the kernel.
         sets: (n_sets, order) weights a_nu.
         out: (n_sets, N, N), N = F (2L + 1), components of a frame together; the upper triangles count.
+        frames: whose rows are filled.
         threads: how many.
         progress: called with the fraction done, or None.
 
@@ -57,17 +60,29 @@ def add_gram(
             c = pool.coefficients[i]
             add_tensor_rows(terms, lmax, sets, c, pool.blocks[right], pool.columns[right], rows[:, frame])
         if progress:
-            progress(1 / n_frames)
+            progress(1 / len(frames))
 
-    run_threads(work, range(n_frames), threads)
+    run_threads(work, frames, threads)
 
 
-def gram_matrices(pools: Sequence[FramePool], lmax: int, momentum: int, order: int, threads: int = 1, progress=None):
-    """Kernels (n_elements, order, N, N) of each central element and order."""
+def shared_rows(pools: Sequence[FramePool], momentum: int, ranks: Ranks | OneRank | None = None) -> SharedRows:
+    """Rows of the components of frames, shared among ranks; pools are those of all central elements."""
+    sizes = np.sum([np.diff(pool.first) for pool in pools], axis=0)
+    return SharedRows(np.full(len(sizes), 2 * momentum + 1), sizes, ranks)
+
+
+def gram_matrices(
+    pools: Sequence[FramePool], lmax: int, momentum: int, order: int, threads: int = 1, progress=None,
+    ranks: Ranks | OneRank | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Kernels (n_elements, order, N, N) of each central element and order, on the first rank if there are several."""
+    rows = shared_rows(pools, momentum, ranks)
     size = (len(pools[0].first) - 1) * (2 * momentum + 1)
-    out = np.zeros((len(pools), order, size, size))
+    out = np.zeros((len(pools), order, size, size))  # pages come when written to
     for pool, matrices in zip(pools, out, strict=True):
-        add_gram(pool, lmax, momentum, np.eye(order), matrices, threads, progress)
-        for matrix in matrices:
-            mirror(matrix)
+        add_gram(pool, lmax, momentum, np.eye(order), matrices, rows.own_frames(), threads, progress)
+    matrices = out.reshape(-1, size, size)
+    rows.collect(matrices)
+    for matrix in matrices if rows.ranks.rank == 0 else ():
+        mirror(matrix)
     return out

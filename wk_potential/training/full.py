@@ -5,6 +5,7 @@ add up to one weight and one tangent, so the exact model is a set of support poi
 """
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,58 +13,32 @@ from ..model import Scale, SupportPoints
 from .baseline import targets
 from .doubts import stress_doubt, virials_without_stress
 from .environments import frame_environments
-from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, some_frames
+from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, shared_rows, some_frames
 from .likelihood import SEARCH_LABELS, Labels, maximise_likelihood, raised_noise, solve
 from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames
 
 
 def fit_full(task: Task) -> Fit:
-    """Choose hyperparameters on Gram matrices, solve, and turn the result into support points."""
+    """Choose hyperparameters on Gram matrices, solve, and turn the result into support points.
+
+    Ranks share the rows of the matrices; what is done with them is left to the first, which has them whole.
+    """
     options, lmax, n_elements = task.options, task.options.lmax, len(task.elements)
-    scales = []
-    for n, density in enumerate(task.densities):
-        environments = []
-        for k, frame in enumerate(task.frames):
-            environments.append(frame_environments(frame, density, task.elements))
-            task.progress("environments", (n + (k + 1) / len(task.frames)) / len(task.densities))
-        scales.append(flatten(task.frames, environments))
+    scales = _environments(task)
     labels = Labels(*targets(task.frames, task.elements, task.baseline))
     label_first = scales[0].label_first
     chosen = sampled_frames(np.diff(label_first), SEARCH_LABELS, 1, options.seed)
     searched = [some_frames(flat, chosen) for flat in scales]
     _predict(task, scales, searched)
-
-    done = {"Gram matrices": 0.0, "covariance": 0.0}
-
-    def part_of(stage):
-        def report(fraction):
-            done[stage] += fraction / len(scales)
-            task.progress(stage, min(done[stage], 1.0))
-
-        return report
-
-    parts = [
-        gram_matrices(flat, lmax, options.order, n_elements, task.threads, part_of("Gram matrices"))
-        for flat in searched
-    ]
-    n = searched[0].n_labels
-    gram = np.concatenate([part.reshape(-1, n, n) for part in parts])
-    del parts
-    task.log("Maximising the marginal likelihood")
+    gram = _gram_matrices(task, searched)
     part = labels.of_frames(chosen, label_first)
-    weights, noise, score = maximise_likelihood(gram, part, options, task.log, task.threads)
-    kernel = np.tensordot(weights, gram, 1)
-    del gram
-    if options.forces_noise is None and np.any(part.kind == 1) and len(chosen) > 1:
-        noise = raised_noise(kernel, noise, part, searched[0].label_first, task.threads)
-    if doubt := stress_doubt(*virials_without_stress(kernel, noise, part)):
-        warnings.warn(doubt, stacklevel=2)
+    weights, noise, score = task.ranks.first(_hyperparameters, task, gram, part, searched[0].label_first)
     by_scale = weights.reshape(len(scales), n_elements, options.order)
+    kernel = None if gram is None else np.tensordot(weights, gram, 1)
+    del gram
     if len(chosen) < len(task.frames):
-        kernel = np.zeros((labels.values.size, labels.values.size))
-        for flat, w in zip(scales, by_scale, strict=True):
-            add_covariance(flat, lmax, w, kernel, task.threads, part_of("covariance"))
-    alpha, residuals, log_likelihood = solve(kernel, noise, labels, label_first, task.threads)
+        kernel = _covariance(task, scales, by_scale)
+    alpha, residuals, log_likelihood = task.ranks.first(solve, kernel, noise, labels, label_first, task.threads)
     errors = _leave_one_out_errors(task, labels, residuals)
     task.log("Expected errors (leave one frame out, exact): " + _describe(errors))
     found = []
@@ -77,18 +52,76 @@ def fit_full(task: Task) -> Fit:
     return Fit(found, noise, errors, {"log_likelihood": log_likelihood}, score, left_out)
 
 
+def _environments(task: Task) -> list[FlatEnvironments]:
+    """Environments of all frames for each length scale."""
+    scales = []
+    for n, density in enumerate(task.densities):
+        environments = []
+        for k, frame in enumerate(task.frames):
+            environments.append(frame_environments(frame, density, task.elements))
+            task.progress("environments", (n + (k + 1) / len(task.frames)) / len(task.densities))
+        scales.append(flatten(task.frames, environments))
+    return scales
+
+
+def _part_of(task: Task, stage: str) -> Callable[[float], None]:
+    """Progress of a stage that every length scale adds to."""
+    done = 0.0
+
+    def report(fraction: float) -> None:
+        nonlocal done
+        done += fraction / len(task.densities)
+        task.progress(stage, min(done, 1.0))
+
+    return report
+
+
+def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | None:
+    """Matrices (n, N, N) of each length scale, element and order; None on all ranks but the first."""
+    lmax, order, n_elements, n = task.options.lmax, task.options.order, len(task.elements), scales[0].n_labels
+    report, parts = _part_of(task, "Gram matrices"), []
+    for flat in scales:
+        part = gram_matrices(flat, lmax, order, n_elements, task.threads, report, task.ranks)
+        if task.ranks.rank == 0:
+            parts.append(part.reshape(-1, n, n))
+    return np.concatenate(parts) if parts else None
+
+
+def _hyperparameters(task: Task, gram, labels: Labels, label_first) -> tuple[np.ndarray, np.ndarray, float]:
+    """Weights (n,) of the Gram matrices (n, N, N), noise (3,), and the highest log likelihood."""
+    options = task.options
+    task.log("Maximising the marginal likelihood")
+    weights, noise, score = maximise_likelihood(gram, labels, options, task.log, task.threads)
+    kernel = np.tensordot(weights, gram, 1)
+    if options.forces_noise is None and np.any(labels.kind == 1) and len(label_first) > 2:
+        noise = raised_noise(kernel, noise, labels, label_first, task.threads)
+    if doubt := stress_doubt(*virials_without_stress(kernel, noise, labels)):
+        warnings.warn(doubt, stacklevel=2)
+    return weights, noise, score
+
+
+def _covariance(task: Task, scales: list[FlatEnvironments], order_weights) -> np.ndarray:
+    """Upper triangle of the kernel of all labels, on the first rank."""
+    n, rows, report = scales[0].n_labels, shared_rows(scales[0], task.ranks), _part_of(task, "covariance")
+    kernel = np.zeros((n, n))  # pages come when written to
+    for flat, weights in zip(scales, order_weights, strict=True):
+        add_covariance(flat, task.options.lmax, weights, kernel, task.threads, report, rows)
+    rows.collect(kernel[None])
+    return kernel
+
+
 def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvironments]) -> None:
     """Predict memory and time: Gram matrices of the search, the covariance, its factor and inverse."""
     order, lmax, n_elements = task.options.order, task.options.lmax, len(task.elements)
     n, n_searched = scales[0].n_labels, searched[0].n_labels
     matrices = len(scales) * order * n_elements
-    operations = sum(gram_cost(flat, lmax, order) for flat in searched) / 2e10
+    assembly = sum(gram_cost(flat, lmax, order) for flat in searched) / 2e10
     if n > n_searched:
-        operations += sum(gram_cost(flat, lmax, min(order, 3)) for flat in scales) / 2e10
-    operations += 60 * n_searched**3 / 3.5e10 + n**3 / 2.5e10
+        assembly += sum(gram_cost(flat, lmax, order, summed=True) for flat in scales) / 2e10
+    solutions = 60 * n_searched**3 / 3.5e10 + n**3 / 2.5e10
     stored = 2 * sum(flat.jacobian.size for flat in scales)
     largest = max((2 * matrices + 4) * n_searched**2, n**2 + matrices * n_searched**2 * (n == n_searched))
-    predict_cost(task, 8e-9 * (largest + stored), operations / task.threads)
+    predict_cost(task, 8e-9 * (largest + stored), (assembly / task.ranks.size + solutions) / task.threads)
 
 
 def _leave_one_out_errors(task: Task, labels: Labels, residuals) -> dict[str, float]:

@@ -14,10 +14,12 @@ from ..compiled import njit
 from ..kernel.coupling import kernel_size
 from ..kernel.hessian import hessian_terms, hessian_workspace, higher_kernels
 from ..kernel.products import multiply_add, padded
+from ..parallel.communicator import OneRank, Ranks
 from ..threads import run_threads
 from .environments import FrameEnvironments
 from .frame_gram import FramePool, add_gram
 from .inverse import mirror
+from .shared_rows import SharedRows
 
 ENERGY_COST = 5  # of all orders beside that of the first, where there are no derivatives
 
@@ -141,25 +143,26 @@ def _add_invariants(c, d, out):
             column += channels - q
 
 
-def _low_orders(flat: FlatEnvironments, lmax: int, order: int, targets, factors, out, threads: int) -> None:
+def _low_orders(
+    flat: FlatEnvironments, lmax: int, order: int, targets, factors, out, rows: SharedRows, threads: int
+) -> None:
     """Add the upper triangles of orders 1 and 2 to out[targets[element]], times factors[element], both (n, order)."""
     channels = flat.coefficients.shape[1] // (lmax + 1) ** 2
     frame = np.repeat(np.arange(len(flat.energy_label)), np.diff(flat.frame_first))
     energy = flat.energy_label[frame]
 
     def add_products(matrix, features, factor):
-        def work(first):
-            rows = slice(first, first + 256)
-            matrix[rows, first:] += (factor * features[rows]) @ features[first:].T
+        def work(block):
+            matrix[block, block.start :] += (factor * features[block]) @ features[block.start :].T
 
-        run_threads(work, range(0, len(matrix), 256), threads)
+        run_threads(work, rows.own_rows(), threads)
 
     for element in np.unique(flat.centres):
         scalars = np.zeros((flat.n_labels, channels))
         own = np.flatnonzero(flat.centres == element)
         np.add.at(scalars, energy[own][energy[own] >= 0], flat.coefficients[own][energy[own] >= 0, :channels])
-        rows = np.repeat(flat.centres == element, np.diff(flat.row_first))
-        np.add.at(scalars, flat.label[rows], flat.jacobian[rows, :channels])
+        derivatives = np.repeat(flat.centres == element, np.diff(flat.row_first))
+        np.add.at(scalars, flat.label[derivatives], flat.jacobian[derivatives, :channels])
         add_products(out[targets[element, 0]], scalars, factors[element, 0])
         if order > 1:
             ls = range(lmax + 1)
@@ -280,6 +283,55 @@ def _add_columns(part, label, out):
             out[x, label[d]] += part[x, d]
 
 
+@njit
+def _add_environment(lmax, channels, ci, cs, ji, label, energy, mixed, slope, curvature, scratch, slopes, cross):
+    """Add what one environment adds to the kernels of its frame's labels with another environment.
+
+    Args:
+        lmax, channels: of the density.
+        ci, cs: (n_lm, Q) coefficients of the environment and of the other.
+        ji: (n_lm * Q, columns) Jacobian of the environment.
+        label: (R,) labels of its rows within the frame.
+        energy: label of the frame's energy, -1 if it has none.
+        mixed, slope, curvature: (kinds, ...) kernels of the two and their derivatives by k1.
+        scratch: work space.
+        slopes: (kinds, columns of the frame) output, derivatives of the kernels by the labels.
+        cross: (kinds, n_lm * Q, columns of the frame) output, those of the gradients in cs.
+
+    """
+    kinds, n, columns = slope.shape[0], slope.shape[1], ji.shape[1]
+    if energy >= 0:
+        for k in range(kinds):
+            slopes[k, energy] += mixed[k]
+            _add_energy_gradient(lmax, ci, slope[k], cross[k, :, energy])
+    xi = scratch[: n * columns].reshape((n, columns))
+    curved = scratch[n * columns : (kinds + 1) * n * columns].reshape((kinds, n, columns))
+    _fill_k1_jacobian(lmax, channels, ji, cs, xi)
+    curved[:] = 0.0
+    multiply_add(curvature.reshape((kinds * n, n)), xi, curved.reshape((kinds * n, columns)))
+    if columns == cross.shape[2]:
+        slopes += np.dot(slope, xi)
+        for k in range(kinds):
+            _add_cross(lmax, ci, ji, slope[k], curved[k], cross[k])
+    else:
+        _add_columns(np.dot(slope, xi), label, slopes)
+        part = np.empty((cross.shape[1], columns))
+        for k in range(kinds):
+            part[:] = 0.0
+            _add_cross(lmax, ci, ji, slope[k], curved[k], part)
+            _add_columns(part, label, cross[k])
+
+
+@njit
+def _add_block(cross, js, label, place, rows, matrix):
+    """Add cross^T js to the rows of a matrix, at columns label (R,); place (R,) says which of js they are."""
+    block = np.zeros((cross.shape[1], js.shape[1]))
+    multiply_add(cross.T, js, block)
+    for d in range(rows.stop - rows.start):
+        for e in range(len(label)):
+            matrix[rows.start + d, label[e]] += block[d, place[e]]
+
+
 @njit(nogil=True)
 def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
     """Fill the blocks of out (n, N, N) that belong to the given pairs of frames (n, 2), orders from 3 on.
@@ -310,30 +362,13 @@ def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
                 _fill_k1(lmax, ci, cs, k1)
                 higher_kernels(terms, k1, values, grads, hessians, work)
                 _mix(mixtures[element], values, grads, hessians, mixed, slope, curvature)
-                if flat.energy_label[f] >= 0:
-                    for k in range(kinds):
-                        slopes[k, flat.energy_label[f] - base] += mixed[k]
-                        _add_energy_gradient(lmax, ci, slope[k], cross[k, :, flat.energy_label[f] - base])
                 first = i - flat.frame_first[f]
                 ji = jf[start_f[first] : start_f[first + 1]].reshape((width, -1))
-                columns = ji.shape[1]
-                xi = scratch[: n * columns].reshape((n, columns))
-                curved = scratch[n * columns : (kinds + 1) * n * columns].reshape((kinds, n, columns))
-                _fill_k1_jacobian(lmax, channels, ji, cs, xi)
-                curved[:] = 0.0
-                multiply_add(curvature.reshape((kinds * n, n)), xi, curved.reshape((kinds * n, columns)))
-                if columns == cross.shape[2]:
-                    slopes += np.dot(slope, xi)
-                    for k in range(kinds):
-                        _add_cross(lmax, ci, ji, slope[k], curved[k], cross[k])
-                else:
-                    label = flat.label[flat.row_first[i] : flat.row_first[i + 1]] - base
-                    _add_columns(np.dot(slope, xi), label, slopes)
-                    part = np.empty((width, columns))
-                    for k in range(kinds):
-                        part[:] = 0.0
-                        _add_cross(lmax, ci, ji, slope[k], curved[k], part)
-                        _add_columns(part, label, cross[k])
+                label = flat.label[flat.row_first[i] : flat.row_first[i + 1]] - base
+                energy = max(flat.energy_label[f] - base, -1)
+                _add_environment(
+                    lmax, channels, ci, cs, ji, label, energy, mixed, slope, curvature, scratch, slopes, cross
+                )  # fmt: skip
             if flat.energy_label[g] >= 0:
                 for k in range(kinds):
                     matrix = out[targets[element, k]]
@@ -342,20 +377,15 @@ def _add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
             js = jg[start_g[first] : start_g[first + 1]].reshape((width, -1))
             label = flat.label[flat.row_first[s] : flat.row_first[s + 1]]
             dense = 2 * len(label) >= flat.label_first[g + 1] - flat.label_first[g]
-            block = np.empty((padded(n_labels), js.shape[1]))
+            place = label - flat.label_first[g] if dense else np.arange(len(label))
             for k in range(kinds):
-                block[:] = 0.0
-                multiply_add(cross[k].T, js, block)
-                matrix = out[targets[element, k]]
-                for d in range(n_labels):
-                    for e in range(len(label)):
-                        matrix[base + d, label[e]] += block[d, label[e] - flat.label_first[g] if dense else e]
+                _add_block(cross[k], js, label, place, slice(base, base + n_labels), out[targets[element, k]])
 
 
-def _assemble(flat, lmax, order, targets, factors, mixtures, out, threads, progress) -> None:
-    _low_orders(flat, lmax, order, targets, factors, out, threads)
+def _assemble(flat, lmax, order, targets, factors, mixtures, out, rows, threads, progress) -> None:
+    _low_orders(flat, lmax, order, targets, factors, out, rows, threads)
     n_frames = len(flat.energy_label)
-    pairs = np.array([(a, b) for a in range(n_frames) for b in range(a, n_frames)])
+    pairs = np.array([(a, b) for a in rows.own_frames() for b in range(a, n_frames)]).reshape(-1, 2)
     channels = flat.coefficients.shape[1] // (lmax + 1) ** 2
     higher = np.ascontiguousarray(targets[:, 2:][:, : mixtures.shape[1]])
 
@@ -364,11 +394,11 @@ def _assemble(flat, lmax, order, targets, factors, mixtures, out, threads, progr
         if progress:
             progress(len(batch) / len(pairs))
 
-    if order > 2:
+    if order > 2 and len(pairs):  # a rank may have none
         run_threads(work, np.array_split(pairs, max(1, len(pairs) // 16)), threads)
 
 
-def _add_energies(flat: FlatEnvironments, lmax: int, sets, outs, threads: int, progress) -> None:
+def _add_energies(flat: FlatEnvironments, lmax: int, sets, outs, rows: SharedRows, threads: int, progress) -> None:
     """Add the upper triangles of kernels where no label is a derivative: of each element those of its sets, to its out.
 
     Args:
@@ -376,18 +406,28 @@ def _add_energies(flat: FlatEnvironments, lmax: int, sets, outs, threads: int, p
         lmax: of the kernel.
         sets: for each element (n, order) order weights.
         outs: for each element (n, N, N).
+        rows: that are filled.
         threads, progress: as in `gram_matrices`.
 
     """
     report = None if progress is None else lambda fraction: progress(fraction / len(outs))
     frames = [slice(flat.frame_first[f], flat.frame_first[f + 1]) for f in np.flatnonzero(flat.energy_label >= 0)]
     coefficients = flat.coefficients.reshape(len(flat.coefficients), (lmax + 1) ** 2, -1)
+    labels = flat.energy_label[rows.own_frames()]  # there are no others
     for z, (weights, out) in enumerate(zip(sets, outs, strict=True)):
         pool = FramePool([coefficients[own][flat.centres[own] == z] for own in frames])
-        add_gram(pool, lmax, 0, weights, out, threads, report)
+        add_gram(pool, lmax, 0, weights, out, labels[labels >= 0], threads, report)
 
 
-def gram_matrices(flat: FlatEnvironments, lmax: int, order: int, n_elements: int, threads: int = 1, progress=None):
+def shared_rows(flat: FlatEnvironments, ranks: Ranks | OneRank | None = None) -> SharedRows:
+    """Rows of the labels, shared among ranks."""
+    return SharedRows(np.diff(flat.label_first), np.diff(flat.frame_first), ranks)
+
+
+def gram_matrices(
+    flat: FlatEnvironments, lmax: int, order: int, n_elements: int, threads: int = 1, progress=None,
+    ranks: Ranks | OneRank | None = None,
+) -> np.ndarray:  # fmt: skip
     """Gram matrices (n_elements, order, N, N) of all labels, for each central element and order of the kernel.
 
     Args:
@@ -396,23 +436,29 @@ def gram_matrices(flat: FlatEnvironments, lmax: int, order: int, n_elements: int
         n_elements: of the model.
         threads: how many.
         progress: called with the fraction done, or None.
+        ranks: that fill them together [one]; the first has them then, the others zeros where they did nothing.
 
     """
-    out = np.zeros((n_elements, order, flat.n_labels, flat.n_labels))
+    rows = shared_rows(flat, ranks)
+    out = np.zeros((n_elements, order, flat.n_labels, flat.n_labels))  # pages come when written to
     targets = np.arange(n_elements * order).reshape(n_elements, order)
     higher = max(order - 2, 0)
     mixtures = np.ascontiguousarray(np.broadcast_to(np.eye(higher), (n_elements, higher, higher)))
     matrices = out.reshape(-1, *out.shape[2:])
     if len(flat.jacobian):
-        _assemble(flat, lmax, order, targets, np.ones(targets.shape), mixtures, matrices, threads, progress)
+        _assemble(flat, lmax, order, targets, np.ones(targets.shape), mixtures, matrices, rows, threads, progress)
     else:
-        _add_energies(flat, lmax, [np.eye(order)] * n_elements, out, threads, progress)
-    for matrix in matrices:
+        _add_energies(flat, lmax, [np.eye(order)] * n_elements, out, rows, threads, progress)
+    rows.collect(matrices)
+    for matrix in matrices if rows.ranks.rank == 0 else ():
         mirror(matrix)
     return out
 
 
-def add_covariance(flat: FlatEnvironments, lmax: int, order_weights, out, threads: int = 1, progress=None) -> None:
+def add_covariance(
+    flat: FlatEnvironments, lmax: int, order_weights, out, threads: int = 1, progress=None,
+    rows: SharedRows | None = None,
+) -> None:  # fmt: skip
     """Add the kernel of all labels with given order weights to the upper triangle of out (N, N).
 
     Args:
@@ -422,21 +468,23 @@ def add_covariance(flat: FlatEnvironments, lmax: int, order_weights, out, thread
         out: output.
         threads: how many.
         progress: called with the fraction done, or None.
+        rows: the rank adds to its own only [all].
 
     """
-    weights = np.asarray(order_weights, float)
+    weights, rows = np.asarray(order_weights, float), rows or shared_rows(flat)
     if not len(flat.jacobian):
-        _add_energies(flat, lmax, weights[:, None], [out[None]] * len(weights), threads, progress)
+        _add_energies(flat, lmax, weights[:, None], [out[None]] * len(weights), rows, threads, progress)
         return
     targets = np.zeros(weights.shape, np.int64)
     mixtures = np.ascontiguousarray(weights[:, None, 2:])
-    _assemble(flat, lmax, weights.shape[1], targets, weights, mixtures, out[None], threads, progress)
+    _assemble(flat, lmax, weights.shape[1], targets, weights, mixtures, out[None], rows, threads, progress)
 
 
-def gram_cost(flat: FlatEnvironments, lmax: int, order: int) -> float:
-    """Multiply-adds of `gram_matrices`, for predicting its time."""
+def gram_cost(flat: FlatEnvironments, lmax: int, order: int, summed: bool = False) -> float:
+    """Multiply-adds of `gram_matrices`, or of `add_covariance`, which sums over orders, for predicting the time."""
     n, rows = kernel_size(lmax), np.diff(flat.row_first)
     width, n_labels, higher = flat.coefficients.shape[1], flat.n_labels, max(order - 2, 0)
+    higher = min(higher, 1) if summed else higher
     channels = width // (lmax + 1) ** 2
     total = 0.5 * higher * n_labels * rows.sum() * width
     for element in np.unique(flat.centres):

@@ -94,15 +94,24 @@ class SparseRegression:
         own = range(self.ranks.rank, self.n_folds, self.ranks.size)
         self._folds = {i: factors[i] for i in own}
         self._without = {i: [TriangularFactor(n_columns) for _ in range(3)] for i in own if self.n_folds > 1}
-        self.all = [TriangularFactor(n_columns) for _ in range(3)]
         for i, of_fold in enumerate(factors):
             for k in range(3):
                 factor = self.ranks.share(of_fold[k], i % self.ranks.size)
-                for total in (self.all, *(rest for j, rest in self._without.items() if j != i)):
-                    total[k].join(factor)
-        for factor in (f for total in (self.all, *self._without.values()) for f in total):
+                for rest in (rest for j, rest in self._without.items() if j != i):
+                    rest[k].join(factor)
+        for factor in (f for rest in self._without.values() for f in rest):
             factor.merge()
+        self.all = [self.ranks.share(self._sum(k, n_columns), 0) for k in range(3)]
         self.kinds = [k for k, f in enumerate(self.all) if f.n_rows]
+
+    def _sum(self, kind: int, n_columns: int) -> TriangularFactor:
+        """Factor of all folds of a kind, on the first rank."""
+        out = TriangularFactor(n_columns)
+        for factors in (self._folds, self._without):
+            if 0 in factors:
+                out.join(factors[0][kind])
+        out.merge()
+        return out
 
     def rms(self) -> np.ndarray:
         """Root mean square (3,) of the targets of each kind in units of their size, 1 where there is none."""

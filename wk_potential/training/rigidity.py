@@ -177,6 +177,11 @@ class _Posterior:
         return solve_triangular(self.triangle, normal, check_finite=False) * self.prior[:, None]
 
 
+def frames_of_error_bars(frames: Sequence[Frame], seed: int) -> np.ndarray:
+    """Numbers of the frames that `fit_uncertainty` looks at."""
+    return sampled_frames(label_counts(frames), MOST_LABELS, 2, seed)
+
+
 def fit_uncertainty(
     model: Model,
     frames: Sequence[Frame],
@@ -199,7 +204,7 @@ def fit_uncertainty(
         MappingError: the features are too many.
 
     """
-    chosen = sampled_frames(label_counts(frames), MOST_LABELS, 2, seed)
+    chosen = frames_of_error_bars(frames, seed)
     share, folds = len(frames) / len(chosen), left_out.folds[chosen] % MOST_FOLDS
     residuals = left_out.residuals(chosen)
     frames = [frames[k] for k in chosen]

@@ -8,7 +8,6 @@ from ase.data import chemical_symbols
 from ..model import Scale, SupportPoints
 from ..neighbours import find_neighbours
 from ..potential import Potential, Structure, evaluate
-from ..threads import run_threads
 from .baseline import targets
 from .design import kernel_matrices, stream_design
 from .doubts import stress_doubt
@@ -90,9 +89,10 @@ def _left_out(task: Task, scales: list[Scale]) -> LeftOut:
         return values - predicted[label_slots(frame) >= 0]
 
     def residuals(frames) -> list[np.ndarray | None]:
-        few = set(sampled_frames(np.array(label_counts(task.frames))[frames], LEFT_OUT_LABELS, 2, task.options.seed))
-        tasks = [k if n in few else -1 for n, k in enumerate(frames)]
-        return run_threads(lambda k: residual(k) if k >= 0 else None, tasks, task.threads)
+        counts = np.array(label_counts(task.frames))[frames]
+        few = [frames[n] for n in sampled_frames(counts, LEFT_OUT_LABELS, 2, task.options.seed)]
+        found = dict(zip(few, task.ranks.each(residual, few, task.threads), strict=True))
+        return [found.get(k) for k in frames]
 
     return LeftOut(folds, residuals)
 

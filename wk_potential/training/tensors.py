@@ -20,7 +20,7 @@ from ..tensors.targets import RANKS, UNITS, TensorPart, TensorTarget, to_spheric
 from .compression import model_density
 from .data import DataError, Frame
 from .environments import frame_environments
-from .frame_gram import FramePool, add_gram, gram_matrices
+from .frame_gram import FramePool, add_gram, gram_matrices, shared_rows
 from .likelihood import Labels, maximise_likelihood, solve
 from .options import TrainingOptions
 from .task import Task, predict_cost, sampled_frames
@@ -96,7 +96,7 @@ class _Regression:
         _check_size(task, name, len(self.frames))
         options = tensor_options(task.options)
         shapes = [shape for shape in (options.long, options.short) if shape]
-        self.densities = [model_density(self.frames, task.elements, options, shape) for shape in shapes]
+        self.densities = [model_density(self.frames, task.elements, options, shape, task.ranks) for shape in shapes]
         self.coefficients = [_coefficients(task, self.frames, density) for density in self.densities]
 
     def fit(self, momentum: int) -> tuple[np.ndarray, RankFit, float]:
@@ -122,7 +122,7 @@ def _fit_target(task: Task, name: str) -> tuple[TensorTarget, dict[str, Any]]:
             f"{name.capitalize()}, rank {momentum}: expected error (leave one frame out, exact) {error:.3g} "
             f"{UNITS[name]}, {100 * error / max(spread, 1e-300):.2g} % of the standard deviation (rms of components)"
         )
-        parts.append(TensorPart(momentum, baseline, _forms(regression, fit)))
+        parts.append(TensorPart(momentum, baseline, task.ranks.first(_forms, regression, fit)))
         facts[str(momentum)] = {
             "order_weights": fit.order_weights.tolist(),
             "noise": fit.noise,
@@ -188,22 +188,27 @@ def fit_rank(task: Task, coefficients: list[list[list[np.ndarray]]], labels, n_a
     grams = []
     for scale in coefficients:
         pools = [FramePool([element[f] for f in chosen]) for element in scale]
-        grams.append(gram_matrices(pools, lmax, momentum, options.order, task.threads))
-    gram = np.concatenate([g.reshape(-1, *g.shape[2:]) for g in grams])
+        grams.append(gram_matrices(pools, lmax, momentum, options.order, task.threads, ranks=task.ranks))
+    gram = np.concatenate([g.reshape(-1, *g.shape[2:]) for g in grams]) if task.ranks.rank == 0 else None
+    del grams
     size = np.repeat(np.sqrt(n_atoms), width)
     everything = Labels(labels.ravel(), np.zeros(labels.size, int), size)
     first = np.arange(0, labels.size + 1, width)
     own = options.model_copy(update={"energy_noise": None, "order_weights": None})
-    weights, noise, score = maximise_likelihood(gram, everything.of_frames(chosen, first), own, task.log, task.threads)
+    weights, noise, score = task.ranks.first(
+        maximise_likelihood, gram, everything.of_frames(chosen, first), own, task.log, task.threads
+    )
     by_scale = weights.reshape(len(coefficients), n_elements, options.order)
-    if len(chosen) == n_frames:
-        kernel = np.tensordot(weights, gram, 1)
-    else:
-        kernel = np.zeros((labels.size, labels.size))
+    kernel = None if gram is None else np.tensordot(weights, gram, 1)
+    if len(chosen) < n_frames:
+        kernel = np.zeros((labels.size, labels.size))  # pages come when written to
         for scale, scale_weights in zip(coefficients, by_scale, strict=True):
-            for element, a in zip(scale, scale_weights, strict=True):
-                add_gram(FramePool(element), lmax, momentum, a[None], kernel[None], task.threads)
-    alpha, residuals, _ = solve(kernel, noise, everything, first, task.threads)
+            pools = [FramePool(element) for element in scale]
+            rows = shared_rows(pools, momentum, task.ranks)
+            for pool, a in zip(pools, scale_weights, strict=True):
+                add_gram(pool, lmax, momentum, a[None], kernel[None], rows.own_frames(), task.threads)
+        rows.collect(kernel[None])
+    alpha, residuals, _ = task.ranks.first(solve, kernel, noise, everything, first, task.threads)
     return RankFit(by_scale, float(noise[0]), alpha.reshape(labels.shape), residuals.reshape(labels.shape), score)
 
 

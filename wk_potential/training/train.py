@@ -18,6 +18,7 @@ from ..model import Model
 from ..neighbours import find_neighbours
 from ..parallel.communicator import OneRank, Ranks
 from ..threads import thread_count
+from ..uncertainty.error_bars import Uncertainty
 from .baseline import fit_baseline
 from .compression import model_density
 from .data import KINDS, DataError, Frame, data_hash
@@ -25,9 +26,9 @@ from .full import fit_full
 from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
 from .repulsion import choose_repulsion
-from .rigidity import fit_uncertainty
+from .rigidity import fit_uncertainty, frames_of_error_bars
 from .sparse import fit_sparse
-from .task import Fit, Log, Progress, Task, label_counts
+from .task import Fit, LeftOut, Log, Progress, Task, label_counts
 from .tensors import fit_tensors, tensor_counts, tensor_score
 
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
@@ -54,8 +55,7 @@ def train(
         log: receives lines of text for people.
         progress: receives the name of a stage and the fraction of it that is done.
         ranks: `Ranks(comm)` of an MPI communicator whose ranks train together, all with the same arguments, and all
-            get the model. They share the work of the sparse estimator; the full one is left to the first. Only the
-            first logs. The default for `threads` becomes the rank's share of the cores.
+            get the model. Only the first logs. The default for `threads` becomes the rank's share of the cores.
         search_file: where the search of `options.optimise` remembers its scores, so that it can be interrupted.
 
     Raises:
@@ -72,10 +72,7 @@ def train(
     start, n_threads = time.perf_counter(), thread_count(threads, ranks.cores)
     if options.order_weights is not None and len(options.order_weights) != options.order:
         raise OptionsError(f"order_weights has {len(options.order_weights)} numbers, but the order is {options.order}")
-    if not options.use_stress:
-        frames = [replace(frame, stress=None) for frame in frames]
-    if not options.use_energy:
-        frames = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
+    frames = _with_used_labels(frames, options)
     counts = {kind: sum(np.size(v) for f in frames if (v := getattr(f, kind)) is not None) for kind in KINDS}
     with_energy, tensors = any(counts.values()), tensor_counts(frames)
     if not with_energy and not tensors:
@@ -94,23 +91,35 @@ def train(
             channels = density.projection.shape[3]
             log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {options.lmax}, {channels} channels per l")
         fit = _fit(task)
-    targets, facts = ranks.first(fit_tensors, task)
+    targets, facts = fit_tensors(task)
     info = _header(task, fit, counts, search, time.perf_counter() - start)
     if targets:
         info["training"]["tensors"] = facts
+    _say_hyperparameters(fit, info, log)
+    model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
+    if not with_energy:
+        return model
+    if options.repulsion:
+        model = replace(model, repulsion=choose_repulsion(frames, model.elements, model.cutoff))
+    return _finished(model, task, fit)
+
+
+def _with_used_labels(frames: Sequence[Frame], options: TrainingOptions) -> Sequence[Frame]:
+    """Return the frames without the labels that the options leave out."""
+    if not options.use_stress:
+        frames = [replace(frame, stress=None) for frame in frames]
+    if not options.use_energy:
+        frames = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
+    return frames
+
+
+def _say_hyperparameters(fit: Fit, info: dict[str, Any], log: Log) -> None:
     for scale in fit.scales:
         for name, row in zip(info["elements"], scale.order_weights, strict=True):
             cutoff = scale.density.radial.cutoff
             log(f"Order weights a_nu to {cutoff:g} Å, {name}: " + ", ".join(f"{a:.3g}" for a in row))
     if noise := info["hyperparameters"]["noise"]:
         log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
-    model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
-    if not with_energy:
-        return model
-    if options.repulsion:
-        model = replace(model, repulsion=choose_repulsion(frames, model.elements, model.cutoff))
-    model = _with_mapped_form(model, task) if options.map else model
-    return _with_uncertainty(model, task, fit) if options.uncertainty else model
 
 
 def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
@@ -127,31 +136,44 @@ def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks
     """Score of a quiet fit, with fewer support points."""
     fewer = {"support_points": min(SUPPORT_POINTS, options.support_points)}
     task = _task(frames, options.model_copy(update=fewer), estimator, threads, ranks=ranks)
-    return _fit(task).score if any(label_counts(frames)) else ranks.first(tensor_score, task)
+    return _fit(task).score if any(label_counts(frames)) else tensor_score(task)
+
+
+def _finished(model: Model, task: Task, fit: Fit) -> Model:
+    """Return the model with mapped form and error bars; where there are two ranks or more they are made at once."""
+    left_out = fit.left_out
+    if task.options.uncertainty and left_out is None:
+        task.log("No error bars: they need at least two frames")
+    if task.options.uncertainty and left_out is not None:
+        left_out = left_out.looked_at(frames_of_error_bars(task.frames, task.options.seed))
+
+    def make(what: str) -> Any:
+        return _with_mapped_form(model, task) if what == "form" else _error_bars(model, task, left_out)
+
+    mapped, error_bars = task.ranks.each(make, ["form", "error bars"])
+    return replace(mapped, uncertainty=error_bars)
 
 
 def _with_mapped_form(model: Model, task: Task) -> Model:
-    """Return the model with its mapped form, or as it is where there is none."""
+    """Return the model with its mapped form, or as it is where there is none or none is asked for."""
+    if not task.options.map:
+        return model
     task.progress("mapping", 0.0)
     try:
-        tolerance = task.options.map_tolerance
-        model = task.ranks.first(map_model, model, task.frames, tolerance, task.threads, task.log)
+        model = map_model(model, task.frames, task.options.map_tolerance, task.threads, task.log)
     except MappingError as error:
         task.log(f"Not mapped: {error}")
     task.progress("mapping", 1.0)
     return model
 
 
-def _with_uncertainty(model: Model, task: Task, fit: Fit) -> Model:
-    """Return the model with error bars, or as it is where there are none."""
-    if fit.left_out is None:
-        task.log("No error bars: they need at least two frames")
-        return model
-    uncertainty = task.ranks.first(
-        fit_uncertainty, model, task.frames, fit.left_out, task.threads, task.options.seed,
+def _error_bars(model: Model, task: Task, left_out: LeftOut | None) -> Uncertainty | None:
+    if not task.options.uncertainty or left_out is None:
+        return None
+    return fit_uncertainty(
+        model, task.frames, left_out, task.threads, task.options.seed,
         lambda fraction: task.progress("error bars", fraction),
     )  # fmt: skip
-    return replace(model, uncertainty=uncertainty)
 
 
 def _named_baseline(task: Task) -> dict[str, float]:
@@ -212,11 +234,7 @@ def _task(
 def _fit(task: Task) -> Fit:
     # our threads share the cores; BLAS threads among them, or beside other programs, wait for each other for ever
     with threadpool_limits(1, user_api="blas"):
-        if task.estimator == "full":
-            if task.ranks.size > 1:
-                task.log("The full estimator is not divided: the first rank trains, the others wait")
-            return task.ranks.first(fit_full, task)
-        return fit_sparse(task)
+        return fit_full(task) if task.estimator == "full" else fit_sparse(task)
 
 
 def _choose_estimator(frames, options: TrainingOptions, n_labels: int, log: Log) -> str:

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import njit
-from ..density.packed import WIDTH, _harmonics, _radial, expand_atom, gather, neighbourhood
+from ..density.packed import WIDTH, _harmonics, _radial, expand_atom, gather
 from ..density.saturation import saturate, saturate_changes
 from ..kernel.mapped import features_adjoint, fill_features
 from ..kernel.products import address, multiply
-from ..potential import ClashError, Potential, Structure, aligned, divided, move_lane, project
+from ..potential import ClashError, Potential, Structure, aligned, divided, move_lane, project, work_space
 from ..simd import fma, item, load, mul, splat, store
 from ..threads import run_threads
 
@@ -110,18 +110,12 @@ def _weighted(members, first, rank, n_m, n_atoms, a, stride, y, z, energies, ato
 @njit(nogil=True)
 def _ensemble_energies(density, projection, element, forms, sizes, members, atoms, structure, sums):
     """Energies and forces of all members for atoms of one element."""
-    n_elements, n_lm = density.projection.shape[0], (density.lmax + 1) ** 2
-    first = structure.neighbours.first
-    hood = neighbourhood(density, n_elements, np.max(first[1:] - first[:-1]))
+    hood, flat, full, c, _, factor, x, y = work_space(density, projection, structure, sizes, LANES)
     gradient = np.zeros((hood.r.shape[0], 3, LANES))
-    n_channels, n_full = projection.shape[2:]
-    flat = projection.ravel()
-    full = aligned(n_lm * n_full * LANES, flat)
-    size = n_lm * n_channels * LANES
-    c, own, grad = aligned(size, flat), aligned(LANES * size, flat), aligned(LANES * size, flat)
-    x, y = aligned(sizes[0], flat), aligned(sizes[1], flat)
+    n_channels, size = projection.shape[2], c.shape[0]
+    own, grad = aligned(LANES * size, flat), aligned(LANES * size, flat)
     dx, dy = aligned(sizes[0], flat), aligned(sizes[1], flat)
-    width, factor = flat.itemsize, np.zeros(LANES)
+    width = flat.itemsize
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
         n_atoms = batch.shape[0]
@@ -198,7 +192,7 @@ def evaluate_ensemble(
                     )  # fmt: skip
         return sums
 
-    parts = run_threads(work, divided(potential, structure, threads), threads)
+    parts = run_threads(work, divided(potential.costs, potential.densities, structure, threads), threads)
     for part in parts:
         if part.clash[0] >= 0:
             raise ClashError(*map(int, part.clash))
