@@ -53,11 +53,11 @@ def test_finds_the_maximum(frames):
     options, remarks, lines, fractions = search(frames, Hill(TOP))
     for name, value in TOP.items():
         assert getattr(options, name) == pytest.approx(value, rel=0.06)
-    assert options.cutoff_width == pytest.approx(options.cutoff - 1.0)  # the taper begins where it began
+    assert options.lmax == 3
     assert options.short_cutoff == TrainingOptions().short_cutoff  # the sparse estimator has no such density
     assert remarks["score"] > remarks["first_score"]
     assert remarks["chosen"]["cutoff"] == options.cutoff
-    assert lines[0].startswith("Searching cutoff, density_width")
+    assert lines[0].startswith("Searching cutoff, cutoff_width, density_width")
     assert np.all(np.diff(fractions) >= 0)
     assert fractions[-1] == 1
 
@@ -79,6 +79,32 @@ def test_an_interrupted_search_goes_on(frames, tmp_path):
     search(frames, other, memory)
     assert other.asked == 2 * whole.asked
     assert "scores" in json.loads(memory.read_text())
+
+
+class Steps(Hill):
+    """A score that rises with lmax."""
+
+    def __init__(self, gain):
+        super().__init__(TOP)
+        self.gain = gain
+
+    def __call__(self, frames, options):
+        return super().__call__(frames, options) + self.gain * options.lmax
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(0.2, 4), (0.05, 3), (-1.0, 3)])
+def test_one_more_angular_momentum_if_it_pays(frames, gain, chosen):
+    options, remarks, *_ = search(frames, Steps(gain))
+    assert options.lmax == remarks["chosen"]["lmax"] == chosen
+    assert remarks["score"] == pytest.approx(gain * chosen, abs=0.1)
+
+
+def test_begins_with_the_better_shape(frames):
+    """A sharp maximum far from what is given, near the shape for dense metals."""
+    top = {"cutoff": 5.0, "cutoff_width": 1.9, "density_width": 0.29}
+    options, remarks, *_ = search(frames, Hill(top))
+    assert options.cutoff_width == pytest.approx(1.9, rel=0.1)
+    assert remarks["score"] > -0.5
 
 
 def test_stops_in_time(frames):

@@ -244,7 +244,8 @@ def test_noise_is_raised_only_as_far_as_left_out_errors_stay(molecules):
 
 def test_search_on_some_of_the_frames(molecules, monkeypatch):
     """The covariance of all frames is assembled anew with the weights found on some; errors hardly differ."""
-    options = TrainingOptions(**SMALL, order=4, estimator="full", map=False)
+    # without saturation the likelihood of these few frames has one maximum
+    options = TrainingOptions(**SMALL, order=4, estimator="full", map=False, saturation=0)
     whole = train(molecules, options, threads=1)
     monkeypatch.setattr(full, "SEARCH_LABELS", sum(label_counts(molecules)) * 2 // 3)
     part = train(molecules, options, threads=1)

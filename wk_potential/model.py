@@ -3,7 +3,6 @@
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -313,7 +312,6 @@ class Model:
 
 def _to_arrays(scale: Scale) -> tuple[dict, dict[str, np.ndarray]]:
     support = scale.support
-    facts: dict[str, Any]
     facts, arrays = density_to_arrays(scale.density)
     arrays |= {
         "order_weights": scale.order_weights,

@@ -5,7 +5,7 @@ Its density sum_j f_c(r_j) g(x - r_j) has coefficients c[l m, (a, n)] = sum_j ph
 of j; the model projects the channels (a, n) of each central element and l on Q leading ones, and saturates them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,14 +32,14 @@ class Density(NamedTuple):
     saturation: float = 0.0
 
 
-def density_to_arrays(density: Density) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+def density_to_arrays(density: Density) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return numbers and arrays of a density, for a file."""
     facts = {"lmax": density.lmax, "cutoff": density.radial.cutoff, "saturation": density.saturation}
     radial = {"radial_values": density.radial.values, "radial_slopes": density.radial.slopes}
     return facts, {**radial, "projection": density.projection}
 
 
-def density_from_arrays(facts: dict, arrays: dict[str, np.ndarray]) -> Density:
+def density_from_arrays(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Density:
     """Inverse of `density_to_arrays`; older files know no saturation."""
     radial = RadialTable(float(facts["cutoff"]), arrays["radial_values"], arrays["radial_slopes"])
     return Density(int(facts["lmax"]), radial, arrays["projection"], float(facts.get("saturation", 0.0)))

@@ -25,15 +25,19 @@ EVALUATIONS = 60  # at most
 DIGITS = 3  # of the parameters
 BOUNDS = {
     "cutoff": (3.5, 9.0),
+    "cutoff_width": (1.0, 8.0),
     "density_width": (0.12, 0.8),
     "density_growth": (1.5, 12.0),
     "short_cutoff": (1.6, 4.5),
     "short_density_width": (0.08, 0.6),
-    "angular_weight": (-0.2, 1.2),
+    "angular_weight": (-0.4, 1.2),
 }
-
-
 LINEAR = ("angular_weight",)  # all others are searched in logarithms
+STARTS: tuple[dict[str, float], ...] = (  # besides what is given: suits dense metals
+    {"cutoff": 5.0, "cutoff_width": 2.0, "angular_weight": 0.0},
+)
+LMAX_GAIN = 0.1  # by which the score must rise for one more angular momentum, which doubles the cost
+MOST_LMAX = 6
 
 
 class _TimeUp(Exception):
@@ -41,7 +45,7 @@ class _TimeUp(Exception):
 
 
 class _Search:
-    """The scores so far; called with a point, it returns minus its score.
+    """The scores so far.
 
     Ranks take every decision together: the time that counts, and the file, are those of the first.
     """
@@ -55,22 +59,31 @@ class _Search:
         self.start = time.monotonic()
         self.first: float | None = None
         self.best, self.found, self.tried = -np.inf, options, 0
+        self.lmax = options.lmax
 
     def options_at(self, x) -> TrainingOptions:
         """Return the options that a point stands for."""
         plain = [v if name in LINEAR else np.exp(v) for name, v in zip(self.names, x, strict=True)]
         values = {name: float(f"{v:.{DIGITS}g}") for name, v in zip(self.names, plain, strict=True)}
-        taper = self.options.cutoff - min(self.options.cutoff_width, self.options.cutoff)  # where the taper begins
-        width = round(max(values["cutoff"] - taper, 0.5), 4)
-        return self.options.model_copy(update={**values, "cutoff_width": width})
+        return self.options.model_copy(update={**values, "lmax": self.lmax})
+
+    def point(self, options: TrainingOptions) -> np.ndarray:
+        """Return the point that stands for options."""
+        values = [(name in LINEAR, getattr(options, name)) for name in self.names]
+        return np.array([value if linear else np.log(value) for linear, value in values])
 
     def time_used(self) -> float:
         """Return the fraction of the time that is used."""
         return self.ranks.share((time.monotonic() - self.start) / (60 * self.options.optimise_minutes), 0)
 
-    def __call__(self, x) -> float:
-        candidate = self.options_at(x)
-        label = json.dumps([getattr(candidate, name) for name in self.names])
+    def __call__(self, candidate: TrainingOptions) -> float:
+        """Return the score of options, and keep it.
+
+        Raises:
+            _TimeUp: the time is over; scores that are known are returned nevertheless.
+
+        """
+        label = json.dumps([getattr(candidate, name) for name in (*self.names, "lmax")])
         if label not in self.known:
             if self.time_used() > 1:
                 raise _TimeUp
@@ -84,9 +97,18 @@ class _Search:
         if score > self.best:
             self.best, self.found = score, candidate
         place = ", ".join(f"{name} {getattr(candidate, name):g}" for name in self.names)
+        place += "" if candidate.lmax == self.options.lmax else f", lmax {candidate.lmax}"
         self.log(f"  {self.tried:2d}: score {score:.2f} (best {self.best:.2f}) at {place}")
         self.progress("search", min(1.0, max(self.time_used(), self.tried / EVALUATIONS)))
-        return -score
+        return score
+
+    def refine(self) -> None:
+        """Search with one more angular momentum from now on, if that pays."""
+        before, plain = self.best, self.found
+        if plain.lmax < MOST_LMAX and self(plain.model_copy(update={"lmax": plain.lmax + 1})) > before + LMAX_GAIN:
+            self.lmax += 1
+        else:
+            self.best, self.found = before, plain
 
 
 def optimise(
@@ -102,7 +124,8 @@ def optimise(
     """Return the options of the highest score found, and what to say of the search.
 
     A quadratic model of the score is kept and its maximum tried (SciPy's COBYQA, a trust-region method that needs no
-    derivatives).
+    derivatives), from the better of what is given and of `STARTS`, with one more angular momentum if
+    that raises the score by `LMAX_GAIN`.
 
     Args:
         frames: the training set.
@@ -119,17 +142,18 @@ def optimise(
     names = [name for name in BOUNDS if short or not name.startswith("short")]
     search = _Search(chosen, options, names, score, log, progress, memory, ranks or OneRank())
     log(f"Searching {', '.join(names)} on {len(chosen)} frames, for at most {options.optimise_minutes:g} minutes")
-    points = np.array([[*BOUNDS[name], getattr(options, name)] for name in names])
-    logarithmic = [name not in LINEAR for name in names]
-    points[logarithmic] = np.log(points[logarithmic])
-    begin = np.clip(points[:, 2], points[:, 0], points[:, 1])
+    low, high = (search.point(options.model_copy(update={n: BOUNDS[n][side] for n in names})) for side in (0, 1))
     settings = {"maxfev": EVALUATIONS, "initial_tr_radius": 0.15, "final_tr_radius": 0.02}
     try:
-        minimize(search, begin, method="COBYQA", bounds=points[:, :2], options=settings)
+        for start in ({}, *STARTS):
+            search(search.options_at(np.clip(search.point(options.model_copy(update=start)), low, high)))
+        search.refine()
+        begin, bounds = search.point(search.found), np.column_stack([low, high])
+        minimize(lambda x: -search(search.options_at(x)), begin, method="COBYQA", bounds=bounds, options=settings)
     except _TimeUp:
         log("The time for the search is over")
     progress("search", 1.0)
-    found = {name: getattr(search.found, name) for name in names}
+    found = {name: getattr(search.found, name) for name in (*names, "lmax")}
     log("Chosen: " + ", ".join(f"{name} {value:g}" for name, value in found.items()))
     remarks = {"first_score": search.first, "score": search.best, "frames": len(chosen), "chosen": found}
     return search.found, {"evaluations": search.tried, **remarks}

@@ -77,8 +77,9 @@ def train(
     with_energy, tensors = any(counts.values()), tensor_counts(frames)
     if not with_energy and not tensors:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
-    _check_neighbours(frames, options.cutoff)
     estimator = _choose_estimator(frames, options, sum(counts.values()), log) if with_energy else "full"
+    options = options.for_estimator(estimator)
+    _check_neighbours(frames, options.cutoff)
     search: dict[str, Any] = {}
     if options.optimise:
         score = partial(_score, estimator=estimator, threads=n_threads, ranks=ranks)
