@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import bulk
-from ase.calculators.emt import EMT
 from ase.io import write
+from helpers import labelled_copper
 
 from wk_potential import Frame, Model, TrainingOptions, train
 from wk_potential.density.expansion import full_density
@@ -54,17 +53,8 @@ def random_model() -> Callable[..., Model]:
 
 @pytest.fixture(scope="session")
 def copper_frames() -> list[Frame]:
-    """Twelve strained and rattled cells of four copper atoms, labelled by effective-medium theory."""
-    rng = np.random.default_rng(0)
-    frames = []
-    for i in range(12):
-        atoms = bulk("Cu", cubic=True)
-        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
-        atoms.rattle(0.1, rng=rng)
-        atoms.calc = EMT()
-        atoms.get_stress()
-        frames.append(Frame.from_atoms(atoms, f"copper {i}"))
-    return frames
+    """Twelve frames of copper, on eight of which `copper_model` is trained."""
+    return labelled_copper(12)
 
 
 @pytest.fixture(scope="session")

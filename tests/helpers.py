@@ -4,10 +4,12 @@ from functools import cache
 
 import numpy as np
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from scipy.spatial.transform import Rotation
 from scipy.special import eval_legendre
 
+from wk_potential import Frame
 from wk_potential.density.expansion import expand, full_density
 from wk_potential.density.radial import cutoff_function, overlap, radial_table
 from wk_potential.kernel.coupling import wigner_terms
@@ -225,3 +227,17 @@ def order_weights(order, seed=0):
 
 def rotation_matrix(seed):
     return Rotation.from_quat(np.random.default_rng(seed).normal(size=4)).as_matrix()
+
+
+def labelled_copper(n, seed=0):
+    """Frames of strained and rattled cells of four copper atoms, labelled by effective-medium theory."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for i in range(n):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
+        atoms.rattle(0.1, rng=rng)
+        atoms.calc = EMT()
+        atoms.get_stress()
+        frames.append(Frame.from_atoms(atoms, f"copper {i}"))
+    return frames
