@@ -52,7 +52,7 @@ def spectrum(
     """
     from ..files import write_atomically
     from ..model import Model
-    from ..spectra import frames_interval, frames_temperature, harmonic_spectrum, predict_targets
+    from ..spectra import frames_interval, frames_temperature, harmonic_spectrum
     from ..spectra import spectrum as correlate
     from ..structures import read_trajectory
 
@@ -66,19 +66,8 @@ def spectrum(
     step = frames_interval(images, interval)
     kelvin = temperature if temperature is not None else frames_temperature(images)
     _warn_of_folding(screen, images, step)
-    with screen.progress() as progress:
-        done = 0.0
-
-        def report(part: float) -> None:
-            nonlocal done
-            done += part
-            progress("dipoles", min(done, 1.0))
-
-        targets = predict_targets(loaded, images, threads, report)
-    found = correlate(targets, step, kelvin, resolution)
-    modes = None
-    if harmonic:
-        modes = harmonic_spectrum(_relaxed(images[-1], loaded, threads))
+    found = correlate(_predicted(screen, loaded, images, threads), step, kelvin, resolution)
+    modes = harmonic_spectrum(_relaxed(images[-1], loaded, threads)) if harmonic else None
     length = step * (len(images) - 1) / 1000
     screen.say(f"{len(images)} frames, {step:g} fs apart, {length:.4g} ps, {kelvin:.1f} K")
     _show_bands(screen, found)
@@ -104,6 +93,21 @@ def _warn_of_folding(screen: "Screen", images, step: float) -> None:
             f"frames {step:g} fs apart show up to {highest:.0f} cm^-1; faster vibrations of hydrogen are folded back: "
             "write frames more often"
         )
+
+
+def _predicted(screen: "Screen", model, images, threads):
+    """Dipoles and polarisabilities of the frames."""
+    from ..spectra import predict_targets
+
+    done = 0.0
+    with screen.progress() as progress:
+
+        def report(part: float) -> None:
+            nonlocal done
+            done += part
+            progress("dipoles", min(done, 1.0))
+
+        return predict_targets(model, images, threads, report)
 
 
 def _show_bands(screen: "Screen", found) -> None:

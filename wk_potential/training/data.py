@@ -129,8 +129,8 @@ def read_frames(
         For files that cannot be read, structures or labels that make no sense, a slice that selects nothing,
         an explicit key that is in no frame, or no label at all.
     """
-    files = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    raws = _select([raw for path in files for raw in _read(path)], frames)
+    files = [paths] if isinstance(paths, str | Path) else paths
+    raws = _select([raw for path in files for raw in _read(Path(path))], frames)
     read_tensors = tensor_reader(
         {key for raw in raws for key in raw.values}, dipole_key, dipole_unit, polarizability_key, polarizability_unit,
         charge, dipole_origin,
@@ -141,24 +141,23 @@ def read_frames(
             f"{', '.join(map(str, files))}: no energy, forces or stress; keys found: {_keys_found(raws)}. "
             "Say where the labels are with --energy-key, --forces-key, --stress-key, --dipole-key"
         )
-    if energy_unit is None and (archives := [raw.frame.source for raw in raws if raw.names is _NPZ_KEYS]):
-        text = f"{archives[0].rpartition(',')[0]}: read as eV, but rMD17 is in kcal/mol"
-        warnings.warn(f"{text}; give the unit with --energy-unit", stacklevel=2)
-    if pairs := _repeated(result):
-        text = f"{len(pairs)} frames repeat an earlier one (same atoms, positions and cell), first {pairs[0]}"
-        warnings.warn(f"{text}; remove them unless they are meant", stacklevel=2)
+    _warn_of_unit_and_repetition(raws, result, energy_unit)
     return result
 
 
-def _repeated(frames: Sequence[Frame]) -> list[str]:
-    """Pairs of frames with the same atoms, positions and cell, as people read them."""
+def _warn_of_unit_and_repetition(raws: Sequence["_Raw"], frames: Sequence[Frame], energy_unit: str | None) -> None:
+    if energy_unit is None and (archives := [raw.frame.source for raw in raws if raw.names is _NPZ_KEYS]):
+        text = f"{archives[0].rpartition(',')[0]}: read as eV, but rMD17 is in kcal/mol"
+        warnings.warn(f"{text}; give the unit with --energy-unit", stacklevel=3)
     first: dict[tuple[bytes, ...], Frame] = {}
     pairs = []
     for frame in frames:
         key = tuple((array + 0).tobytes() for array in (frame.numbers, frame.positions, frame.cell))  # no -0
         if (earlier := first.setdefault(key, frame)) is not frame:
             pairs.append(f"{earlier.source} and {frame.source}")
-    return pairs
+    if pairs:
+        text = f"{len(pairs)} frames repeat an earlier one (same atoms, positions and cell), first {pairs[0]}"
+        warnings.warn(f"{text}; remove them unless they are meant", stacklevel=3)
 
 
 def label_table(frames: Sequence[Frame]) -> list[tuple[str, str, int, int]]:

@@ -118,7 +118,7 @@ def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvi
     assembly = sum(gram_cost(flat, lmax, order) for flat in searched) / 2e10
     if n > n_searched:
         assembly += sum(gram_cost(flat, lmax, order, summed=True) for flat in scales) / 2e10
-    solutions = 60 * n_searched**3 / 3.5e10 + n**3 / 2.5e10
+    solutions = 60 * n_searched**3 / 3.5e10 + n**3 / 5e10
     stored = 2 * sum(flat.jacobian.size for flat in scales)
     largest = max((2 * matrices + 4) * n_searched**2, n**2 + matrices * n_searched**2 * (n == n_searched))
     predict_cost(task, 8e-9 * (largest + stored), (assembly / task.ranks.size + solutions) / task.threads)

@@ -64,8 +64,7 @@ def train(
         MemoryError: the predicted memory is not there; says what to change.
 
     """
-    options = options or TrainingOptions()
-    ranks = ranks or OneRank()
+    options, ranks = options or TrainingOptions(), ranks or OneRank()
     log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
     if ranks.rank > 0:
         log, progress = lambda text: None, lambda stage, fraction: None
@@ -87,15 +86,10 @@ def train(
     task = _task(frames, options, estimator, n_threads, log, progress, ranks)
     fit = Fit([], np.zeros(len(KINDS)), {}, {}, 0.0)
     if with_energy:
-        log(f"Baseline ({_origin(options)}): " + ", ".join(f"{s} {e:.4f} eV" for s, e in _named_baseline(task).items()))
-        for density in task.densities:
-            channels = density.projection.shape[3]
-            log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {options.lmax}, {channels} channels per l")
+        _say_densities(task)
         fit = _fit(task)
     targets, facts = fit_tensors(task)
-    info = _header(task, fit, counts, search, time.perf_counter() - start)
-    if targets:
-        info["training"]["tensors"] = facts
+    info = _header(task, fit, counts, search, facts, time.perf_counter() - start)
     _say_hyperparameters(fit, info, log)
     model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
     if not with_energy:
@@ -112,6 +106,14 @@ def _with_used_labels(frames: Sequence[Frame], options: TrainingOptions) -> Sequ
     if not options.use_energy:
         frames = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
     return frames
+
+
+def _say_densities(task: Task) -> None:
+    energies = ", ".join(f"{symbol} {e:.4f} eV" for symbol, e in _named_baseline(task).items())
+    task.log(f"Baseline ({_origin(task.options)}): {energies}")
+    for density in task.densities:
+        channels = density.projection.shape[3]
+        task.log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {density.lmax}, {channels} channels per l")
 
 
 def _say_hyperparameters(fit: Fit, info: dict[str, Any], log: Log) -> None:
@@ -185,7 +187,9 @@ def _origin(options: TrainingOptions) -> str:
     return "least squares on the frames" if options.isolated_atoms is None else "isolated atoms, as given"
 
 
-def _header(task: Task, fit: Fit, counts: dict[str, int], search: dict[str, Any], seconds: float) -> dict[str, Any]:
+def _header(
+    task: Task, fit: Fit, counts: dict[str, int], search: dict[str, Any], tensors: dict[str, Any], seconds: float
+) -> dict[str, Any]:
     """What the header of the file says of the training."""
     baseline = _named_baseline(task)
     return {
@@ -211,6 +215,7 @@ def _header(task: Task, fit: Fit, counts: dict[str, int], search: dict[str, Any]
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
             "data_hash": data_hash(task.frames),
+            **({"tensors": tensors} if tensors else {}),
         },
     }
 
