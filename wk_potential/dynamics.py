@@ -371,6 +371,7 @@ def run_md(
     log: str | Path | None = None,
     restart: bool = False,
     progress: Callable[[str, float], None] | None = None,
+    prepare: Callable[[Any], None] | None = None,
 ) -> MDSummary:
     """Run molecular dynamics; existing files are overwritten, or continued.
 
@@ -386,6 +387,8 @@ def run_md(
         log: text with one line for some steps, by default named as the trajectory, ending in .log.
         restart: continue the trajectory.
         progress: called with the name of the stage and the fraction done.
+        prepare: called with ASE's dynamics before the first step, to attach observers: theirs is the first look at a
+            step, before anything of it is written.
 
     Raises:
         DynamicsError: the settings do not fit the structure, the trajectory cannot be continued, or energy,
@@ -408,6 +411,8 @@ def run_md(
         trajectory.unlink(missing_ok=True)
     with _start_log(log, settings, first_step) as lines:
         recorder = _Recorder(atoms, dynamics, settings, free, trajectory, lines, progress)
+        if prepare is not None:
+            prepare(dynamics)
         dynamics.attach(recorder)
         if settings.on_extrapolation is not None:
             unknown = extrapolation_file(trajectory)

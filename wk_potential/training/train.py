@@ -27,7 +27,7 @@ from .options import OptionsError, TrainingOptions
 from .repulsion import choose_repulsion
 from .rigidity import fit_uncertainty
 from .sparse import fit_sparse
-from .task import Fit, Log, Progress, Task, label_counts
+from .task import Fit, Log, Progress, Task, kind_counts, label_counts
 from .tensors import fit_tensors, tensor_counts, tensor_score
 
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
@@ -76,7 +76,7 @@ def train(
         frames = [replace(frame, stress=None) for frame in frames]
     if not options.use_energy:
         frames = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
-    counts = {kind: sum(np.size(v) for f in frames if (v := getattr(f, kind)) is not None) for kind in KINDS}
+    counts = kind_counts(frames)
     with_energy, tensors = any(counts.values()), tensor_counts(frames)
     if not with_energy and not tensors:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
@@ -95,7 +95,7 @@ def train(
             log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {options.lmax}, {channels} channels per l")
         fit = _fit(task)
     targets, facts = ranks.first(fit_tensors, task)
-    info = _header(task, fit, counts, search, time.perf_counter() - start)
+    info = header(task, fit, search, time.perf_counter() - start)
     if targets:
         info["training"]["tensors"] = facts
     for scale in fit.scales:
@@ -105,10 +105,14 @@ def train(
     if noise := info["hyperparameters"]["noise"]:
         log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
     model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
-    if not with_energy:
-        return model
+    return completed(model, task, fit) if with_energy else model
+
+
+def completed(model: Model, task: Task, fit: Fit) -> Model:
+    """Return the model with what the options want besides: repulsion, mapped form, error bars."""
+    options = task.options
     if options.repulsion:
-        model = replace(model, repulsion=choose_repulsion(frames, model.elements, model.cutoff))
+        model = replace(model, repulsion=choose_repulsion(task.frames, model.elements, model.cutoff))
     model = _with_mapped_form(model, task) if options.map else model
     return _with_uncertainty(model, task, fit) if options.uncertainty else model
 
@@ -162,9 +166,16 @@ def _origin(options: TrainingOptions) -> str:
     return "least squares on the frames" if options.isolated_atoms is None else "isolated atoms, as given"
 
 
-def _header(task: Task, fit: Fit, counts: dict[str, int], search: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """What the header of the file says of the training."""
-    baseline = _named_baseline(task)
+def header(task: Task, fit: Fit, search: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What the header of the file says of the training.
+
+    Args:
+        task, fit: what was done.
+        search: what `optimise` says of the search for the density.
+        seconds: that it took.
+
+    """
+    baseline, counts = _named_baseline(task), kind_counts(task.frames)
     return {
         "package_version": __version__,
         "units": UNITS,
