@@ -23,7 +23,7 @@ START_FRAMES = 5  # that are labelled where there is nothing to start from: the 
 RATTLE = 0.08  # Angstrom, of the last of them; the others less
 FAR = 5.0  # times the bound: the model is no guide any more, and the step before is labelled
 AGAIN = 1.5  # times the excess that a label has left: the reference is called again before the bound was kept
-MAP_AFTER = 200  # steps with the same model: making the mapped form pays
+MAP_AFTER = 50  # steps with the same model: making the mapped form pays
 
 
 class _CallsUsedUp(ValueError):
@@ -152,8 +152,13 @@ class ActiveLearner:
         trajectory: str | Path,
         log: str | Path | None = None,
         progress: Progress | None = None,
+        atoms: Atoms | None = None,
     ) -> MDSummary | None:
         """Run molecular dynamics from the structure, or go on with the trajectory; see `run_md`.
+
+        Args:
+            settings, trajectory, log, progress: as for `run_md`.
+            atoms: another structure to run than that of the learner.
 
         Returns:
             How the dynamics went, or None if the calls of the reference were used up before its end.
@@ -164,7 +169,7 @@ class ActiveLearner:
             DynamicsError: settings or trajectory do not fit the structure.
 
         """
-        atoms = self.atoms.copy()
+        atoms = (self.atoms if atoms is None else atoms).copy()
         while True:
             atoms.calc, watch = self.calculator(), None
 
