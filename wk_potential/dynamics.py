@@ -32,6 +32,10 @@ class DynamicsError(ValueError):
     """A run that cannot start or cannot go on; the message says why and what is kept."""
 
 
+class FinishedError(DynamicsError):
+    """A trajectory that is to be continued is as long as was asked for."""
+
+
 @dataclass(frozen=True)
 class MDSettings:
     """What to run.
@@ -353,7 +357,7 @@ def _starting_point(atoms: Atoms, settings: MDSettings, trajectory: Path, restar
     if not np.isclose(step * settings.timestep / 1000, float(last.info.get("time", np.nan)), atol=1e-6):
         raise DynamicsError(f"{trajectory}: cannot be continued, it was made with another time step")
     if step >= settings.steps:
-        raise DynamicsError(f"{trajectory}: is {last.info['time']} ps long already; ask for a longer time")
+        raise FinishedError(f"{trajectory}: is {last.info['time']} ps long already; ask for a longer time")
     last.set_constraint(atoms.copy().constraints)
     return last, step
 

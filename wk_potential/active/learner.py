@@ -10,15 +10,16 @@ import numpy as np
 from ase import Atoms
 
 from ..calculator import WKCalculator
-from ..dynamics import DynamicsError, MDSettings, MDSummary, run_md
+from ..dynamics import DynamicsError, FinishedError, MDSettings, run_md
 from ..model import Model
 from ..training.data import Frame
 from ..training.options import TrainingOptions
 from ..training.task import Log, Progress
+from ..uncertainty.extrapolation import LIMIT
 from .model import GrowingModel
 from .reference import ActiveLearningError, LabelledFile, ReferenceFailed, clash
 
-LIMIT = 1.0  # of the extrapolation grade
+FORCES_LIMIT = 0.2  # eV/Angstrom, of the standard deviation of a force component
 START_FRAMES = 5  # that are labelled where there is nothing to start from: the structure and rattled copies
 RATTLE = 0.08  # Angstrom, of the last of them; the others less
 FAR = 5.0  # times the bound: the model is no guide any more, and the step before is labelled
@@ -26,7 +27,7 @@ AGAIN = 1.5  # times the excess that a label has left: the reference is called a
 MAP_AFTER = 50  # steps with the same model: making the mapped form pays
 
 
-class _CallsUsedUp(ValueError):
+class _CallsUsedUp(Exception):
     """The reference may not be called any more."""
 
 
@@ -36,7 +37,7 @@ class Call:
 
     Attributes:
         number: of the call, from 1.
-        step: of the dynamics, None for the frames that a run begins with.
+        step: of the dynamics, None for the frames that a run begins with; all that follows is nan for these.
         grade: largest extrapolation grade of the frame before.
         predicted: eV/Angstrom, rms standard deviation of the forces before.
         found: eV/Angstrom, rms error of the forces before.
@@ -66,8 +67,8 @@ class ActiveLearner:
 
     or with any dynamics of ASE, `learner.attach(dynamics)`.
 
-    It can be interrupted at any moment. Made again with the same files it goes on: frames with labels are in
-    MODEL.labelled.xyz before they are used, and are not asked for again.
+    It can be interrupted at any moment. Made again with the same path it goes on: labelled frames are saved before they
+    are used, in MODEL.labelled.xyz, and are not asked for again.
 
     Args:
         atoms: the structure to start from; not changed.
@@ -75,8 +76,8 @@ class ActiveLearner:
         path: of the model file, written after every update; labelled frames stand beside it.
         initial: labelled frames to start from. Without them the structure and rattled copies of it are labelled.
         options: of the training; error bars there are always.
-        grade_limit: bound of the extrapolation grade of an atom.
-        forces_limit: eV/Angstrom, bound of the standard deviation of a force component, or None.
+        forces_limit: eV/Angstrom, bound of the standard deviation of any force component.
+        grade_limit: bound of the extrapolation grade of any atom.
         most_calls: of the reference, those in the file counted; then `run` ends.
         threads: as in `thread_count`.
         seed: of the rattled copies.
@@ -100,27 +101,28 @@ class ActiveLearner:
         path: str | Path,
         initial: Sequence[Frame] = (),
         options: TrainingOptions | None = None,
+        forces_limit: float = FORCES_LIMIT,
         grade_limit: float = LIMIT,
-        forces_limit: float | None = None,
         most_calls: int | None = None,
         threads: int | None = None,
         seed: int = 0,
         log: Log | None = None,
         progress: Progress | None = None,
     ):
-        if not grade_limit > 0 or not (forces_limit is None or forces_limit > 0):
-            raise ActiveLearningError(f"the bounds must be positive, not {grade_limit} and {forces_limit}")
+        if not (forces_limit > 0 and grade_limit > 0):
+            raise ActiveLearningError(f"the bounds must be positive, not {forces_limit} eV/Å and {grade_limit}")
         self.path, self.atoms, self.log = Path(path), atoms.copy(), log or (lambda text: None)
-        self.grade_limit, self.forces_limit, self.most_calls = grade_limit, forces_limit, most_calls
+        self.forces_limit, self.grade_limit, self.most_calls = forces_limit, grade_limit, most_calls
+        self.progress = progress
         self.threads, self.seconds = threads, {"reference": 0.0, "training": 0.0}
         self.labelled = LabelledFile(labelled_file(self.path), reference)
         if not initial:
             self._label_start(seed)
         begin = time.perf_counter()
-        known = _load(self.path)
-        self._growing = GrowingModel(
-            [*initial, *self.labelled.frames], options, threads, self.log, progress, known
-        )
+        known = Model.load(self.path) if self.path.exists() else None
+        if known is not None and "optimised_labels" not in known.info.get("training", {}):
+            raise ActiveLearningError(f"{self.path}: this model was not made by learning on the fly; name another file")
+        self._growing = GrowingModel([*initial, *self.labelled.frames], options, threads, self.log, progress, known)
         self.seconds["training"] += time.perf_counter() - begin
         self.model.save(self.path)
 
@@ -147,49 +149,55 @@ class ActiveLearner:
         dynamics.attach(_Watch(self, dynamics))
 
     def run(
-        self,
-        settings: MDSettings,
-        trajectory: str | Path,
-        log: str | Path | None = None,
-        progress: Progress | None = None,
-        atoms: Atoms | None = None,
-    ) -> MDSummary | None:
+        self, settings: MDSettings, trajectory: str | Path, log: str | Path | None = None, atoms: Atoms | None = None
+    ) -> bool:
         """Run molecular dynamics from the structure, or go on with the trajectory; see `run_md`.
 
         Args:
-            settings, trajectory, log, progress: as for `run_md`.
+            settings, trajectory, log: as for `run_md`.
             atoms: another structure to run than that of the learner.
 
         Returns:
-            How the dynamics went, or None if the calls of the reference were used up before its end.
+            Whether the dynamics has come to its end: else the calls of the reference were used up before.
 
         Raises:
-            ActiveLearningError: the reference failed, or the dynamics blows up although all around is labelled; model,
-                labelled frames and trajectory are whole, and the same call goes on.
+            ActiveLearningError: the reference failed, or the dynamics blows up although its last step is labelled;
+                model, labelled frames and trajectory are whole, and the same call goes on.
             DynamicsError: settings or trajectory do not fit the structure.
 
         """
         atoms = (self.atoms if atoms is None else atoms).copy()
-        while True:
-            atoms.calc, watch = self.calculator(), None
+        try:
+            while not self._run_on(atoms, settings, trajectory, log):
+                self.log("The dynamics broke off, and its last step was learned: it goes on from the last frame")
+        except FinishedError:
+            return True
+        except _CallsUsedUp:
+            self.map()
+            return False
+        except ReferenceFailed as error:
+            raise ActiveLearningError(f"{error}; all files are whole, run again to go on") from error
+        self.map()
+        return True
 
-            def prepare(dynamics):
-                nonlocal watch
-                watch = _Watch(self, dynamics)
-                dynamics.attach(watch)
+    def _run_on(self, atoms: Atoms, settings: MDSettings, trajectory: str | Path, log: str | Path | None) -> bool:
+        """Run to the end, or until the dynamics breaks off at a structure that there is something to learn from."""
+        watches: list[_Watch] = []
 
-            try:
-                return run_md(atoms, settings, trajectory, log, True, progress, prepare)
-            except DynamicsError as error:
-                if isinstance(error.__cause__, _CallsUsedUp):
-                    self.log(f"The reference was called {self.most_calls} times, the run ends here")
-                    return None
-                if isinstance(error.__cause__, ActiveLearningError):
-                    raise error.__cause__ from None
-                if watch is None or not watch.label_last():
-                    raise
-            except ReferenceFailed as error:
-                raise ActiveLearningError(f"{error}; {self.path.name} and the trajectory are kept, run again") from error
+        def prepare(dynamics: Any) -> None:
+            watches.append(_Watch(self, dynamics))
+            dynamics.attach(watches[0])
+
+        atoms.calc = self.calculator()
+        try:
+            run_md(atoms, settings, trajectory, log, True, self.progress, prepare)
+        except DynamicsError as error:
+            if isinstance(error.__cause__, ActiveLearningError):
+                raise error.__cause__ from None
+            if not watches or not watches[0].label_last():
+                raise
+            return False
+        return True
 
     def learn(self, atoms: Atoms, step: int | None = None) -> Frame:
         """Call the reference for a structure, save the frame, update and save the model.
@@ -239,10 +247,8 @@ class ActiveLearner:
     def excess(self, atoms: Atoms) -> float:
         """Error bars of a structure in units of the bounds, the largest."""
         results = _evaluated(atoms)
-        found = results["extrapolation_grade"].max() / self.grade_limit
-        if self.forces_limit is not None:
-            found = max(found, results["forces_std"].max() / self.forces_limit)
-        return float(found)
+        grade, forces = (results[name].max() for name in ("extrapolation_grade", "forces_std"))
+        return float(max(grade / self.grade_limit, forces / self.forces_limit))
 
     def _label(self, atoms: Atoms, facts: Callable | None = None) -> Frame:
         begin = time.perf_counter()
@@ -303,7 +309,6 @@ class _Watch:
         """Learn from the last step before the dynamics broke off; tell whether there was anything to learn."""
         if self.last is None or self.learner.labelled.knows(self.last) or clash(self.last):
             return False
-        self.learner.log("The dynamics has broken off: learning from its last step")
         self.learner.learn(self.last, self.dynamics.nsteps)
         return True
 
@@ -334,15 +339,11 @@ def read_calls(path: str | Path) -> list[Call]:
     from ase.io import iread
 
     names = ("grade", "predicted_force_error", "found_force_error", "found_energy_error")
-    return [
-        Call(number + 1, atoms.info.get("step"), *(float(atoms.info.get(name, np.nan)) for name in names))
-        for number, atoms in enumerate(iread(path, ":"))
-    ]
-
-
-def _load(path: Path) -> Model | None:
-    """The model of an earlier run."""
-    return Model.load(path) if path.exists() else None
+    calls = []
+    for number, atoms in enumerate(iread(path, ":"), 1):
+        step = int(atoms.info["step"]) if "step" in atoms.info else None
+        calls.append(Call(number, step, *(float(atoms.info.get(name, np.nan)) for name in names)))
+    return calls
 
 
 def _evaluated(atoms: Atoms) -> dict[str, Any]:

@@ -27,8 +27,8 @@ class GrowingModel:
     """Model, training frames, and what is needed to add to both.
 
     An update keeps density, order weights, noise and baseline. The sparse estimator takes new labels and support points
-    into its factorisation (`GrowingRegression`), the full one solves again for all labels. Error bars are made anew, from
-    exact errors of frames that are left out. Where the labels have grown by half since, everything is trained again.
+    into its factorisation (`GrowingRegression`), the full one solves again for all labels. Error bars are made anew,
+    from exact errors of frames that are left out. Where the labels have grown by half since, everything is trained again.
 
     Args:
         frames: with labels, two at least.
@@ -60,8 +60,9 @@ class GrowingModel:
         self.log, self.progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
         self.frames = [self._wanted(frame) for frame in frames]
         if len(self.frames) < 2:
-            raise DataError("a model that is to grow needs two labelled frames to begin with: there are no error bars else")
+            raise DataError("a model that is to grow needs two labelled frames to begin with, or it has no error bars")
         self._regression: GrowingRegression | None = None
+        self.model: Model
         if model is None or not self._continue(model):
             self._train()
 

@@ -1,5 +1,6 @@
 """Calls of the reference method: what comes back is in a file before anything is done with it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,8 @@ class LabelledFile:
         try:
             results: dict[str, Any] = {"energy": float(atoms.get_potential_energy()), "forces": atoms.get_forces()}
             if atoms.pbc.all():
-                try:
+                with suppress(PropertyNotImplementedError, NotImplementedError):
                     results["stress"] = atoms.get_stress()
-                except (PropertyNotImplementedError, NotImplementedError):
-                    pass
         except Exception as error:  # calculators raise whatever they like
             raise ReferenceFailed(f"the reference calculator failed ({type(error).__name__}: {error})") from error
         for name, value in results.items():
