@@ -28,7 +28,8 @@ class GrowingModel:
 
     An update keeps density, order weights, noise and baseline. The sparse estimator takes new labels and support points
     into its factorisation (`GrowingRegression`), the full one solves again for all labels. Error bars are made anew,
-    from exact errors of frames that are left out. Where the labels have grown by half since, everything is trained again.
+    from exact errors of frames that are left out. Where the labels have grown by half since the hyperparameters were
+    chosen, everything is trained again.
 
     Args:
         frames: with labels, two at least.

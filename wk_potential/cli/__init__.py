@@ -13,14 +13,8 @@ INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 _COMMANDS = {"train": "train", "evaluate": "inspect", "info": "inspect"}
 _COMMANDS |= {"check": "check"}
 _COMMANDS |= {"map": "speed", "bench": "speed"}
-_COMMANDS |= {
-    "md": "simulate",
-    "active": "active",
-    "relax": "simulate",
-    "spectrum": "spectrum",
-    "lammps": "lammps",
-    "demo": "demo",
-}
+_COMMANDS |= {"active": "active"}
+_COMMANDS |= {"md": "simulate", "relax": "simulate", "spectrum": "spectrum", "lammps": "lammps", "demo": "demo"}
 
 
 class _Commands(click.Group):

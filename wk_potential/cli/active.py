@@ -29,10 +29,7 @@ def load_reference(text: str) -> Any:
     if not colon:
         source, name = text, "calculator"
     try:
-        if source.endswith(".py"):
-            namespace = runpy.run_path(source)
-        else:
-            namespace = vars(importlib.import_module(source))
+        namespace = runpy.run_path(source) if source.endswith(".py") else vars(importlib.import_module(source))
     except (OSError, ImportError) as error:
         raise UserError(
             f"--reference {text}: cannot be loaded ({error}); give FILE.py that defines `calculator`, or MODULE:NAME"
@@ -91,10 +88,10 @@ def active(
     """Run molecular dynamics of STRUCTURE with a model that learns.
 
     Where the error bars pass a bound, the reference calculator is called, the labelled frame is saved in
-    MODEL.labelled.xyz, the model is updated, and the dynamics goes on. Without --initial it starts from the structure and
-    four rattled copies. The reference is a Python file that defines `calculator`, an ASE calculator or a
-    function that makes one; FILE.py:NAME and MODULE:NAME name another. After an interruption of any kind the same
-    command with --restart goes on, and no structure is labelled twice.
+    MODEL.labelled.xyz, the model is updated, and the dynamics goes on. Without --initial it starts from the structure
+    and four rattled copies. The reference is a Python file that defines `calculator`, an ASE calculator or a function
+    that makes one; FILE.py:NAME and MODULE:NAME name another. After an interruption of any kind the same command with
+    --restart goes on, and no structure is labelled twice. Ensembles are those of md.
 
     \b
     Examples:
@@ -137,14 +134,8 @@ def _show(screen: "Screen", learner: Any, ended: bool, files: list[Path]) -> Non
     """Print what was called and what it was good for."""
     calls = [call for call in learner.calls if call.step is not None]
     rows = [
-        (
-            f"{call.number}",
-            f"{call.step}",
-            f"{call.grade:.2f}",
-            f"{1e3 * call.predicted:.0f}",
-            f"{1e3 * call.found:.0f}",
-        )
-        for call in calls[-MOST_ROWS:]
+        (str(c.number), str(c.step), f"{c.grade:.2f}", f"{1e3 * c.predicted:.0f}", f"{1e3 * c.found:.0f}")
+        for c in calls[-MOST_ROWS:]
     ]
     title = "Calls of the reference" + (f", the last {MOST_ROWS}" if len(calls) > MOST_ROWS else "")
     columns = ("call", "step", "grade", "predicted meV/Å", "found meV/Å")
