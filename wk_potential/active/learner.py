@@ -15,11 +15,11 @@ from ..model import Model
 from ..training.data import Frame
 from ..training.options import TrainingOptions
 from ..training.task import Log, Progress
-from ..uncertainty.extrapolation import LIMIT
 from .model import GrowingModel
 from .reference import ActiveLearningError, LabelledFile, ReferenceFailed, clash
 
 FORCES_LIMIT = 0.2  # eV/Angstrom, of the standard deviation of a force component
+GRADE_LIMIT = 5.0  # of the extrapolation grade, which a few frames to start from say little of
 START_FRAMES = 5  # that are labelled where there is nothing to start from: the structure and rattled copies
 RATTLE = 0.08  # Angstrom, of the last of them; the others less
 FAR = 5.0  # times the bound: the model is no guide any more, and the step before is labelled
@@ -102,7 +102,7 @@ class ActiveLearner:
         initial: Sequence[Frame] = (),
         options: TrainingOptions | None = None,
         forces_limit: float = FORCES_LIMIT,
-        grade_limit: float = LIMIT,
+        grade_limit: float = GRADE_LIMIT,
         most_calls: int | None = None,
         threads: int | None = None,
         seed: int = 0,
@@ -122,7 +122,8 @@ class ActiveLearner:
         known = Model.load(self.path) if self.path.exists() else None
         if known is not None and "optimised_labels" not in known.info.get("training", {}):
             raise ActiveLearningError(f"{self.path}: this model was not made by learning on the fly; name another file")
-        self._growing = GrowingModel([*initial, *self.labelled.frames], options, threads, self.log, progress, known)
+        frames = [*initial, *self.labelled.frames]
+        self._growing = GrowingModel(frames, options, threads, None, progress, known)
         self.seconds["training"] += time.perf_counter() - begin
         self.model.save(self.path)
 

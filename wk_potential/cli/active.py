@@ -13,7 +13,7 @@ from .simulate import dynamics_options, frame_option
 if TYPE_CHECKING:
     from .screen import Screen
 
-FORCES_LIMIT, GRADE_LIMIT = 0.2, 2.0  # as in `active.learner`, which takes long to import
+FORCES_LIMIT, GRADE_LIMIT = 0.2, 5.0  # as in `active.learner`, which takes long to import
 MOST_ROWS = 30  # of the table of calls
 _path = click.Path(path_type=Path)
 
