@@ -114,10 +114,11 @@ class GrowingRegression:
         least = LEAST_RESIDUAL * own.diagonal().max(initial=0.0)
         if len(self._element):
             least = max(least, self._factor.diagonal().min() ** 2)
-        lower, pivots, rank, _ = lapack.dpstrf(0.5 * (own + own.T) - left.T @ left, tol=least, lower=1)
+        residual = 0.5 * (own + own.T) - left.T @ left
+        if residual.diagonal().max(initial=0.0) <= least:
+            return  # LAPACK would take the first, whatever it is
+        lower, pivots, rank, _ = lapack.dpstrf(residual, tol=least, lower=1)
         chosen = pivots[:rank] - 1
-        if not rank:
-            return
         lower = np.tril(lower[:rank, :rank])
         element = np.repeat(np.arange(len(candidates)), [len(c) for c in candidates])
         first = np.cumsum([0, *(len(c) for c in candidates)])
