@@ -407,6 +407,7 @@ def run_md(
     restart = restart and drop_half_frame(trajectory)
     calculator = atoms.calc
     atoms, first_step = _starting_point(atoms, settings, trajectory, restart)
+    restart = first_step > 0  # else the first frame is written anew
     _hand_over(atoms, calculator)
     dynamics, free = _make_dynamics(atoms, settings, _noise(settings.seed, first_step))
     _restore(dynamics, atoms.info.get("md_variables"))
