@@ -110,7 +110,7 @@ def test_water_infrared(tmp_path, monkeypatch, shared_data):
 def test_cluster_active(tmp_path, monkeypatch):
     """At reduced length: the errors fall, and calls are not at random times."""
     monkeypatch.chdir(tmp_path)
-    arguments = ["--runs", "1", "--tests", "1", "--time", "0.4", "--seeds", "0", "--threads", "1"]
+    arguments = ["--runs", "1", "--tests", "1", "--time", "0.3", "--seeds", "0", "--threads", "1"]
     ((active, chance),) = run_example("cluster_active.py", *arguments)
     assert active[0][0] == chance[0][0] == 5
     assert active[1][0] == pytest.approx(chance[1][0])  # the same first frames

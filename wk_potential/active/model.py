@@ -74,8 +74,11 @@ class GrowingModel:
         outgrown = labels >= OUTGROWN * known.info["training"]["optimised_labels"]
         if outgrown or any(not _composition_known(known, frame.numbers) for frame in frames):
             self._train()
-        else:
+            return
+        try:
             self._update()
+        except np.linalg.LinAlgError:  # the noise was chosen too small for these frames
+            self._train()
 
     def map(self) -> None:
         """Give the model its mapped form, if the options want it and there is one."""
