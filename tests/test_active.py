@@ -500,3 +500,15 @@ def test_frames_of_the_user(make, copper_frames, reference):
     assert isinstance(learner.learn(copper_frames[7].to_atoms()), Frame)
     assert len(reference.structures) == 1
     assert learner.model.info["training"]["frames"] == 7
+
+
+def test_update_that_fails(copper_frames, monkeypatch):
+    """A noise that is too small for new frames ends in a training, not in an error."""
+    model = GrowingModel(copper_frames[:4], QUICK, 1)
+
+    def fails(self):
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr(GrowingModel, "_update", fails)
+    model.add(copper_frames[4:5])
+    assert model.model.info["training"]["optimised_labels"] == 5 * 19
