@@ -107,6 +107,7 @@ def test_water_infrared(tmp_path, monkeypatch, shared_data):
     assert (tmp_path / "water_monomer.png").is_file()
 
 
+@pytest.mark.slow
 def test_cluster_active(tmp_path, monkeypatch):
     """At reduced length: the errors fall, and calls are not at random times."""
     monkeypatch.chdir(tmp_path)
