@@ -229,13 +229,13 @@ def rotation_matrix(seed):
     return Rotation.from_quat(np.random.default_rng(seed).normal(size=4)).as_matrix()
 
 
-def labelled_copper(n, seed=0):
+def labelled_copper(n, seed=0, strain=0.02):
     """Frames of strained and rattled cells of four copper atoms, labelled by effective-medium theory."""
     rng = np.random.default_rng(seed)
     frames = []
     for i in range(n):
         atoms = bulk("Cu", cubic=True)
-        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, strain, (3, 3))), scale_atoms=True)
         atoms.rattle(0.1, rng=rng)
         atoms.calc = EMT()
         atoms.get_stress()

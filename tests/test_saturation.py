@@ -143,12 +143,5 @@ def test_file_keeps_it(model, tmp_path):
     model.save(tmp_path / "model.wkp")
     loaded = Model.load(tmp_path / "model.wkp")
     assert [s.density.saturation for s in loaded.scales] == [2.0, 2.0]
-    assert [d.saturation for d in loaded.tensors["dipole"].densities] == [2.0, 2.0]
     atoms = water(9).to_atoms()
     assert WKCalculator(loaded).get_potential_energy(atoms) == WKCalculator(model).get_potential_energy(atoms)
-
-
-def test_each_estimator_has_its_default():
-    for options, full, sparse in [(TrainingOptions(), 2.0, 0.0), (TrainingOptions(saturation=1.0), 1.0, 1.0)]:
-        assert options.for_estimator("full").saturation == full
-        assert options.for_estimator("sparse").saturation == sparse

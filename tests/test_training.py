@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from itertools import product
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_full_model_is_the_dense_gaussian_process(system, request):
     frames = request.getfixturevalue(system)
     options = TrainingOptions(
         **SMALL, order=4, order_weights=[2.0, 1.0, 0.5, 0.3], energy_noise=1e-3, forces_noise=0.02, stress_noise=0.01,
-        estimator="full", repulsion=False,
+        estimator="full", repulsion=False, saturation=2.0,
     )  # fmt: skip
     train_on, test = frames[:-2], frames[-2:]
     predicted, baseline = dense_prediction(train_on, test, options)
@@ -482,3 +483,20 @@ def test_contradictions_are_refused(crystals):
         train([dataclasses.replace(f, energy=None, forces=None, stress=None) for f in crystals])
     with pytest.raises(DataError, match="Xx"):
         train(crystals, TrainingOptions(element_weights={"Xx": 1.0}))
+
+
+def test_saturation_is_chosen_by_the_score(crystals, molecules):
+    """The one that the log names as better; a given one is taken as it is."""
+    for frames, estimator in ((molecules, "full"), (crystals, "sparse")):
+        lines = []
+        options = TrainingOptions(
+            **SMALL, order=3, estimator=estimator, support_points=12, map=False, uncertainty=False
+        )
+        model = train(frames, options, threads=1, log=lines.append)
+        (line,) = (line for line in lines if line.startswith("Saturation"))
+        scores = {float(b): float(s) for b, s in re.findall(r"([\d.]+): (-?[\d.]+)", line)}
+        assert len(scores) == 2
+        assert model.scales[0].density.saturation == max(scores, key=scores.get)
+        given = train(frames, options.model_copy(update={"saturation": 0.5}), threads=1, log=lines.append)
+        assert given.scales[0].density.saturation == 0.5
+    assert sum(line.startswith("Saturation") for line in lines) == 1

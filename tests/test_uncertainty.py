@@ -191,8 +191,8 @@ def test_reliability_of_forces_is_by_atom():
 
 
 def test_error_bars_tell_the_size_of_errors(copper_model):
-    """On frames that the model has not seen, and on others that are unlike the training set."""
-    unseen = labelled_copper(40, seed=1)
+    """On frames within the range of the training set, and on others that are unlike it."""
+    unseen = labelled_copper(40, seed=1, strain=0.01)
     table = reliability(unseen, predict_frames(copper_model, unseen))
     for kind in ("energy", "forces", "stress"):
         assert 0.3 < table[kind]["rmse"] / table[kind]["rms_std"] < 3

@@ -33,8 +33,18 @@ def kernel_matrices(support: list[np.ndarray], lmax: int, order: int) -> np.ndar
     return 0.5 * (out + out.transpose(0, 2, 1))
 
 
-def _frame_design(frame: Frame, density: Density, elements, terms, sets, blocks, counts):
-    """Design matrix (labels, n_sets, M) of one frame."""
+def frame_design(frame: Frame, density: Density, elements, terms, sets, blocks, counts):
+    """Design matrix (labels, n_sets, M) of one frame.
+
+    Args:
+        frame: with labels.
+        density, elements: of the model.
+        terms: of the kernel.
+        sets: (n_sets, order) order weights.
+        blocks: support points of each element, as `in_blocks` arranges them.
+        counts: how many they are.
+
+    """
     environments = frame_environments(frame, density, elements)
     slots = label_slots(frame)
     first = np.concatenate([[0], np.cumsum(counts)])
@@ -93,7 +103,7 @@ def stream_design(
     factors = [[TriangularFactor(n_columns) for _ in range(3)] for _ in range(max(folds) + 1)]
 
     def work(frame):
-        return _frame_design(frame, density, elements, terms, sets, blocks, counts)
+        return frame_design(frame, density, elements, terms, sets, blocks, counts)
 
     holders = deal(np.add(label_counts(frames), [len(f) for f in frames]), folds, ranks.size)
     own = np.flatnonzero(holders == ranks.rank)

@@ -23,14 +23,15 @@ from .baseline import fit_baseline
 from .compression import model_density
 from .data import KINDS, DataError, Frame, data_hash
 from .full import fit_full
-from .optimise import SUPPORT_POINTS, optimise
+from .optimise import LABELS, SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
 from .repulsion import choose_repulsion
 from .rigidity import fit_uncertainty, frames_of_error_bars
 from .sparse import fit_sparse
-from .task import Fit, LeftOut, Log, Progress, Task, label_counts
+from .task import Fit, LeftOut, Log, Progress, Task, kind_counts, label_counts, sampled_frames
 from .tensors import fit_tensors, tensor_counts, tensor_score
 
+SATURATION = {"full": 2.0, "sparse": 1.0}  # tried beside none
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
 FULL_ENVIRONMENTS = 3000
 UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
@@ -72,16 +73,17 @@ def train(
     if options.order_weights is not None and len(options.order_weights) != options.order:
         raise OptionsError(f"order_weights has {len(options.order_weights)} numbers, but the order is {options.order}")
     frames = _with_used_labels(frames, options)
-    counts = {kind: sum(np.size(v) for f in frames if (v := getattr(f, kind)) is not None) for kind in KINDS}
+    counts = kind_counts(frames)
     with_energy, tensors = any(counts.values()), tensor_counts(frames)
     if not with_energy and not tensors:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
     estimator = _choose_estimator(frames, options, sum(counts.values()), log) if with_energy else "full"
-    options = options.for_estimator(estimator)
     _check_neighbours(frames, options.cutoff)
     search: dict[str, Any] = {}
+    score = partial(_score, estimator=estimator, threads=n_threads, ranks=ranks)
+    if with_energy and options.saturation is None:
+        options = _with_saturation(frames, options, estimator, score, log)
     if options.optimise:
-        score = partial(_score, estimator=estimator, threads=n_threads, ranks=ranks)
         options, search = optimise(frames, options, estimator, score, log, progress, search_file, ranks)
     task = _task(frames, options, estimator, n_threads, log, progress, ranks)
     fit = Fit([], np.zeros(len(KINDS)), {}, {}, 0.0)
@@ -89,14 +91,10 @@ def train(
         _say_densities(task)
         fit = _fit(task)
     targets, facts = fit_tensors(task)
-    info = _header(task, fit, counts, search, facts, time.perf_counter() - start)
+    info = header(task, fit, search, facts, time.perf_counter() - start)
     _say_hyperparameters(fit, info, log)
     model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
-    if not with_energy:
-        return model
-    if options.repulsion:
-        model = replace(model, repulsion=choose_repulsion(frames, model.elements, model.cutoff))
-    return _finished(model, task, fit)
+    return completed(model, task, fit) if with_energy else model
 
 
 def _with_used_labels(frames: Sequence[Frame], options: TrainingOptions) -> Sequence[Frame]:
@@ -135,6 +133,15 @@ def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
         )
 
 
+def _with_saturation(frames, options: TrainingOptions, estimator: str, score, log: Log) -> TrainingOptions:
+    """Return the options with the better of no saturation and some, by their scores on some of the frames."""
+    few = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
+    found = {b: score(few, options.model_copy(update={"saturation": b})) for b in (0.0, SATURATION[estimator])}
+    best = max(found, key=lambda b: found[b])
+    log(f"Saturation {best:g} (scores " + ", ".join(f"{b:g}: {s:.2f}" for b, s in found.items()) + ")")
+    return options.model_copy(update={"saturation": best})
+
+
 def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks: Ranks | OneRank) -> float:
     """Score of a quiet fit, with fewer support points."""
     fewer = {"support_points": min(SUPPORT_POINTS, options.support_points)}
@@ -142,8 +149,13 @@ def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks
     return _fit(task).score if any(label_counts(frames)) else tensor_score(task)
 
 
-def _finished(model: Model, task: Task, fit: Fit) -> Model:
-    """Return the model with mapped form and error bars; where there are two ranks or more they are made at once."""
+def completed(model: Model, task: Task, fit: Fit) -> Model:
+    """Return the model with all else: repulsion, mapped form, error bars.
+
+    Where there are two ranks or more, the last two are made at once.
+    """
+    if task.options.repulsion:
+        model = replace(model, repulsion=choose_repulsion(task.frames, model.elements, model.cutoff))
     left_out = fit.left_out
     if task.options.uncertainty and left_out is None:
         task.log("No error bars: they need at least two frames")
@@ -187,11 +199,17 @@ def _origin(options: TrainingOptions) -> str:
     return "least squares on the frames" if options.isolated_atoms is None else "isolated atoms, as given"
 
 
-def _header(
-    task: Task, fit: Fit, counts: dict[str, int], search: dict[str, Any], tensors: dict[str, Any], seconds: float
-) -> dict[str, Any]:
-    """What the header of the file says of the training."""
-    baseline = _named_baseline(task)
+def header(task: Task, fit: Fit, search: dict[str, Any], tensors: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What the header of the file says of the training.
+
+    Args:
+        task, fit: what was done.
+        search: what `optimise` says of the search for the density.
+        tensors: what `fit_tensors` says of its targets.
+        seconds: that it took.
+
+    """
+    baseline, counts = _named_baseline(task), kind_counts(task.frames)
     return {
         "package_version": __version__,
         "units": UNITS,
