@@ -146,9 +146,3 @@ def test_file_keeps_it(model, tmp_path):
     assert [d.saturation for d in loaded.tensors["dipole"].densities] == [2.0, 2.0]
     atoms = water(9).to_atoms()
     assert WKCalculator(loaded).get_potential_energy(atoms) == WKCalculator(model).get_potential_energy(atoms)
-
-
-def test_each_estimator_has_its_default():
-    for options, full, sparse in [(TrainingOptions(), 2.0, 0.0), (TrainingOptions(saturation=1.0), 1.0, 1.0)]:
-        assert options.for_estimator("full").saturation == full
-        assert options.for_estimator("sparse").saturation == sparse

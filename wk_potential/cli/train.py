@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from ..training.options import SPARSE, TrainingOptions
+from ..training.options import TrainingOptions
 from .common import RanksCommand, check_output, data_argument, threads_option
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def _option(name: str, field: FieldInfo) -> Any:
         text = text[:1].upper() + text[1:]
     if field.default not in (None, {}):
         default = str(field.default).lower() if kind is bool else field.default
-        other = f"; sparse estimator: {SPARSE[name]}" if name in SPARSE else ""
-        text += f" [default: {default}{other}]"
+        text += f" [default: {default}]"
     settings: dict[str, Any] = {"default": None, "help": f"{text}."}
     if kind is bool:
         flag = f"{flag}/--no-{flag[2:]}"

@@ -32,6 +32,15 @@ def saturate(b, c, lanes, factor):
 
 
 @njit
+def saturated(b, c):
+    """Copies of coefficients c (n, ...) of n environments, saturated."""
+    out, factor = c.copy(), np.zeros(1)
+    for i in range(out.shape[0]):
+        saturate(b, out[i].reshape(-1), 1, factor)
+    return out
+
+
+@njit
 def saturate_changes(b, c, lanes, factor, changes):
     """Turn changes of c into those of s, or gradients by s into those by c, in place; c and factor are as left."""
     if b == 0.0:

@@ -54,7 +54,7 @@ def model_density(
     projection = np.zeros((n_elements, n_l, n_full, channels))
     for flat, k in zip(projection.reshape(-1, n_full, channels), kept, strict=True):
         flat[:, : k.shape[1]] = k
-    return Density(options.lmax, radial, projection, options.saturation)
+    return Density(options.lmax, radial, projection)
 
 
 def _covariances(frames, density: Density, elements, ranks: Ranks | OneRank):

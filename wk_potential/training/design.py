@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..density.expansion import Density
+from ..density.saturation import saturated
 from ..kernel.coupling import wigner_terms
 from ..kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
 from ..parallel.communicator import OneRank, Ranks
@@ -13,12 +13,13 @@ from .baseline import targets
 from .data import Frame
 from .environments import frame_environments
 from .gram import label_slots
+from .parts import KernelPart
 from .regression import TriangularFactor
 from .task import label_counts
 
 
 def kernel_matrices(support: list[np.ndarray], lmax: int, order: int) -> np.ndarray:
-    """Kernels (order, M, M) among the support points, elements one after the other."""
+    """Kernels (order, M, M) among environments (n, n_lm, Q) of each element, elements one after the other."""
     terms = wigner_terms(lmax, order)
     out = np.zeros((order, *2 * (sum(len(s) for s in support),)))
     first = 0
@@ -33,33 +34,56 @@ def kernel_matrices(support: list[np.ndarray], lmax: int, order: int) -> np.ndar
     return 0.5 * (out + out.transpose(0, 2, 1))
 
 
-def _frame_design(frame: Frame, density: Density, elements, terms, sets, blocks, counts):
-    """Design matrix (labels, n_sets, M) of one frame."""
-    environments = frame_environments(frame, density, elements)
-    slots = label_slots(frame)
-    first = np.concatenate([[0], np.cumsum(counts)])
-    out = np.zeros((slots.max() + 1, len(sets), first[-1]))
-    for i, z in enumerate(environments.centres):
-        if counts[z] == 0:
-            continue
-        n = blocks[z].shape[0] * blocks[z].shape[2]
-        values, grads = np.zeros((len(sets), n)), np.zeros((blocks[z].shape[1], len(sets), n))
-        kernel_rows_with_gradients(terms, density.lmax, sets, environments.coefficients[i], blocks[z], values, grads)
-        columns = slice(first[z], first[z + 1])
-        if slots[0] >= 0:
-            out[slots[0], :, columns] += values[:, : counts[z]]
-        rows = slice(environments.first[i], environments.first[i + 1])
-        if rows.stop > rows.start:
-            product = environments.jacobian[rows] @ grads.reshape(len(grads), -1)
-            own = slots[environments.label[rows]]  # an environment has each label once
-            out[own, :, columns] += product.reshape(-1, len(sets), n)[:, :, : counts[z]]
-    return out
+def saturated_support(support: list[np.ndarray], part: KernelPart) -> list[np.ndarray]:
+    """Support points as a part of the kernel sees them."""
+    return [saturated(part.density.saturation, points) for points in support]
+
+
+def support_kernels(support: list[np.ndarray], parts: Sequence[KernelPart]) -> np.ndarray:
+    """Kernels (order, M, M) of all orders among the support points (M_z, n_lm, Q) of each element."""
+    matrices = []
+    for part in parts:
+        points = saturated_support(support, part)
+        matrices.append(kernel_matrices(points, part.density.lmax, part.orders.stop)[part.orders])
+    return np.concatenate(matrices)
+
+
+class _PartDesign:
+    """A part of the kernel, ready to be evaluated between support points and frames, for the sets that it is in."""
+
+    def __init__(self, part: KernelPart, support: list[np.ndarray], sets):
+        weights = part.weights(sets)
+        self.own = np.flatnonzero(weights.any(axis=1))
+        self.density, self.sets = part.density, np.ascontiguousarray(weights[self.own])
+        self.terms = wigner_terms(part.density.lmax, part.orders.stop)
+        self.blocks = [in_blocks(points) for points in saturated_support(support, part)]
+
+    def add(self, frame: Frame, elements, counts, out) -> None:
+        """Add to the design matrix (labels, n_sets, M) of a frame."""
+        environments = frame_environments(frame, self.density, elements)
+        slots, n_sets = label_slots(frame), len(self.sets)
+        first = np.concatenate([[0], np.cumsum(counts)])
+        for i, z in enumerate(environments.centres):
+            if counts[z] == 0:
+                continue
+            blocks, c = self.blocks[z], environments.coefficients[i]
+            n = blocks.shape[0] * blocks.shape[2]
+            values, grads = np.zeros((n_sets, n)), np.zeros((blocks.shape[1], n_sets, n))
+            kernel_rows_with_gradients(self.terms, self.density.lmax, self.sets, c, blocks, values, grads)
+            columns = slice(first[z], first[z + 1])
+            if slots[0] >= 0:
+                out[slots[0], self.own, columns] += values[:, : counts[z]]
+            rows = slice(environments.first[i], environments.first[i + 1])
+            if rows.stop > rows.start:
+                product = environments.jacobian[rows] @ grads.reshape(len(grads), -1)
+                own = slots[environments.label[rows]]  # an environment has each label once
+                out[own[:, None], self.own, columns] += product.reshape(-1, n_sets, n)[:, :, : counts[z]]
 
 
 def stream_design(
     frames: Sequence[Frame],
     folds,
-    density: Density,
+    parts: Sequence[KernelPart],
     elements,
     baseline,
     support: list[np.ndarray],
@@ -76,8 +100,9 @@ def stream_design(
     Args:
         frames: the training frames.
         folds: (n_frames,) fold of each frame, from 0.
-        density, elements, baseline: of the model.
-        support: (M_z, n_lm, Q) for each element.
+        parts: of the kernel, of one length scale.
+        elements, baseline: of the model.
+        support: (M_z, n_lm, Q) for each element, not saturated.
         sets: (n_sets, order) order weights; the columns are the M support points for each set in turn.
         threads: how many.
         progress: called with the fraction done, or None.
@@ -86,14 +111,16 @@ def stream_design(
     """
     ranks = ranks or OneRank()
     sets = np.atleast_2d(np.asarray(sets, float))
-    terms = wigner_terms(density.lmax, sets.shape[1])
     counts = [len(s) for s in support]
-    blocks = [in_blocks(s) for s in support]
+    designs = [_PartDesign(part, support, sets) for part in parts]
     n_columns = len(sets) * sum(counts) + 1
     factors = [[TriangularFactor(n_columns) for _ in range(3)] for _ in range(max(folds) + 1)]
 
     def work(frame):
-        return _frame_design(frame, density, elements, terms, sets, blocks, counts)
+        out = np.zeros((label_slots(frame).max() + 1, len(sets), sum(counts)))
+        for design in designs:
+            design.add(frame, elements, counts, out)
+        return out
 
     holders = deal(np.add(label_counts(frames), [len(f) for f in frames]), folds, ranks.size)
     own = np.flatnonzero(holders == ranks.rank)

@@ -24,27 +24,27 @@ def fit_full(task: Task) -> Fit:
     Ranks share the rows of the matrices; what is done with them is left to the first, which has them whole.
     """
     options, lmax, n_elements = task.options, task.options.lmax, len(task.elements)
-    scales = _environments(task)
+    flats = _environments(task)
     labels = Labels(*targets(task.frames, task.elements, task.baseline))
-    label_first = scales[0].label_first
+    label_first = flats[0].label_first
     chosen = sampled_frames(np.diff(label_first), SEARCH_LABELS, 1, options.seed)
-    searched = [some_frames(flat, chosen) for flat in scales]
-    _predict(task, scales, searched)
+    searched = [some_frames(flat, chosen) for flat in flats]
+    _predict(task, flats, searched)
     gram = _gram_matrices(task, searched)
-    part = labels.of_frames(chosen, label_first)
-    weights, noise, score = task.ranks.first(_hyperparameters, task, gram, part, searched[0].label_first)
-    by_scale = weights.reshape(len(scales), n_elements, options.order)
+    drawn = labels.of_frames(chosen, label_first)
+    weights, noise, score = task.ranks.first(_hyperparameters, task, gram, drawn, searched[0].label_first)
+    by_scale = weights.reshape(len(task.densities), n_elements, options.order)
     kernel = None if gram is None else np.tensordot(weights, gram, 1)
     del gram
     if len(chosen) < len(task.frames):
-        kernel = _covariance(task, scales, by_scale)
+        kernel = _covariance(task, flats, by_scale)
     alpha, residuals, log_likelihood = task.ranks.first(solve, kernel, noise, labels, label_first, task.threads)
     errors = _leave_one_out_errors(task, labels, residuals)
     task.log("Expected errors (leave one frame out, exact): " + _describe(errors))
     found = []
-    for density, flat, w in zip(task.densities, scales, by_scale, strict=True):
-        shape = (lmax + 1) ** 2, density.projection.shape[3]
-        found.append(Scale(density, w, full_support(flat, alpha, n_elements, shape)))
+    for part, flat in zip(task.parts, flats, strict=True):
+        support = full_support(flat, alpha, n_elements, ((lmax + 1) ** 2, part.density.projection.shape[3]))
+        found.append(Scale(part.density, part.weights(by_scale[part.scale]), support))
     left_out = None
     if len(task.frames) > 1:
         by_frame = np.split(residuals, label_first[1:-1])
@@ -53,38 +53,41 @@ def fit_full(task: Task) -> Fit:
 
 
 def _environments(task: Task) -> list[FlatEnvironments]:
-    """Environments of all frames for each length scale."""
-    scales = []
-    for n, density in enumerate(task.densities):
+    """Environments of all frames for each part of the kernel."""
+    flats = []
+    for n, part in enumerate(task.parts):
         environments = []
         for k, frame in enumerate(task.frames):
-            environments.append(frame_environments(frame, density, task.elements))
-            task.progress("environments", (n + (k + 1) / len(task.frames)) / len(task.densities))
-        scales.append(flatten(task.frames, environments))
-    return scales
+            environments.append(frame_environments(frame, part.density, task.elements))
+            task.progress("environments", (n + (k + 1) / len(task.frames)) / len(task.parts))
+        flats.append(flatten(task.frames, environments))
+    return flats
 
 
 def _part_of(task: Task, stage: str) -> Callable[[float], None]:
-    """Progress of a stage that every length scale adds to."""
+    """Progress of a stage that every part of the kernel adds to."""
     done = 0.0
 
     def report(fraction: float) -> None:
         nonlocal done
-        done += fraction / len(task.densities)
+        done += fraction / len(task.parts)
         task.progress(stage, min(done, 1.0))
 
     return report
 
 
-def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | None:
+def _gram_matrices(task: Task, flats: list[FlatEnvironments]) -> np.ndarray | None:
     """Matrices (n, N, N) of each length scale, element and order; None on all ranks but the first."""
-    lmax, order, n_elements, n = task.options.lmax, task.options.order, len(task.elements), scales[0].n_labels
-    report, parts = _part_of(task, "Gram matrices"), []
-    for flat in scales:
-        part = gram_matrices(flat, lmax, order, n_elements, task.threads, report, task.ranks)
-        if task.ranks.rank == 0:
-            parts.append(part.reshape(-1, n, n))
-    return np.concatenate(parts) if parts else None
+    order, n_elements, n = task.options.order, len(task.elements), flats[0].n_labels
+    report, out = _part_of(task, "Gram matrices"), None
+    if task.ranks.rank == 0:
+        out = np.empty((len(task.densities), n_elements, order, n, n))
+    for part, flat in zip(task.parts, flats, strict=True):
+        first, last = part.orders.start, part.orders.stop
+        of_part = gram_matrices(flat, task.options.lmax, last, n_elements, task.threads, report, task.ranks, first)
+        if out is not None:
+            out[part.scale, :, part.orders] = of_part
+    return None if out is None else out.reshape(-1, n, n)
 
 
 def _hyperparameters(task: Task, gram, labels: Labels, label_first) -> tuple[np.ndarray, np.ndarray, float]:
@@ -100,26 +103,28 @@ def _hyperparameters(task: Task, gram, labels: Labels, label_first) -> tuple[np.
     return weights, noise, score
 
 
-def _covariance(task: Task, scales: list[FlatEnvironments], order_weights) -> np.ndarray:
+def _covariance(task: Task, flats: list[FlatEnvironments], order_weights) -> np.ndarray:
     """Upper triangle of the kernel of all labels, on the first rank."""
-    n, rows, report = scales[0].n_labels, shared_rows(scales[0], task.ranks), _part_of(task, "covariance")
+    n, rows, report = flats[0].n_labels, shared_rows(flats[0], task.ranks), _part_of(task, "covariance")
     kernel = np.zeros((n, n))  # pages come when written to
-    for flat, weights in zip(scales, order_weights, strict=True):
+    for part, flat in zip(task.parts, flats, strict=True):
+        weights = part.weights(order_weights[part.scale])
         add_covariance(flat, task.options.lmax, weights, kernel, task.threads, report, rows)
     rows.collect(kernel[None])
     return kernel
 
 
-def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvironments]) -> None:
+def _predict(task: Task, flats: list[FlatEnvironments], searched: list[FlatEnvironments]) -> None:
     """Predict memory and time: Gram matrices of the search, the covariance, its factor and inverse."""
-    order, lmax, n_elements = task.options.order, task.options.lmax, len(task.elements)
-    n, n_searched = scales[0].n_labels, searched[0].n_labels
-    matrices = len(scales) * order * n_elements
-    assembly = sum(gram_cost(flat, lmax, order) for flat in searched) / 2e10
+    lmax, last = task.options.lmax, [part.orders.stop for part in task.parts]
+    n, n_searched = flats[0].n_labels, searched[0].n_labels
+    matrices = len(task.densities) * task.options.order * len(task.elements)
+    assembly = sum(gram_cost(flat, lmax, order) for flat, order in zip(searched, last, strict=True)) / 2e10
     if n > n_searched:
-        assembly += sum(gram_cost(flat, lmax, order, summed=True) for flat in scales) / 2e10
+        costs = (gram_cost(flat, lmax, order, summed=True) for flat, order in zip(flats, last, strict=True))
+        assembly += sum(costs) / 2e10
     solutions = 60 * n_searched**3 / 3.5e10 + n**3 / 5e10
-    stored = 2 * sum(flat.jacobian.size for flat in scales)
+    stored = 2 * sum(flat.jacobian.size for flat in flats)
     largest = max((2 * matrices + 4) * n_searched**2, n**2 + matrices * n_searched**2 * (n == n_searched))
     predict_cost(task, 8e-9 * (largest + stored), (assembly / task.ranks.size + solutions) / task.threads)
 

@@ -170,7 +170,8 @@ def _low_orders(
 
 
 def _assemble(flat, lmax, order, targets, factors, mixtures, out, rows, threads, progress) -> None:
-    _low_orders(flat, lmax, order, targets, factors, out, rows, threads)
+    if factors[:, :2].any():
+        _low_orders(flat, lmax, order, targets, factors, out, rows, threads)
     n_frames = len(flat.energy_label)
     pairs = np.array([(a, b) for a in rows.own_frames() for b in range(a, n_frames)]).reshape(-1, 2)
     channels = flat.coefficients.shape[1] // (lmax + 1) ** 2
@@ -213,9 +214,9 @@ def shared_rows(flat: FlatEnvironments, ranks: Ranks | OneRank | None = None) ->
 
 def gram_matrices(
     flat: FlatEnvironments, lmax: int, order: int, n_elements: int, threads: int = 1, progress=None,
-    ranks: Ranks | OneRank | None = None,
+    ranks: Ranks | OneRank | None = None, first: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """Gram matrices (n_elements, order, N, N) of all labels, for each central element and order of the kernel.
+    """Gram matrices (n_elements, order - first, N, N) of all labels, for each central element and order of the kernel.
 
     Args:
         flat: the environments.
@@ -224,18 +225,20 @@ def gram_matrices(
         threads: how many.
         progress: called with the fraction done, or None.
         ranks: that fill them together [one]; the first has them then, the others zeros where they did nothing.
+        first: number of low orders that are left out, 0 or 2.
 
     """
     rows = shared_rows(flat, ranks)
-    out = np.zeros((n_elements, order, flat.n_labels, flat.n_labels))  # pages come when written to
-    targets = np.arange(n_elements * order).reshape(n_elements, order)
+    out = np.zeros((n_elements, order - first, flat.n_labels, flat.n_labels))  # pages come when written to
+    targets = np.arange(n_elements)[:, None] * (order - first) + np.arange(order) - first
+    factors = np.broadcast_to(np.arange(order) >= first, targets.shape).astype(float)
     higher = max(order - 2, 0)
     mixtures = np.ascontiguousarray(np.broadcast_to(np.eye(higher), (n_elements, higher, higher)))
     matrices = out.reshape(-1, *out.shape[2:])
     if len(flat.jacobian):
-        _assemble(flat, lmax, order, targets, np.ones(targets.shape), mixtures, matrices, rows, threads, progress)
+        _assemble(flat, lmax, order, targets, factors, mixtures, matrices, rows, threads, progress)
     else:
-        _add_energies(flat, lmax, [np.eye(order)] * n_elements, out, rows, threads, progress)
+        _add_energies(flat, lmax, [np.eye(order)[first:]] * n_elements, out, rows, threads, progress)
     rows.collect(matrices)
     for matrix in matrices if rows.ranks.rank == 0 else ():
         mirror(matrix)

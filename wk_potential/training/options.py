@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 SHORT_CUTOFF_WIDTH = 2 / 3  # of the short cutoff
-SPARSE: dict[str, Any] = {"saturation": 0.0}  # defaults of the sparse estimator, where they are others
 
 
 class OptionsError(ValueError):
@@ -54,11 +53,9 @@ class TrainingOptions(BaseModel):
     short_density_width: float = Field(0.2, gt=0.02, le=2, description="Gaussian width C of that density, Angstrom")
     angular_weight: float = Field(0.6, ge=-2, le=2, description="p in the factor (2l+1)^p of angular momentum l")
     saturation: float = Field(
-        2.0,
-        ge=0,
-        le=100,
-        description="b in sqrt((1 + b) / (1 + b |c|^2)), which bounds density coefficients c; 0: none",
-    )
+        2.0, ge=0, le=100, description="b in sqrt((1 + b) / (1 + b |c|^2)), the factor of density coefficients c that "
+        "bounds them for orders above 2; 0: none"
+    )  # fmt: skip
     element_weights: dict[str, float] = Field(
         {}, description="weight of an element's atoms in the density [covalent radius in Angstrom]"
     )
@@ -88,11 +85,6 @@ class TrainingOptions(BaseModel):
     map_tolerance: float = Field(1e-4, ge=0, description="largest deviation of forces of that form, eV/Angstrom")
     uncertainty: bool = Field(True, description="add error bars, calibrated on left-out frames, to the model")
     seed: int = Field(0, description="of the random choices")
-
-    def for_estimator(self, estimator: str) -> "TrainingOptions":
-        """Return the options with that estimator's defaults for those that were not given."""
-        changes = SPARSE if estimator == "sparse" else {}
-        return self.model_copy(update={k: v for k, v in changes.items() if k not in self.model_fields_set})
 
     @property
     def long(self) -> DensityShape:

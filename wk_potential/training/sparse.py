@@ -9,10 +9,11 @@ from ..model import Scale, SupportPoints
 from ..neighbours import find_neighbours
 from ..potential import Potential, Structure, evaluate
 from .baseline import targets
-from .design import kernel_matrices, stream_design
+from .design import kernel_matrices, saturated_support, stream_design, support_kernels
 from .doubts import stress_doubt
 from .environments import VOIGT, frame_environments
 from .gram import label_slots
+from .parts import KernelPart
 from .regression import IMPORTANCE, SparseRegression
 from .selection import select_support
 from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames
@@ -45,7 +46,7 @@ def fit_sparse(task: Task) -> Fit:
     noise = None
     if options.order_weights is None:
         weights, noise = _search_order_weights(task, support, mean, fixed)
-    kernel = np.tensordot(weights, kernel_matrices(support, density.lmax, order), 1)
+    kernel = np.tensordot(weights, support_kernels(support, task.parts), 1)
     factors = _stream(task, task.frames, support, weights[None], "design")
     regression = SparseRegression(factors, kernel[None], task.ranks)
     amplitude = np.ones(1)
@@ -63,27 +64,34 @@ def fit_sparse(task: Task) -> Fit:
         _warn_of_contradiction(task, regression, amplitude, noise, held_out)
         _warn_of_sign(task, regression, amplitude, noise)
 
-    def scale(solution) -> Scale:
-        cuts = np.cumsum([len(s) for s in support])[:-1]
-        points = [SupportPoints(c, w) for c, w in zip(support, np.split(solution, cuts), strict=True)]
-        return Scale(density, np.tile(weights * amplitude[0], (len(points), 1)), points)
+    def scales(solution) -> list[Scale]:
+        return _scales(task.parts, support, solution, weights * amplitude[0])
 
     left_out = None
     if regression.n_folds > 1:
-        left_out = _left_out(task, [scale(w) for w in regression.fold_weights(amplitude, noise)])
-    return Fit([scale(regression.weights(amplitude, noise))], noise, errors, {}, score, left_out)
+        left_out = _left_out(task, [scales(w) for w in regression.fold_weights(amplitude, noise)])
+    return Fit(scales(regression.weights(amplitude, noise)), noise, errors, {}, score, left_out)
 
 
-def _left_out(task: Task, scales: list[Scale]) -> LeftOut:
+def _scales(parts: list[KernelPart], support, solution, order_weights) -> list[Scale]:
+    """Return the parts of the kernel with their support points, which have the same weights in all."""
+    by_element, found = np.split(solution, np.cumsum([len(s) for s in support])[:-1]), []
+    for part in parts:
+        points = [SupportPoints(c, w) for c, w in zip(saturated_support(support, part), by_element, strict=True)]
+        found.append(Scale(part.density, np.tile(part.weights(order_weights), (len(points), 1)), points))
+    return found
+
+
+def _left_out(task: Task, fits: list[list[Scale]]) -> LeftOut:
     """Errors of each fold by the fit without it, on some of the frames."""
     folds = _folds(task, task.frames)
 
     def residual(k: int) -> np.ndarray:
         frame = task.frames[k]
-        neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, scales[0].density.radial.cutoff)
+        neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, task.options.cutoff)
         elements = np.searchsorted(task.elements, frame.numbers)
         structure = Structure(frame.positions, np.array(frame.cell, float), elements, neighbours)
-        energies, forces, virial = evaluate(Potential([scales[folds[k]].direct]), structure)
+        energies, forces, virial = evaluate(Potential(scale.direct for scale in fits[folds[k]]), structure)
         predicted = np.concatenate([[energies.sum()], -forces.ravel(), [virial[v] for v in VOIGT]])
         values = targets([frame], task.elements, task.baseline)[0]
         return values - predicted[label_slots(frame) >= 0]
@@ -172,7 +180,7 @@ def _folds(task: Task, frames) -> np.ndarray:
 
 def _stream(task: Task, frames, support, sets, stage: str):
     return stream_design(
-        frames, _folds(task, frames), task.densities[0], task.elements, task.baseline, support, sets, task.threads,
+        frames, _folds(task, frames), task.parts, task.elements, task.baseline, support, sets, task.threads,
         lambda fraction: task.progress(stage, fraction), task.ranks,
     )  # fmt: skip
 
@@ -187,7 +195,7 @@ def _search_order_weights(task: Task, support, mean, fixed):
     frames = [task.frames[k] for k in sorted(shuffled[:n_frames])]
     order = task.options.order
     factors = _stream(task, frames, few, np.eye(order), "kernels of each order")
-    regression = SparseRegression(factors, kernel_matrices(few, task.densities[0].lmax, order), task.ranks)
+    regression = SparseRegression(factors, support_kernels(few, task.parts), task.ranks)
     rms = regression.rms()
     # far more labels than weights: the search begins where the kernel hardly holds the weights back
     start, noise = 1e4 * rms[regression.kinds[0]] ** 2 / (order * mean), START_NOISE * rms

@@ -11,6 +11,7 @@ from ..model import Scale
 from ..parallel.communicator import OneRank, Ranks
 from .data import KINDS, Frame
 from .options import TrainingOptions
+from .parts import KernelPart
 
 Log = Callable[[str], None]
 Progress = Callable[[str, float], None]
@@ -18,7 +19,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Task:
-    """What every step needs to know."""
+    """What every step needs to know; the parts are those of the kernels of all densities."""
 
     frames: Sequence[Frame]
     options: TrainingOptions
@@ -27,6 +28,7 @@ class Task:
     compositions: np.ndarray
     estimator: str
     densities: list[Density]
+    parts: list[KernelPart]
     threads: int
     log: Log
     progress: Progress

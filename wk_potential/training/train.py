@@ -25,6 +25,7 @@ from .data import KINDS, DataError, Frame, data_hash
 from .full import fit_full
 from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
+from .parts import kernel_parts
 from .repulsion import choose_repulsion
 from .rigidity import fit_uncertainty, frames_of_error_bars
 from .sparse import fit_sparse
@@ -77,7 +78,6 @@ def train(
     if not with_energy and not tensors:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
     estimator = _choose_estimator(frames, options, sum(counts.values()), log) if with_energy else "full"
-    options = options.for_estimator(estimator)
     _check_neighbours(frames, options.cutoff)
     search: dict[str, Any] = {}
     if options.optimise:
@@ -230,9 +230,10 @@ def _task(
     shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
     shapes = shapes if any(label_counts(frames)) else []  # tensors have their own
     densities = [model_density(frames, elements, options, shape, ranks) for shape in shapes]
+    parts = [p for n, d in enumerate(densities) for p in kernel_parts(n, d, options.order, options.saturation)]
     log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
     return Task(
-        frames, options, elements, baseline, compositions, estimator, densities, threads, log, progress,
+        frames, options, elements, baseline, compositions, estimator, densities, parts, threads, log, progress,
         ranks or OneRank(),
     )  # fmt: skip
 
