@@ -207,8 +207,8 @@ def make_potential(lmax=2, order=4, with_tangents=False, n_support=(LANES + 3, 5
     terms, weights, energies = wigner_terms(lmax, order), order_weights(order, seed), []
     for element, n in enumerate(n_support):
         points, w, tangents = random_support(lmax, n, 3, seed + element)
-        energies.append(Direct(terms, weights, make_support(points, w, tangents if with_tangents else None)))
-    return Potential([Layer(density, density.projection, energies)])
+        energies.append((Direct(terms, weights, make_support(points, w, tangents if with_tangents else None)),))
+    return Potential([Layer(density, density.projection, energies, np.zeros(1))])
 
 
 def results(potential, atoms, threads=1, skin=0.0):

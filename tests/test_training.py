@@ -16,12 +16,13 @@ from wk_potential.training import full, likelihood
 from wk_potential.training.baseline import fit_baseline, targets
 from wk_potential.training.compression import model_density
 from wk_potential.training.data import DataError
-from wk_potential.training.design import kernel_matrices, stream_design
+from wk_potential.training.design import kernel_matrices, stream_design, support_kernels
 from wk_potential.training.environments import frame_environments
 from wk_potential.training.gram import add_covariance, flatten, gram_matrices
 from wk_potential.training.inverse import inverse_of_sum, traces
 from wk_potential.training.likelihood import Labels, maximise_likelihood, solve
 from wk_potential.training.options import OptionsError
+from wk_potential.training.parts import kernel_parts
 from wk_potential.training.regression import SparseRegression, TriangularFactor, whitening
 from wk_potential.training.selection import select_support
 from wk_potential.training.task import label_counts
@@ -75,9 +76,11 @@ def dense_prediction(frames, test, options):
     kernel = 0.0
     for shape in (options.long, options.short):
         density = model_density(frames, elements, options, shape)
-        flat = flatten(everything, [frame_environments(f, density, elements) for f in everything])
-        gram = gram_matrices(flat, options.lmax, options.order, len(elements))
-        kernel = kernel + np.tensordot(options.order_weights, gram.sum(axis=0), 1)
+        for b, orders in ((0.0, slice(0, 2)), (options.saturation, slice(2, 4))):
+            own = density._replace(saturation=b)
+            flat = flatten(everything, [frame_environments(f, own, elements) for f in everything])
+            gram = gram_matrices(flat, options.lmax, options.order, len(elements))[:, orders]
+            kernel = kernel + np.tensordot(options.order_weights[orders], gram.sum(axis=0), 1)
     baseline, _ = fit_baseline(frames, elements)
     y, kind, size = targets(frames, elements, baseline)
     noise = np.array([options.energy_noise, options.forces_noise, options.stress_noise])[kind] * size
@@ -136,6 +139,14 @@ def small_gram(frames, order=2):
     baseline, _ = fit_baseline(frames, elements)
     gram = gram_matrices(flat, options.lmax, order, len(elements))
     return gram.reshape(-1, *gram.shape[2:]), flat, Labels(*targets(frames, elements, baseline)), options
+
+
+@pytest.mark.parametrize("forces", [True, False])
+def test_gram_matrices_without_low_orders(molecules, forces):
+    frames = [f if forces else dataclasses.replace(f, forces=None) for f in molecules[:3]]
+    gram, flat, _, options = small_gram(frames, 4)
+    high = gram_matrices(flat, options.lmax, 4, 3, first=2)
+    assert np.array_equal(high, gram.reshape(3, 4, *high.shape[2:])[:, 2:])
 
 
 @pytest.mark.parametrize("order", [1, 4])
@@ -311,19 +322,29 @@ def test_selection_stops_when_nothing_is_left():
     assert len(chosen) == 5
 
 
-def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(sparse_parts):
+def saturated(c, b):
+    """Coefficients (n, ...) of n environments, by the formula."""
+    norm = np.sum(c.reshape(len(c), -1) ** 2, axis=1).reshape(-1, *[1] * (c.ndim - 1))
+    return np.sqrt((1 + b) / (1 + b * norm)) * c
+
+
+@pytest.mark.parametrize("b", [0.0, 2.0])
+def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(sparse_parts, b):
     frames, density, elements, baseline, support = sparse_parts
+    parts = kernel_parts(0, density, 3, b)
     sets = np.array([[1.0, 0.5, 0.2], [0.1, 0.0, 2.0]])
     folds = np.arange(len(frames)) % 3
-    factors = stream_design(frames, folds, density, elements, baseline, support, sets, threads=2)
-    kernels = np.tensordot(sets, kernel_matrices(support, density.lmax, 3), 1)
+    factors = stream_design(frames, folds, parts, elements, baseline, support, sets, threads=2)
+    low, high = (kernel_matrices([saturated(s, x) for s in support], density.lmax, 3) for x in (0.0, b))
+    assert np.allclose(support_kernels(support, parts), [*low[:2], high[2]], rtol=1e-12, atol=1e-12 * np.abs(low).max())
+    kernels = np.tensordot(sets, [*low[:2], high[2]], 1)
     regression = SparseRegression(factors, kernels)
     amplitudes, noise = np.array([0.7, 0.3]), np.array([0.01, 0.1, 0.05])
 
     # written out: the design by finite differences, the normal equations in full
     values, kind, size = targets(frames, elements, baseline)
     flat = flatten(frames, [frame_environments(f, density, elements) for f in frames])
-    design = dense_design(flat, density, support, sets.T @ amplitudes)
+    design = dense_design(flat, density, support, sets.T @ amplitudes, b)
     kernel = np.tensordot(amplitudes, kernels, 1)
     sigma = noise[kind] * size
 
@@ -346,8 +367,8 @@ def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(sparse_p
     assert quieter[1] == 0.1
 
 
-def dense_design(flat, density, support, order_weights):
-    """Labels by support points, from central differences along the Jacobian's rows."""
+def dense_design(flat, density, support, order_weights, b):
+    """Labels by support points, from central differences along the Jacobian's rows; order 3 of saturated densities."""
     order = len(order_weights)
     n_lm, channels = (density.lmax + 1) ** 2, density.projection.shape[3]
     first = np.concatenate([[0], np.cumsum([len(s) for s in support])])
@@ -356,7 +377,8 @@ def dense_design(flat, density, support, order_weights):
 
     def kernels(c, points):
         joint = np.concatenate([c.reshape(-1, n_lm, channels), points])
-        matrix = np.tensordot(order_weights, kernel_matrices([joint], density.lmax, order), 1)
+        low, high = (kernel_matrices([saturated(joint, x)], density.lmax, order) for x in (0.0, b))
+        matrix = np.tensordot(order_weights, [*low[:2], *high[2:]], 1)
         return matrix[: len(joint) - len(points), len(joint) - len(points) :]
 
     for i, (z, c) in enumerate(zip(flat.centres, flat.coefficients, strict=True)):

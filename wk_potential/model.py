@@ -13,7 +13,7 @@ from .kernel.direct import make_support
 from .mapping.packing import Factors, from_arrays, pack_forms, to_arrays
 from .modelfile import ModelFileError, read_container, within, write_container
 from .neighbours import Neighbours
-from .potential import Direct, Layer, Potential, Structure, evaluate
+from .potential import Direct, Layer, Potential, Structure, evaluate, joined
 from .repulsion import Repulsion
 from .tensors.targets import TensorTarget, targets_from_arrays, targets_to_arrays
 from .uncertainty.error_bars import EnsemblePotential, Uncertainty, UncertaintyError
@@ -96,13 +96,18 @@ class Scale:
         terms = wigner_terms(self.density.lmax, self.order)
         support = [make_support(s.coefficients, s.weights, s.tangents) for s in self.support]
         density = pack(self.density)
-        energies = [Direct(terms, a, s) for a, s in zip(self.order_weights, support, strict=True)]
-        return Layer(density, density.projection, energies)
+        kernels = [(Direct(terms, a, s),) for a, s in zip(self.order_weights, support, strict=True)]
+        return Layer(density, density.projection, kernels, self._saturations)
 
     def with_forms(self, mapped: list[list[Factors]], precision: str = "float64") -> Layer:
         """Quadratic forms instead of the support points."""
         density, kind = self.direct.density, np.dtype(precision)
-        return Layer(density, density.projection.astype(kind), [pack_forms(factors, kind) for factors in mapped])
+        kernels = [(pack_forms(factors, kind),) for factors in mapped]
+        return Layer(density, density.projection.astype(kind), kernels, self._saturations)
+
+    @property
+    def _saturations(self) -> np.ndarray:
+        return np.array([self.density.saturation])
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ class Model:
     @cached_property
     def direct(self) -> Potential:
         """The model as its kernels with all support points."""
-        return Potential((scale.direct for scale in self.scales), self.repulsion)
+        return Potential(joined(scale.direct for scale in self.scales), self.repulsion)
 
     @cached_property
     def _mapped_potentials(self) -> dict[str, Potential]:
@@ -176,7 +181,7 @@ class Model:
             if precision == "float32":
                 self._warn_of_rounding()
             layers = [s.with_forms(s.mapped, precision) for s in self.scales if s.mapped is not None]
-            self._mapped_potentials[precision] = Potential(layers, self.repulsion)
+            self._mapped_potentials[precision] = Potential(joined(layers), self.repulsion)
         return self._mapped_potentials[precision]
 
     @cached_property

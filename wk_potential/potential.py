@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiled import njit
-from .density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood
+from .density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood, same
 from .density.saturation import saturate, saturate_changes
 from .kernel.coupling import WignerTerms
 from .kernel.direct import Support, environment_energy
@@ -56,27 +56,47 @@ class Layer:
 
     Attributes:
         density: see `wk_potential.density`.
-        projection: that of the density in the precision of `energies`.
-        energies: for each central element what makes an energy of density coefficients.
+        projection: that of the density in the precision of the kernels.
+        kernels: for each central element those that make energies of density coefficients, all of one type.
+        saturations: (n,) of the density in each of them, see `wk_potential.density.saturation`.
 
     """
 
     density: PackedDensity
     projection: np.ndarray
-    energies: Sequence[Direct | Forms]
+    kernels: Sequence[tuple[Direct | Forms, ...]]
+    saturations: np.ndarray
 
     @cached_property
     def costs(self) -> np.ndarray:
         """Multiply-adds of an atom of each element in the kernel."""
         channels = self.projection.shape[2]
-        return np.array([
-            direct_cost(e, channels) if isinstance(e, Direct) else forms_cost(e) for e in self.energies
-        ])  # fmt: skip
+        return np.array(
+            [
+                sum(direct_cost(e, channels) if isinstance(e, Direct) else forms_cost(e) for e in kernels)
+                for kernels in self.kernels
+            ]
+        )
 
     @cached_property
     def work_sizes(self) -> list[np.ndarray | None]:
         """Sizes of the work arrays of each element's forms."""
-        return [None if isinstance(e, Direct) else work_sizes(e) for e in self.energies]
+        sizes = [[work_sizes(e) for e in kernels if not isinstance(e, Direct)] for kernels in self.kernels]
+        return [np.max(of_element, axis=0) if of_element else None for of_element in sizes]
+
+
+def joined(layers: Iterable[Layer]) -> list[Layer]:
+    """Join neighbouring layers of one density, which is then expanded once for their kernels."""
+    out: list[Layer] = []
+    for layer in layers:
+        last = out[-1] if out else None
+        if last is not None and same(last.density, layer.density):
+            kernels = [a + b for a, b in zip(last.kernels, layer.kernels, strict=True)]
+            saturations = np.concatenate([last.saturations, layer.saturations])
+            out[-1] = Layer(last.density, last.projection, kernels, saturations)
+        else:
+            out.append(layer)
+    return out
 
 
 class Potential(tuple[Layer, ...]):
@@ -156,17 +176,17 @@ def _add_forces(atom, hood, gradient, sums):
 
 
 @njit(nogil=True)
-def _direct_energies(density, element, direct, atoms, structure, stages, sums):
+def _direct_energies(density, saturations, element, kernels, atoms, structure, stages, sums):
     """Energies and forces of atoms of one element by the direct kernel."""
     n_elements, lmax = density.projection.shape[0], density.lmax
     projection = density.projection
     first = structure.neighbours.first
     hood = neighbourhood(density, n_elements, np.max(first[1:] - first[:-1]))
     gradient = np.zeros((hood.r.shape[0], 3))
-    n_channels = direct.support.coefficients.shape[1] // (lmax + 1) ** 2
+    n_channels = kernels[0].support.coefficients.shape[1] // (lmax + 1) ** 2
     width = hood.full.shape[2]
     c, grad = np.zeros(((lmax + 1) ** 2, n_channels)), np.zeros(((lmax + 1) ** 2, n_channels))
-    factor = np.zeros(1)
+    own, slopes, factor = np.zeros_like(c), np.zeros_like(c), np.zeros(1)
     for atom in atoms:
         gather(atom, density.cutoff, structure, hood, sums.clash)
         expand_atom(density, hood)
@@ -180,11 +200,16 @@ def _direct_energies(density, element, direct, atoms, structure, stages, sums):
                         for k in range(width):
                             full = hood.full[e, density.rows[l] + m, k]
                             c[l * l + m, q] += projection[element, l, q, e * width + k] * full
-        saturate(density.saturation, c.reshape(-1), 1, factor)
-        sums.energies[atom] += environment_energy(direct.terms, lmax, direct.order_weights, direct.support, c, grad)
+        grad[:] = 0.0
+        for k in range(len(kernels)):
+            own[:] = c
+            saturate(saturations[k], own.reshape(-1), 1, factor)
+            e = kernels[k]
+            sums.energies[atom] += environment_energy(e.terms, lmax, e.order_weights, e.support, own, slopes)
+            saturate_changes(saturations[k], own.reshape(-1), 1, factor, slopes.reshape(-1))
+            grad += slopes
         if stages < 3:
             continue
-        saturate_changes(density.saturation, c.reshape(-1), 1, factor, grad.reshape(-1))
         hood.full[:] = 0.0
         for l in range(lmax + 1):
             for m in range(2 * l + 1):
@@ -243,7 +268,6 @@ def work_space(density, projection, structure, sizes, lanes):
         hood: for `gather`.
         flat: the projection.
         full, c, grad: coefficients of all channels, those of the kept channels, their gradient.
-        factor: of their saturation.
         x, y: features and factors, of the two first of `sizes`.
 
     """
@@ -254,15 +278,15 @@ def work_space(density, projection, structure, sizes, lanes):
     flat = projection.ravel()
     full = aligned(n_lm * n_full * lanes, flat)
     c, grad = aligned(n_lm * n_channels * lanes, flat), aligned(n_lm * n_channels * lanes, flat)
-    factor, x, y = aligned(lanes, flat), aligned(sizes[0], flat), aligned(sizes[1], flat)
-    return hood, flat, full, c, grad, factor, x, y
+    return hood, flat, full, c, grad, aligned(sizes[0], flat), aligned(sizes[1], flat)
 
 
 @njit(nogil=True)
-def _mapped_energies(density, projection, element, forms, sizes, atoms, structure, stages, sums):
+def _mapped_energies(density, projection, saturations, element, kernels, sizes, atoms, structure, stages, sums):
     """Energies and forces of atoms of one element by the mapped kernel, one vector of atoms at a time."""
     lanes, n_channels = 64 // projection.itemsize, projection.shape[2]
-    hood, flat, full, c, grad, factor, x, y = work_space(density, projection, structure, sizes, lanes)
+    hood, flat, full, c, grad, x, y = work_space(density, projection, structure, sizes, lanes)
+    own, slopes, factor = aligned(c.shape[0], flat), aligned(c.shape[0], flat), aligned(lanes, flat)
     gradient = np.zeros((hood.r.shape[0], 3))
     energies = np.zeros(lanes)
     for start in range(0, atoms.shape[0], lanes):
@@ -274,14 +298,19 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
         if stages < 2:
             continue
         project(projection, element, flat, full, c, lanes, False)
-        saturate(density.saturation, c, lanes, factor)
-        forms_energy(forms, n_channels, c, batch.shape[0], x, y, energies, grad)
+        grad[:] = 0
+        for k in range(len(kernels)):
+            own[:] = c
+            saturate(saturations[k], own, lanes, factor)
+            forms_energy(kernels[k], n_channels, own, batch.shape[0], x, y, energies, slopes)
+            saturate_changes(saturations[k], own, lanes, factor, slopes)
+            grad += slopes
+            for lane in range(batch.shape[0]):
+                sums.energies[batch[lane]] += energies[lane]
         if stages < 3:
             continue
-        saturate_changes(density.saturation, c, lanes, factor, grad)
         project(projection, element, flat, grad, full, lanes, True)
         for lane in range(batch.shape[0]):
-            sums.energies[batch[lane]] += energies[lane]
             gather(batch[lane], density.cutoff, structure, hood, sums.clash)
             move_lane(density, hood, full, lane, lanes, False)
             adjoint_atom(density, hood, gradient)
@@ -332,17 +361,19 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
 
     def work(atoms) -> Sums:
         sums = Sums(energies, np.zeros((len(elements), 3)), np.zeros((3, 3)), np.full(2, -1))
-        own = [atoms[elements[atoms] == element] for element in range(len(potential[0].energies))]
+        own = [atoms[elements[atoms] == element] for element in range(len(potential[0].kernels))]
         for layer in potential:
-            for element, e in enumerate(layer.energies):
+            for element, kernels in enumerate(layer.kernels):
                 if not len(own[element]):
                     continue
-                if isinstance(e, Direct):
-                    _direct_energies(layer.density, element, e, own[element], structure, stages, sums)
+                if isinstance(kernels[0], Direct):
+                    _direct_energies(
+                        layer.density, layer.saturations, element, kernels, own[element], structure, stages, sums
+                    )
                 else:
                     _mapped_energies(
-                        layer.density, layer.projection, element, e, layer.work_sizes[element], own[element],
-                        structure, stages, sums,
+                        layer.density, layer.projection, layer.saturations, element, kernels,
+                        layer.work_sizes[element], own[element], structure, stages, sums,
                     )  # fmt: skip
         if potential.repulsion is not None and stages == len(PARTS):
             repel(potential.repulsion, atoms, structure, sums)

@@ -25,7 +25,6 @@ class PackedDensity(NamedTuple):
         norms: (lmax + 1, lmax + 1) factors of the harmonics (l, m).
         rows: (lmax + 2,) first row of each l where the components of l are padded to multiples of ROWS.
         projection: (n_elements, lmax + 1, Q, n_elements * K) by central element.
-        saturation: as in `Density`.
 
     """
 
@@ -35,7 +34,6 @@ class PackedDensity(NamedTuple):
     norms: np.ndarray
     rows: np.ndarray
     projection: np.ndarray
-    saturation: float
 
 
 def _padded(n: int, multiple: int) -> int:
@@ -43,8 +41,8 @@ def _padded(n: int, multiple: int) -> int:
 
 
 def pack(density: Density) -> PackedDensity:
-    """Lay out a density for vectors. With one element the projection is absorbed in the radial functions."""
-    lmax, radial, projection, saturation = density
+    """Lay out a density for vectors, saturated or not. One element's projection is absorbed in the radial functions."""
+    lmax, radial, projection, _ = density
     n_elements, _, _, channels = projection.shape
     values, slopes = radial.values, radial.slopes
     if n_elements == 1 and channels <= _padded(values.shape[2], WIDTH):
@@ -64,7 +62,12 @@ def pack(density: Density) -> PackedDensity:
                 norm /= np.sqrt((l + m) * (l - m + 1))
             norms[l, m] = norm * (np.sqrt(2.0) if m > 0 else 1.0)
     first = np.cumsum([0] + [_padded(2 * l + 1, ROWS) for l in range(lmax + 1)])
-    return PackedDensity(lmax, radial.cutoff, nodes, norms, first, matrix.reshape(*matrix.shape[:3], -1), saturation)
+    return PackedDensity(lmax, radial.cutoff, nodes, norms, first, matrix.reshape(*matrix.shape[:3], -1))
+
+
+def same(a: PackedDensity, b: PackedDensity) -> bool:
+    """Tell whether two densities are the same."""
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in PackedDensity._fields)
 
 
 class Neighbourhood(NamedTuple):

@@ -8,7 +8,6 @@ import numpy as np
 
 from ..compiled import njit
 from ..density.packed import PackedDensity, adjoint_atom, expand_atom, gather
-from ..density.saturation import saturate, saturate_changes
 from ..kernel.tensor_forms import LANES, TensorForms, tensor_cost, tensor_gradient, tensor_values, tensor_work_sizes
 from ..potential import ClashError, Structure, aligned, divided, move_lane, project, work_space
 from ..threads import run_threads
@@ -43,10 +42,9 @@ class TensorLayer:
 @njit
 def _add_derivatives(density, element, tensor, component, batch, structure, spaces, hood, gradient, out):
     """Add the derivatives of one component of the atoms of a batch to out (N, 3)."""
-    c, factor, x, y, z, gy, gz, grad, full, clash = spaces
+    c, x, y, z, gy, gz, grad, full, clash = spaces
     flat = density.projection.ravel()
     tensor_gradient(tensor, component, density.projection.shape[2], c, x, y, z, gy, gz, grad)
-    saturate_changes(density.saturation, c, LANES, factor, grad)
     project(density.projection, element, flat, grad, full, LANES, True)
     for lane in range(batch.shape[0]):
         atom = batch[lane]
@@ -64,12 +62,12 @@ def _add_derivatives(density, element, tensor, component, batch, structure, spac
 def _add_tensors(density, element, tensor, sizes, atoms, structure, values, derivatives, clash):
     """Add the values (n, 2L + 1) of atoms of one element, and derivatives (2L + 1, N, 3) unless that has no rows."""
     projection = density.projection
-    hood, flat, full, c, grad, factor, x, y = work_space(density, projection, structure, sizes, LANES)
+    hood, flat, full, c, grad, x, y = work_space(density, projection, structure, sizes, LANES)
     gradient = np.zeros((hood.r.shape[0], 3))
     z, slopes = aligned(sizes[2], flat), derivatives.shape[0] > 0
     gy, gz = aligned(sizes[1] if slopes else 0, flat), aligned(sizes[2] if slopes else 0, flat)
     out = np.zeros((values.shape[1], LANES))
-    spaces = (c, factor, x, y, z, gy, gz, grad, full, clash)
+    spaces = (c, x, y, z, gy, gz, grad, full, clash)
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
         for lane in range(batch.shape[0]):
@@ -77,7 +75,6 @@ def _add_tensors(density, element, tensor, sizes, atoms, structure, values, deri
             expand_atom(density, hood)
             move_lane(density, hood, full, lane, LANES, True)
         project(projection, element, flat, full, c, LANES, False)
-        saturate(density.saturation, c, LANES, factor)
         tensor_values(tensor, projection.shape[2], c, LANES if slopes else batch.shape[0], x, y, z, out)
         for lane in range(batch.shape[0]):
             for m in range(values.shape[1]):

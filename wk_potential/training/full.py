@@ -49,7 +49,7 @@ def fit_full(task: Task) -> Fit:
     if len(task.frames) > 1:
         by_frame = np.split(residuals, label_first[1:-1])
         left_out = LeftOut(np.arange(len(by_frame)), lambda frames: [by_frame[k] for k in frames])
-    return Fit(found, noise, errors, {"log_likelihood": log_likelihood}, score, left_out)
+    return Fit(found, by_scale, noise, errors, {"log_likelihood": log_likelihood}, score, left_out)
 
 
 def _environments(task: Task) -> list[FlatEnvironments]:

@@ -70,7 +70,8 @@ def fit_sparse(task: Task) -> Fit:
     left_out = None
     if regression.n_folds > 1:
         left_out = _left_out(task, [scales(w) for w in regression.fold_weights(amplitude, noise)])
-    return Fit(scales(regression.weights(amplitude, noise)), noise, errors, {}, score, left_out)
+    by_element = np.tile(weights * amplitude[0], (1, len(support), 1))
+    return Fit(scales(regression.weights(amplitude, noise)), by_element, noise, errors, {}, score, left_out)
 
 
 def _scales(parts: list[KernelPart], support, solution, order_weights) -> list[Scale]:

@@ -57,9 +57,10 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Fit:
-    """What an estimator returns: the length scales of the model and what the header says of them."""
+    """What an estimator returns: the parts of the model's kernel and what the header says of them."""
 
     scales: list[Scale]
+    order_weights: np.ndarray  # (n_scales, n_elements, order) of each length scale
     noise: np.ndarray
     errors: dict[str, float]
     remarks: dict[str, float | int | str]

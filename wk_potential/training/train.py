@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from threadpoolctl import threadpool_limits
 
 from .. import __version__
+from ..density.expansion import Density
 from ..mapping.mapping import MappingError, map_model
 from ..model import Model
 from ..neighbours import find_neighbours
@@ -84,13 +85,13 @@ def train(
         score = partial(_score, estimator=estimator, threads=n_threads, ranks=ranks)
         options, search = optimise(frames, options, estimator, score, log, progress, search_file, ranks)
     task = _task(frames, options, estimator, n_threads, log, progress, ranks)
-    fit = Fit([], np.zeros(len(KINDS)), {}, {}, 0.0)
+    fit = Fit([], np.zeros(0), np.zeros(len(KINDS)), {}, {}, 0.0)
     if with_energy:
         _say_densities(task)
         fit = _fit(task)
     targets, facts = fit_tensors(task)
     info = _header(task, fit, counts, search, facts, time.perf_counter() - start)
-    _say_hyperparameters(fit, info, log)
+    _say_hyperparameters(task.densities, fit, info, log)
     model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
     if not with_energy:
         return model
@@ -116,10 +117,10 @@ def _say_densities(task: Task) -> None:
         task.log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {density.lmax}, {channels} channels per l")
 
 
-def _say_hyperparameters(fit: Fit, info: dict[str, Any], log: Log) -> None:
-    for scale in fit.scales:
-        for name, row in zip(info["elements"], scale.order_weights, strict=True):
-            cutoff = scale.density.radial.cutoff
+def _say_hyperparameters(densities: Sequence[Density], fit: Fit, info: dict[str, Any], log: Log) -> None:
+    for density, weights in zip(densities, fit.order_weights, strict=True):
+        for name, row in zip(info["elements"], weights, strict=True):
+            cutoff = density.radial.cutoff
             log(f"Order weights a_nu to {cutoff:g} Å, {name}: " + ", ".join(f"{a:.3g}" for a in row))
     if noise := info["hyperparameters"]["noise"]:
         log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
@@ -197,7 +198,7 @@ def _header(
         "units": UNITS,
         "elements": list(baseline),
         "hyperparameters": {
-            "order_weights": [scale.order_weights.tolist() for scale in fit.scales],
+            "order_weights": fit.order_weights.tolist(),
             "noise": {kind: float(s) for kind, s in zip(KINDS, fit.noise, strict=True) if counts[kind]},
             "channels": [int(density.projection.shape[3]) for density in task.densities],
         },

@@ -108,14 +108,14 @@ def _weighted(members, first, rank, n_m, n_atoms, a, stride, y, z, energies, ato
 
 
 @njit(nogil=True)
-def _ensemble_energies(density, projection, element, forms, sizes, members, atoms, structure, sums):
+def _ensemble_energies(density, projection, saturation, element, forms, sizes, members, atoms, structure, sums):
     """Energies and forces of all members for atoms of one element."""
-    hood, flat, full, c, _, factor, x, y = work_space(density, projection, structure, sizes, LANES)
+    hood, flat, full, c, _, x, y = work_space(density, projection, structure, sizes, LANES)
     gradient = np.zeros((hood.r.shape[0], 3, LANES))
     n_channels, size = projection.shape[2], c.shape[0]
     own, grad = aligned(LANES * size, flat), aligned(LANES * size, flat)
     dx, dy = aligned(sizes[0], flat), aligned(sizes[1], flat)
-    width = flat.itemsize
+    width, factor = flat.itemsize, np.zeros(LANES)
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
         n_atoms = batch.shape[0]
@@ -124,7 +124,7 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
             expand_atom(density, hood)
             move_lane(density, hood, full, lane, LANES, True)
         project(projection, element, flat, full, c, LANES, False)
-        saturate(density.saturation, c, LANES, factor)
+        saturate(saturation, c, LANES, factor)
         for a in range(n_atoms):
             for i in range(size // LANES):
                 store(own, a * size + i * LANES, splat(item(c, i * LANES + a)))
@@ -146,7 +146,7 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
                 features_adjoint(forms, block, n_channels, own[part], LANES, LANES, n_m * LANES, dx, grad[part])
         for a in range(n_atoms):
             part = slice(a * size, (a + 1) * size)
-            saturate_changes(density.saturation, own[part], LANES, np.full(LANES, factor[a]), grad[part])
+            saturate_changes(saturation, own[part], LANES, np.full(LANES, factor[a]), grad[part])
             project(projection, element, flat, grad[part], full, LANES, True)
             gather(batch[a], density.cutoff, structure, hood, sums.clash)
             _member_gradients(density, hood, full, gradient)
@@ -168,7 +168,7 @@ def evaluate_ensemble(
     """Energies and forces of all members of an ensemble.
 
     Args:
-        potential: layers of forms in float64; their eigenvalues are not looked at.
+        potential: layers of one kernel each, forms in float64; their eigenvalues are not looked at.
         members: by layer and element (R, K), the eigenvalues of each member, K a multiple of LANES.
         structure: as for `wk_potential.potential.evaluate`.
         threads: how many.
@@ -183,12 +183,12 @@ def evaluate_ensemble(
     def work(atoms) -> _Sums:
         sums = _Sums(energies, np.zeros((len(elements), 3, LANES)), np.zeros((3, 3, LANES)), np.full(2, -1))
         for layer, of_layer in zip(potential, members, strict=True):
-            for element, (forms, columns) in enumerate(zip(layer.energies, of_layer, strict=True)):
+            for element, ((forms,), columns) in enumerate(zip(layer.kernels, of_layer, strict=True)):
                 own = atoms[elements[atoms] == element]
                 if len(own) and len(columns):
                     _ensemble_energies(
-                        layer.density, layer.projection, element, forms, layer.work_sizes[element], columns, own,
-                        structure, sums,
+                        layer.density, layer.projection, layer.saturations[0], element, forms,
+                        layer.work_sizes[element], columns, own, structure, sums,
                     )  # fmt: skip
         return sums
 

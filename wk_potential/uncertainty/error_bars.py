@@ -83,7 +83,8 @@ class Uncertainty:
         weights = feature_slices(self.forms)
         for density, forms, rows in zip(densities, self.forms, weights, strict=True):
             packed = pack(coarse(density, self.lmax, self.channels))
-            layers.append(Layer(packed, packed.projection.astype(float), [pack_forms(f) for f in forms]))
+            kernels = [(pack_forms(f),) for f in forms]
+            layers.append(Layer(packed, packed.projection, kernels, np.array([density.saturation])))
             members.append([np.ascontiguousarray(columns[r]) for r in rows])
         return EnsemblePotential(self, Potential(layers), members)
 
