@@ -26,7 +26,7 @@ from .data import KINDS, DataError, Frame, data_hash
 from .full import fit_full
 from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
-from .parts import kernel_parts
+from .parts import kernel_parts, with_limits
 from .repulsion import choose_repulsion
 from .rigidity import fit_uncertainty, frames_of_error_bars
 from .sparse import fit_sparse
@@ -92,7 +92,8 @@ def train(
     targets, facts = fit_tensors(task)
     info = _header(task, fit, counts, search, facts, time.perf_counter() - start)
     _say_hyperparameters(task.densities, fit, info, log)
-    model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
+    scales = with_limits(fit.scales, frames, task.elements)
+    model = Model(task.elements, scales, task.baseline, task.compositions, info, targets)
     if not with_energy:
         return model
     if options.repulsion:
@@ -231,7 +232,8 @@ def _task(
     shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
     shapes = shapes if any(label_counts(frames)) else []  # tensors have their own
     densities = [model_density(frames, elements, options, shape, ranks) for shape in shapes]
-    parts = [p for n, d in enumerate(densities) for p in kernel_parts(n, d, options.order, options.saturation)]
+    saturation = options.saturation if estimator == "full" else 0.0  # support points alone describe less with it
+    parts = [p for n, d in enumerate(densities) for p in kernel_parts(n, d, options.order, saturation)]
     log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
     return Task(
         frames, options, elements, baseline, compositions, estimator, densities, parts, threads, log, progress,
