@@ -71,7 +71,8 @@ def test_silicon_lammps(silicon):
 
 
 def test_every_example_is_tested():
-    here = {"ethanol_nve.py", "copper_surface.py", "water_infrared.py"} | {f"silicon_{name}.py" for name in SILICON}
+    here = {"ethanol_nve.py", "copper_surface.py", "water_infrared.py", "cluster_active.py"}
+    here |= {"peroxide_active_pyscf.py"} | {f"silicon_{name}.py" for name in SILICON}
     elsewhere = {"ethanol_path_integrals.py"}  # test_ipi.py
     assert {path.name for path in EXAMPLES.glob("*.py")} == here | elsewhere
 
@@ -104,6 +105,27 @@ def test_water_infrared(tmp_path, monkeypatch, shared_data):
     assert bands == pytest.approx(harmonic.wavenumbers[-3:], abs=15)
     assert areas == pytest.approx(harmonic.infrared[-3:], rel=0.25, abs=2)
     assert (tmp_path / "water_monomer.png").is_file()
+
+
+@pytest.mark.slow
+def test_cluster_active(tmp_path, monkeypatch):
+    """At reduced length: the errors fall, and calls are not at random times."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--runs", "1", "--tests", "1", "--time", "0.3", "--seeds", "0", "--threads", "1"]
+    ((active, chance),) = run_example("cluster_active.py", *arguments)
+    assert active[0][0] == chance[0][0] == 5
+    assert active[1][0] == pytest.approx(chance[1][0])  # the same first frames
+    assert active[0][-1] > 6
+    assert active[1][-1] < 0.8 * active[1][0]
+    assert (tmp_path / "cluster_active.png").stat().st_size > 5000
+
+
+def test_peroxide_active(tmp_path, monkeypatch):
+    pytest.importorskip("pyscf")
+    monkeypatch.chdir(tmp_path)
+    learner = run_example("peroxide_active_pyscf.py", "--basis", "sto-3g", "--time", "0.005", "--forces-limit", "1.0")
+    assert len(learner.labelled.frames) >= 5
+    assert learner.model.info["training"]["frames"] == len(learner.labelled.frames)
 
 
 def test_silicon_model():

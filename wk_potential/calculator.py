@@ -111,7 +111,8 @@ class WKCalculator(Calculator):
             super().calculate(atoms, properties, system_changes)
             self.results = {}
         energy_wanted = not set(properties) <= set(TENSOR_PROPERTIES)
-        if self.model.scales and energy_wanted and "energy" not in self.results:
+        last = "energy" if self.ensemble is None else "energy_std"  # results of a file come without error bars
+        if self.model.scales and energy_wanted and last not in self.results:
             self._calculate_energy(self.atoms)
         for name in properties:
             if name in TENSOR_PROPERTIES and name in self.implemented_properties and name not in self.results:

@@ -32,6 +32,10 @@ class DynamicsError(ValueError):
     """A run that cannot start or cannot go on; the message says why and what is kept."""
 
 
+class FinishedError(DynamicsError):
+    """A trajectory that is to be continued is as long as was asked for."""
+
+
 @dataclass(frozen=True)
 class MDSettings:
     """What to run.
@@ -353,7 +357,7 @@ def _starting_point(atoms: Atoms, settings: MDSettings, trajectory: Path, restar
     if not np.isclose(step * settings.timestep / 1000, float(last.info.get("time", np.nan)), atol=1e-6):
         raise DynamicsError(f"{trajectory}: cannot be continued, it was made with another time step")
     if step >= settings.steps:
-        raise DynamicsError(f"{trajectory}: is {last.info['time']} ps long already; ask for a longer time")
+        raise FinishedError(f"{trajectory}: is {last.info['time']} ps long already; ask for a longer time")
     last.set_constraint(atoms.copy().constraints)
     return last, step
 
@@ -371,6 +375,7 @@ def run_md(
     log: str | Path | None = None,
     restart: bool = False,
     progress: Callable[[str, float], None] | None = None,
+    prepare: Callable[[Any], None] | None = None,
 ) -> MDSummary:
     """Run molecular dynamics; existing files are overwritten, or continued.
 
@@ -386,6 +391,8 @@ def run_md(
         log: text with one line for some steps, by default named as the trajectory, ending in .log.
         restart: continue the trajectory.
         progress: called with the name of the stage and the fraction done.
+        prepare: called with ASE's dynamics before the first step, to attach observers: theirs is the first look at a
+            step, before anything of it is written.
 
     Raises:
         DynamicsError: the settings do not fit the structure, the trajectory cannot be continued, or energy,
@@ -400,6 +407,7 @@ def run_md(
     restart = restart and drop_half_frame(trajectory)
     calculator = atoms.calc
     atoms, first_step = _starting_point(atoms, settings, trajectory, restart)
+    restart = first_step > 0  # else the first frame is written anew
     _hand_over(atoms, calculator)
     dynamics, free = _make_dynamics(atoms, settings, _noise(settings.seed, first_step))
     _restore(dynamics, atoms.info.get("md_variables"))
@@ -408,6 +416,8 @@ def run_md(
         trajectory.unlink(missing_ok=True)
     with _start_log(log, settings, first_step) as lines:
         recorder = _Recorder(atoms, dynamics, settings, free, trajectory, lines, progress)
+        if prepare is not None:
+            prepare(dynamics)
         dynamics.attach(recorder)
         if settings.on_extrapolation is not None:
             unknown = extrapolation_file(trajectory)

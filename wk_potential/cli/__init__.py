@@ -13,6 +13,7 @@ INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 _COMMANDS = {"train": "train", "evaluate": "inspect", "info": "inspect"}
 _COMMANDS |= {"check": "check"}
 _COMMANDS |= {"map": "speed", "bench": "speed"}
+_COMMANDS |= {"active": "active"}
 _COMMANDS |= {"md": "simulate", "relax": "simulate", "spectrum": "spectrum", "lammps": "lammps", "demo": "demo"}
 
 

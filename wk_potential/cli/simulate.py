@@ -34,6 +34,36 @@ precision_option = click.option(
 )
 
 
+_DYNAMICS = [
+    click.option(
+        "--ensemble",
+        type=click.Choice(ENSEMBLES),
+        default="nve",
+        show_default=True,
+        help="See above.",
+    ),
+    click.option("--temperature", default=300.0, show_default=True, help="K, of initial velocities and thermostat."),
+    click.option("--timestep", default=0.5, show_default=True, help="fs."),
+    click.option("--time", default=1.0, show_default=True, help="ps, from the start of the trajectory to its end."),
+    click.option("--friction", default=5.0, show_default=True, help="1/ps, of nvt-langevin."),
+    click.option("--thermostat-time", default=100.0, show_default=True, help="fs, of nvt-bussi and npt."),
+    click.option("--barostat-time", default=1000.0, show_default=True, help="fs, of npt."),
+    click.option("--pressure", default=0.0, show_default=True, help="GPa, of npt."),
+    click.option("--interval", default=10, show_default=True, help="Steps between frames of the trajectory."),
+    click.option("--log-interval", default=10, show_default=True, help="Steps between lines of the log."),
+    click.option("--log", type=_path, metavar="FILE", help="Log [default: as the trajectory, ending in .log]."),
+    click.option("--seed", default=0, show_default=True, help="Of initial velocities and thermostat."),
+    click.option("--keep-velocities", is_flag=True, help="Start with the velocities in STRUCTURE."),
+]
+
+
+def dynamics_options(command: Any) -> Any:
+    """Give a command the options of `MDSettings`, and --log."""
+    for option in reversed(_DYNAMICS):
+        command = option(command)
+    return command
+
+
 def load_atoms(
     model: Path, structure: Path, frame: int, threads: int | None, precision: str, uncertainty: bool = False
 ) -> Any:
@@ -51,26 +81,8 @@ def load_atoms(
 @model_argument
 @structure_argument
 @click.option("-o", "--output", type=_path, required=True, metavar="FILE", help="Trajectory, .traj or extended .xyz.")
-@click.option(
-    "--ensemble",
-    type=click.Choice(ENSEMBLES),
-    default="nve",
-    show_default=True,
-    help="See above.",
-)
-@click.option("--temperature", default=300.0, show_default=True, help="K, of initial velocities and thermostat.")
-@click.option("--timestep", default=0.5, show_default=True, help="fs.")
-@click.option("--time", default=1.0, show_default=True, help="ps, from the start of the trajectory to its end.")
-@click.option("--friction", default=5.0, show_default=True, help="1/ps, of nvt-langevin.")
-@click.option("--thermostat-time", default=100.0, show_default=True, help="fs, of nvt-bussi and npt.")
-@click.option("--barostat-time", default=1000.0, show_default=True, help="fs, of npt.")
-@click.option("--pressure", default=0.0, show_default=True, help="GPa, of npt.")
-@click.option("--interval", default=10, show_default=True, help="Steps between frames of the trajectory.")
-@click.option("--log-interval", default=10, show_default=True, help="Steps between lines of the log.")
-@click.option("--log", type=_path, metavar="FILE", help="Log [default: as the trajectory, ending in .log].")
+@dynamics_options
 @click.option("--plot", type=_path, metavar="FILE.png", help="Draw energies and temperature against time.")
-@click.option("--seed", default=0, show_default=True, help="Of initial velocities and thermostat.")
-@click.option("--keep-velocities", is_flag=True, help="Start with the velocities in STRUCTURE.")
 @click.option(
     "--on-extrapolation",
     type=click.Choice(ACTIONS),

@@ -48,7 +48,7 @@ def support_kernels(support: list[np.ndarray], parts: Sequence[KernelPart]) -> n
     return np.concatenate(matrices)
 
 
-class _PartDesign:
+class PartDesign:
     """A part of the kernel, ready to be evaluated between support points and frames, for the sets that it is in."""
 
     def __init__(self, part: KernelPart, support: list[np.ndarray], sets):
@@ -112,7 +112,7 @@ def stream_design(
     ranks = ranks or OneRank()
     sets = np.atleast_2d(np.asarray(sets, float))
     counts = [len(s) for s in support]
-    designs = [_PartDesign(part, support, sets) for part in parts]
+    designs = [PartDesign(part, support, sets) for part in parts]
     n_columns = len(sets) * sum(counts) + 1
     factors = [[TriangularFactor(n_columns) for _ in range(3)] for _ in range(max(folds) + 1)]
 

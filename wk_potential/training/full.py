@@ -6,6 +6,7 @@ add up to one weight and one tangent, so the exact model is a set of support poi
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def fit_full(task: Task) -> Fit:
 
     Ranks share the rows of the matrices; what is done with them is left to the first, which has them whole.
     """
-    options, lmax, n_elements = task.options, task.options.lmax, len(task.elements)
+    options, n_elements = task.options, len(task.elements)
     flats = _environments(task)
     labels = Labels(*targets(task.frames, task.elements, task.baseline))
     label_first = flats[0].label_first
@@ -38,18 +39,39 @@ def fit_full(task: Task) -> Fit:
     del gram
     if len(chosen) < len(task.frames):
         kernel = _covariance(task, flats, by_scale)
+    return replace(_solved(task, flats, labels, kernel, by_scale, noise), score=score)
+
+
+def refit_full(task: Task, order_weights, noise) -> Fit:
+    """Fit again, to more frames perhaps, with hyperparameters that stay.
+
+    Args:
+        task: with the parts of the earlier fit's kernel.
+        order_weights: (n_scales, n_elements, order).
+        noise: (3,) of each kind of label.
+
+    """
+    flats = _environments(task)
+    labels = Labels(*targets(task.frames, task.elements, task.baseline))
+    return _solved(task, flats, labels, _covariance(task, flats, order_weights), order_weights, np.asarray(noise))
+
+
+def _solved(task: Task, flats: list[FlatEnvironments], labels: Labels, kernel, order_weights, noise) -> Fit:
+    """Solve for the covariance (N, N) of the labels, which is overwritten; the score is the likelihood."""
+    label_first = flats[0].label_first
     alpha, residuals, log_likelihood = task.ranks.first(solve, kernel, noise, labels, label_first, task.threads)
-    errors = _leave_one_out_errors(task, labels, residuals)
+    errors = leave_one_out_errors(task, labels, residuals)
     task.log("Expected errors (leave one frame out, exact): " + _describe(errors))
-    found = []
+    found, n_lm = [], (task.options.lmax + 1) ** 2
     for part, flat in zip(task.parts, flats, strict=True):
-        support = full_support(flat, alpha, n_elements, ((lmax + 1) ** 2, part.density.projection.shape[3]))
-        found.append(Scale(part.density, part.weights(by_scale[part.scale]), support))
+        support = full_support(flat, alpha, len(task.elements), (n_lm, part.density.projection.shape[3]))
+        found.append(Scale(part.density, part.weights(order_weights[part.scale]), support))
     left_out = None
     if len(task.frames) > 1:
         by_frame = np.split(residuals, label_first[1:-1])
         left_out = LeftOut(np.arange(len(by_frame)), lambda frames: [by_frame[k] for k in frames])
-    return Fit(found, by_scale, noise, errors, {"log_likelihood": log_likelihood}, score, left_out)
+    remarks: dict[str, float | int | str] = {"log_likelihood": log_likelihood}
+    return Fit(found, order_weights, noise, errors, remarks, log_likelihood, left_out)
 
 
 def _environments(task: Task) -> list[FlatEnvironments]:
@@ -129,7 +151,8 @@ def _predict(task: Task, flats: list[FlatEnvironments], searched: list[FlatEnvir
     predict_cost(task, 8e-9 * (largest + stored), (assembly / task.ranks.size + solutions) / task.threads)
 
 
-def _leave_one_out_errors(task: Task, labels: Labels, residuals) -> dict[str, float]:
+def leave_one_out_errors(task: Task, labels: Labels, residuals) -> dict[str, float]:
+    """Mean absolute and rms errors for the header, of residuals (n_labels,) of frames that were left out."""
     names = {0: "energy_per_atom", 1: "forces", 2: "virial_per_atom"}
     atoms = np.repeat([len(f) for f in task.frames], label_counts(task.frames))
     errors = {}

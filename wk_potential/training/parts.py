@@ -59,6 +59,17 @@ def kernel_parts(scale: int, density: Density, order: int, saturation: float) ->
     ]
 
 
+def parts_of(scales: Sequence[Scale]) -> list[KernelPart]:
+    """Parts of the kernel of a model, as it was trained: no density is held back."""
+    out: list[KernelPart] = []
+    for scale in scales:
+        density, number = scale.density, out[-1].scale + 1 if out else 0
+        first = PLAIN_ORDERS if density.saturation else 0  # then the part before has the low orders
+        free = density._replace(largest=np.full_like(density.largest, np.inf))
+        out.append(KernelPart(number - 1 if first else number, free, slice(first, scale.order)))
+    return out
+
+
 def with_limits(scales: Sequence[Scale], frames: Sequence[Frame], elements) -> list[Scale]:
     """Return the parts of a kernel with densities that are held back where they leave the training set.
 

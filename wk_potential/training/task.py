@@ -115,3 +115,8 @@ def sampled_frames(counts, n_labels: int, least: int, seed: int) -> np.ndarray:
 def label_counts(frames) -> list[int]:
     """Number of labels of each frame."""
     return [sum(np.size(v) for k in KINDS if (v := getattr(f, k)) is not None) for f in frames]
+
+
+def kind_counts(frames) -> dict[str, int]:
+    """Number of labels of each kind."""
+    return {kind: sum(np.size(v) for f in frames if (v := getattr(f, kind)) is not None) for kind in KINDS}

@@ -30,7 +30,7 @@ from .parts import kernel_parts, with_limits
 from .repulsion import choose_repulsion
 from .rigidity import fit_uncertainty, frames_of_error_bars
 from .sparse import fit_sparse
-from .task import Fit, LeftOut, Log, Progress, Task, label_counts
+from .task import Fit, LeftOut, Log, Progress, Task, kind_counts, label_counts
 from .tensors import fit_tensors, tensor_counts, tensor_score
 
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
@@ -74,7 +74,7 @@ def train(
     if options.order_weights is not None and len(options.order_weights) != options.order:
         raise OptionsError(f"order_weights has {len(options.order_weights)} numbers, but the order is {options.order}")
     frames = _with_used_labels(frames, options)
-    counts = {kind: sum(np.size(v) for f in frames if (v := getattr(f, kind)) is not None) for kind in KINDS}
+    counts = kind_counts(frames)
     with_energy, tensors = any(counts.values()), tensor_counts(frames)
     if not with_energy and not tensors:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
@@ -90,15 +90,10 @@ def train(
         _say_densities(task)
         fit = _fit(task)
     targets, facts = fit_tensors(task)
-    info = _header(task, fit, counts, search, facts, time.perf_counter() - start)
+    info = header(task, fit, search, facts, time.perf_counter() - start)
     _say_hyperparameters(task.densities, fit, info, log)
-    scales = with_limits(fit.scales, frames, task.elements)
-    model = Model(task.elements, scales, task.baseline, task.compositions, info, targets)
-    if not with_energy:
-        return model
-    if options.repulsion:
-        model = replace(model, repulsion=choose_repulsion(frames, model.elements, model.cutoff))
-    return _finished(model, task, fit)
+    model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
+    return completed(model, task, fit) if with_energy else model
 
 
 def _with_used_labels(frames: Sequence[Frame], options: TrainingOptions) -> Sequence[Frame]:
@@ -144,8 +139,14 @@ def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks
     return _fit(task).score if any(label_counts(frames)) else tensor_score(task)
 
 
-def _finished(model: Model, task: Task, fit: Fit) -> Model:
-    """Return the model with mapped form and error bars; where there are two ranks or more they are made at once."""
+def completed(model: Model, task: Task, fit: Fit) -> Model:
+    """Return the model with all else: limits of the density, repulsion, mapped form, error bars.
+
+    Where there are two ranks or more, the last two are made at once.
+    """
+    model = replace(model, scales=with_limits(fit.scales, task.frames, model.elements))
+    if task.options.repulsion:
+        model = replace(model, repulsion=choose_repulsion(task.frames, model.elements, model.cutoff))
     left_out = fit.left_out
     if task.options.uncertainty and left_out is None:
         task.log("No error bars: they need at least two frames")
@@ -189,11 +190,17 @@ def _origin(options: TrainingOptions) -> str:
     return "least squares on the frames" if options.isolated_atoms is None else "isolated atoms, as given"
 
 
-def _header(
-    task: Task, fit: Fit, counts: dict[str, int], search: dict[str, Any], tensors: dict[str, Any], seconds: float
-) -> dict[str, Any]:
-    """What the header of the file says of the training."""
-    baseline = _named_baseline(task)
+def header(task: Task, fit: Fit, search: dict[str, Any], tensors: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What the header of the file says of the training.
+
+    Args:
+        task, fit: what was done.
+        search: what `optimise` says of the search for the density.
+        tensors: what `fit_tensors` says of its targets.
+        seconds: that it took.
+
+    """
+    baseline, counts = _named_baseline(task), kind_counts(task.frames)
     return {
         "package_version": __version__,
         "units": UNITS,

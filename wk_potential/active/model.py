@@ -1,0 +1,160 @@
+"""A model that grows with its training set: cheap updates, hyperparameters chosen anew now and then."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ..mapping.compression import MappingError
+from ..mapping.mapping import map_model
+from ..model import Model, Scale, SupportPoints
+from ..threads import thread_count
+from ..training.baseline import targets
+from ..training.data import KINDS, DataError, Frame, data_hash
+from ..training.full import leave_one_out_errors, refit_full
+from ..training.likelihood import Labels
+from ..training.options import TrainingOptions
+from ..training.parts import parts_of
+from ..training.task import Fit, LeftOut, Log, Progress, Task, kind_counts
+from ..training.train import completed, header, train
+from .growing import GrowingRegression
+
+OUTGROWN = 1.5  # times the labels that the hyperparameters were chosen with: they are chosen anew
+
+
+class GrowingModel:
+    """Model, training frames, and what is needed to add to both.
+
+    An update keeps density, order weights, noise and baseline. The sparse estimator takes new labels and support points
+    into its factorisation (`GrowingRegression`), the full one solves again for all labels. Error bars are made anew,
+    from exact errors of frames that are left out. Where the labels have grown by half since the hyperparameters were
+    chosen, everything is trained again.
+
+    Args:
+        frames: with labels, two at least.
+        options: of the training; error bars there are always.
+        threads: as in `thread_count`.
+        log: receives lines of text for people.
+        progress: receives the name of a stage and the fraction of it that is done.
+        model: made by a growing model with the first of these frames, to go on from; another is not used.
+
+    Attributes:
+        model: with error bars, of the frames so far. Its mapped form is made by `map` alone.
+        frames: the training set.
+
+    Raises:
+        DataError: fewer than two frames.
+
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        options: TrainingOptions | None = None,
+        threads: int | None = None,
+        log: Log | None = None,
+        progress: Progress | None = None,
+        model: Model | None = None,
+    ):
+        self.options, self.threads = options or TrainingOptions(), thread_count(threads)
+        self.log, self.progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
+        self.frames = [self._wanted(frame) for frame in frames]
+        if len(self.frames) < 2:
+            raise DataError("a model that is to grow needs two labelled frames to begin with, or it has no error bars")
+        self._regression: GrowingRegression | None = None
+        self.model: Model
+        if model is None or not self._continue(model):
+            self._train()
+
+    def add(self, frames: Sequence[Frame]) -> None:
+        """Take up frames with labels."""
+        self.frames += [self._wanted(frame) for frame in frames]
+        labels, known = sum(kind_counts(self.frames).values()), self.model
+        outgrown = labels >= OUTGROWN * known.info["training"]["optimised_labels"]
+        if outgrown or any(not _composition_known(known, frame.numbers) for frame in frames):
+            self._train()
+            return
+        try:
+            self._update()
+        except np.linalg.LinAlgError:  # the noise was chosen too small for these frames
+            self._train()
+
+    def map(self) -> None:
+        """Give the model its mapped form, if the options want it and there is one."""
+        if self.options.map and not self.model.is_mapped:
+            try:
+                self.model = map_model(self.model, self.frames, self.options.map_tolerance, self.threads, self.log)
+            except MappingError as error:
+                self.log(f"Not mapped: {error}")
+
+    def _wanted(self, frame: Frame) -> Frame:
+        return frame if self.options.use_stress else replace(frame, stress=None)
+
+    @property
+    def _unmapped(self) -> TrainingOptions:
+        return self.options.model_copy(update={"map": False, "uncertainty": True})
+
+    def _train(self) -> None:
+        """Choose hyperparameters and support points anew."""
+        model = train(self.frames, self._unmapped, self.threads, self.log, self.progress)
+        model.info["training"]["optimised_labels"] = sum(kind_counts(self.frames).values())
+        self.model, self._regression = model, None
+
+    def _continue(self, model: Model) -> bool:
+        """Go on from a model if it is one of the first frames."""
+        facts = model.info.get("training", {})
+        known = self.frames[: facts.get("frames", 0)]
+        if "optimised_labels" not in facts or facts["data_hash"] != data_hash(known):
+            return False
+        self.model = model
+        if new := self.frames[len(known) :]:
+            self.frames = known
+            self.add(new)
+        return True
+
+    def _update(self) -> None:
+        """Fit to all frames with the hyperparameters of the model."""
+        begin, model = time.perf_counter(), self.model
+        facts = model.info["training"]
+        parts = parts_of(model.scales)
+        task = Task(
+            self.frames, self._unmapped, model.elements, model.baseline, model.compositions, facts["estimator"],
+            [part.density for part in parts if part.orders.start == 0], parts, self.threads, lambda text: None, self.progress,
+        )  # fmt: skip
+        chosen = model.info["hyperparameters"]["noise"]
+        noise = np.array([chosen.get(kind, 1.0) for kind in KINDS])
+        with threadpool_limits(1, user_api="blas"):
+            if facts["estimator"] == "full":
+                fit = refit_full(task, np.array(model.info["hyperparameters"]["order_weights"]), noise)
+            else:
+                fit = self._grown(task, noise)
+        info = header(task, fit, {}, {}, time.perf_counter() - begin)
+        info["training"]["optimised_labels"] = facts["optimised_labels"]
+        self.model = completed(replace(model, scales=fit.scales, info=info, uncertainty=None), task, fit)
+
+    def _grown(self, task: Task, noise) -> Fit:
+        """Fit of the sparse estimator."""
+        scale, first = self.model.scales[0], self.model.info["training"]["frames"]
+        if self._regression is None:
+            self._regression = GrowingRegression(
+                task.parts[0].density, scale.order_weights[0], noise, task.elements, task.baseline, self.threads
+            )
+            self._regression.add(task.frames[:first], [s.coefficients for s in scale.support])
+        grown = self._regression
+        grown.add(task.frames[len(grown.frames) :])
+        points = [SupportPoints(c, w) for c, w in zip(grown.support, grown.weights(), strict=True)]
+        residuals = [grown.left_out(k) for k in range(len(task.frames))]
+        labels = Labels(*targets(task.frames, task.elements, task.baseline))
+        errors = leave_one_out_errors(task, labels, np.concatenate(residuals))
+        left_out = LeftOut(np.arange(len(residuals)), lambda frames: [residuals[k] for k in frames])
+        scales = [Scale(task.parts[0].density, scale.order_weights, points)]
+        return Fit(scales, scale.order_weights[None], noise, errors, {}, 0.0, left_out)
+
+
+def _composition_known(model: Model, numbers) -> bool:
+    """Whether the model's baseline is determined for the atoms of a structure."""
+    counts = np.array([np.sum(numbers == z) for z in model.elements], float)
+    outside = counts - (counts @ model.compositions.T) @ model.compositions
+    return counts.sum() == len(numbers) and np.linalg.norm(outside) <= 1e-6 * np.linalg.norm(counts)

@@ -1,0 +1,103 @@
+"""Calls of the reference method: what comes back is in a file before anything is done with it."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import covalent_radii
+
+from ..neighbours import find_neighbours
+from ..structures import append_frame, drop_half_frame
+from ..training.data import Frame, read_frames
+
+CLASH = 0.5  # of the sum of covalent radii: no reference method is asked about atoms closer than that
+KEPT = ("charge", "spin")  # of what is known of a structure, for the reference
+
+
+class ActiveLearningError(ValueError):
+    """Learning on the fly that cannot go on; the message says why and what is kept."""
+
+
+class ReferenceFailed(Exception):
+    """The reference calculator has raised an error, or its labels make no sense."""
+
+
+def clash(atoms: Atoms) -> str | None:
+    """Name two atoms that are closer than any reference method should be asked about, if there are such."""
+    radii = covalent_radii[atoms.numbers]
+    found = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, 2 * CLASH * radii.max())
+    distances = np.linalg.norm(found.vectors(atoms.positions, atoms.cell.array), axis=1)
+    close = distances < CLASH * (radii[found.centre] + radii[found.neighbour])
+    if not close.any():
+        return None
+    k = int(np.flatnonzero(close)[0])
+    i, j = int(found.centre[k]), int(found.neighbour[k])
+    return f"atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) are {distances[k]:.2f} Å apart"
+
+
+class LabelledFile:
+    """Frames with the labels of a reference calculator, in an extended XYZ file that grows.
+
+    Args:
+        path: of the file, which may be there already; a half frame at its end is cut off.
+        reference: any ASE calculator with energy and forces; of periodic cells stress is taken if there is one.
+
+    Attributes:
+        frames: all frames in the file, as they are read from it.
+        calls: of the reference now, without those of earlier runs.
+
+    """
+
+    def __init__(self, path: str | Path, reference: Any):
+        self.path, self.reference, self.calls = Path(path), reference, 0
+        self.frames: list[Frame] = read_frames(self.path) if drop_half_frame(self.path) else []
+
+    def knows(self, atoms: Atoms) -> bool:
+        """Whether a structure is in the file."""
+        return any(
+            np.array_equal(f.numbers, atoms.numbers)
+            and np.allclose(f.positions, atoms.positions, rtol=0, atol=1e-6)
+            and np.allclose(f.cell, atoms.cell.array, rtol=0, atol=1e-6)
+            for f in self.frames
+        )
+
+    def label(self, atoms: Atoms, facts: Any = None) -> Frame:
+        """Call the reference for a structure, save it and return it as it was saved.
+
+        Args:
+            atoms: the structure; its constraints are not passed on.
+            facts: function that takes energy (eV) and forces (N, 3) and returns what else is written to the frame.
+
+        Raises:
+            ReferenceFailed: the calculator has raised an error, or has returned what is not finite.
+
+        """
+        copy = atoms.copy()
+        copy.set_constraint()
+        copy.arrays.pop("momenta", None)
+        copy.info = {name: atoms.info[name] for name in KEPT if name in atoms.info}
+        results = self._ask(copy)
+        self.calls += 1
+        copy.info |= facts(results["energy"], results["forces"]) if facts else {}
+        copy.calc = SinglePointCalculator(copy, **results)
+        append_frame(self.path, copy)
+        self.frames.append(read_frames(self.path, str(len(self.frames)))[0])
+        return self.frames[-1]
+
+    def _ask(self, atoms: Atoms) -> dict[str, Any]:
+        atoms.calc = self.reference
+        try:
+            results: dict[str, Any] = {"energy": float(atoms.get_potential_energy()), "forces": atoms.get_forces()}
+            if atoms.pbc.all():
+                with suppress(PropertyNotImplementedError, NotImplementedError):
+                    results["stress"] = atoms.get_stress()
+        except Exception as error:  # calculators raise whatever they like
+            raise ReferenceFailed(f"the reference calculator failed ({type(error).__name__}: {error})") from error
+        for name, value in results.items():
+            if not np.isfinite(value).all():
+                raise ReferenceFailed(f"the {name} of the reference calculator is not finite")
+        return results
