@@ -31,7 +31,7 @@ def measure(
     support = make_support(rng.normal(size=shape), rng.normal(size=n_support), directions, dtype)
     direct = Direct(wigner_terms(lmax, order, dtype), np.ones(order), support)
     packed = pack(density)
-    potential = Potential([Layer(packed, packed.projection, [(direct,)], density.saturations)])
+    potential = Potential([Layer(packed, packed.projection, [(direct,)], np.zeros(1))])
     atoms = bulk("Si", cubic=True)
     atoms.rattle(0.05, seed=0)
     neighbours = find_neighbours(atoms.positions, atoms.cell[:], atoms.pbc, 5.0)

@@ -23,11 +23,11 @@ from wk_potential.active.model import GrowingModel
 from wk_potential.active.reference import ActiveLearningError, LabelledFile, ReferenceFailed, clash
 from wk_potential.cli import main
 from wk_potential.dynamics import DynamicsError, MDSettings
-from wk_potential.kernel.coupling import wigner_terms
-from wk_potential.kernel.direct import in_blocks
 from wk_potential.training.baseline import targets
-from wk_potential.training.design import frame_design, kernel_matrices, stream_design
+from wk_potential.training.design import PartDesign, kernel_matrices, stream_design
 from wk_potential.training.full import fit_full
+from wk_potential.training.gram import label_slots
+from wk_potential.training.parts import parts_of
 from wk_potential.training.regression import SparseRegression
 from wk_potential.training.train import _task
 
@@ -103,9 +103,9 @@ def grown(copper_frames):
 def predicted(model, support, weights, frame):
     """Labels of a frame by its design matrix, and what they should be."""
     scale = model.scales[0]
-    blocks, terms = [in_blocks(s) for s in support], wigner_terms(scale.density.lmax, scale.order)
-    counts = [len(s) for s in support]
-    design = frame_design(frame, scale.density, model.elements, terms, scale.order_weights[:1], blocks, counts)
+    counts, (part,) = [len(s) for s in support], parts_of(model.scales)
+    design = np.zeros((label_slots(frame).max() + 1, 1, sum(counts)))
+    PartDesign(part, support, scale.order_weights[:1]).add(frame, model.elements, counts, design)
     return design[:, 0] @ np.concatenate(weights), targets([frame], model.elements, model.baseline)[0]
 
 
@@ -116,7 +116,7 @@ def test_growing_equals_fit_at_once(grown, copper_frames):
     scale = model.scales[0]
     kernel = kernel_matrices(regression.support, scale.density.lmax, 3)
     factors = stream_design(
-        copper_frames, np.zeros(len(copper_frames), int), scale.density, model.elements, model.baseline,
+        copper_frames, np.zeros(len(copper_frames), int), parts_of(model.scales), model.elements, model.baseline,
         regression.support, scale.order_weights[:1],
     )  # fmt: skip
     at_once = SparseRegression(factors, np.tensordot(scale.order_weights[0], kernel, 1)[None])

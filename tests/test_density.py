@@ -19,7 +19,7 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.special import eval_legendre
 
 from wk_potential.density import radial
-from wk_potential.density.expansion import environment_jacobian, expand, plain_density
+from wk_potential.density.expansion import Density, environment_jacobian, expand
 from wk_potential.density.packed import adjoint_atom, expand_atom, gather, neighbourhood, pack
 from wk_potential.density.radial import cutoff_function, overlap, radial_table
 from wk_potential.neighbours import Neighbours
@@ -30,7 +30,7 @@ def projected_density(lmax, n_elements=2, seed=0):
     """A density with random projections on five channels."""
     full = make_density(lmax, n_elements)
     shape = (*full.projection.shape[:3], 5)
-    return plain_density(lmax, full.radial, np.random.default_rng(seed).normal(size=shape))
+    return Density(lmax, full.radial, np.random.default_rng(seed).normal(size=shape))
 
 
 # --- radial functions ---

@@ -21,7 +21,7 @@ from helpers import (
     support_energy,
 )
 
-from wk_potential.density.expansion import plain_density
+from wk_potential.density.expansion import Density
 from wk_potential.density.packed import pack
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import make_support
@@ -197,19 +197,18 @@ def projected_density(lmax, seed=0):
     """A density of two elements with random projections on three channels."""
     full = make_density(lmax, 2, 1e-2)
     projection = np.random.default_rng(seed).normal(size=(*full.projection.shape[:3], 3))
-    return plain_density(lmax, full.radial, projection)
+    return Density(lmax, full.radial, projection)
 
 
 @cache
 def make_potential(lmax=2, order=4, with_tangents=False, n_support=(LANES + 3, 5), seed=0):
     """A potential of two elements with random support points."""
-    plain = projected_density(lmax, seed)
-    density = pack(plain)
+    density = pack(projected_density(lmax, seed))
     terms, weights, energies = wigner_terms(lmax, order), order_weights(order, seed), []
     for element, n in enumerate(n_support):
         points, w, tangents = random_support(lmax, n, 3, seed + element)
         energies.append((Direct(terms, weights, make_support(points, w, tangents if with_tangents else None)),))
-    return Potential([Layer(density, density.projection, energies, plain.saturations)])
+    return Potential([Layer(density, density.projection, energies, np.zeros(1))])
 
 
 def results(potential, atoms, threads=1, skin=0.0):

@@ -9,18 +9,16 @@ from helpers import central_difference, make_density
 
 from wk_potential import Frame, Model, TrainingOptions, WKCalculator, train
 from wk_potential.density.expansion import expand
-from wk_potential.density.saturation import MARGIN, saturate
+from wk_potential.density.saturation import saturate
 from wk_potential.training.environments import frame_environments
 
 ELEMENTS = np.array([1, 8])
 
 
-def saturated(c, b=0.0, largest=np.inf):
-    """By the formulae, for environments c (n, n_lm, Q)."""
+def saturated(c, b):
+    """By the formula, for environments c (n, n_lm, Q)."""
     norm = np.sum(c**2, axis=(1, 2), keepdims=True)
-    u = np.maximum(norm / largest - 1, 0) / MARGIN
-    held = np.where(u > 0, largest * (1 + MARGIN * u / np.cbrt(1 + u**3)), norm)
-    return np.sqrt(held * (1 + b) / (1 + b * held) / norm) * c
+    return np.sqrt((1 + b) / (1 + b * norm)) * c
 
 
 def crowd(n, scale=1.0, seed=0):
@@ -43,23 +41,13 @@ def test_coefficients_are_those_of_the_formula_and_bounded(b):
     assert np.sum(bounded**2) > 0.9 * (1 + 1 / b)
 
 
-@pytest.mark.parametrize("b", [0.0, 2.0])
-def test_nothing_changes_up_to_the_largest_norm_and_no_more_is_reached(b):
+def test_no_saturation_and_no_neighbours():
     density, arguments = crowd(5)
-    c = expand(density, *arguments)
-    for ratio in (0.01, 0.5, 0.9, 0.999, 1.0, 1.5):
-        held = density._replace(saturation=b, largest=np.full(2, ratio * np.sum(c**2)))
-        assert expand(held, *arguments) == pytest.approx(saturated(c, b, held.largest[0]), rel=1e-12)
-        if b == 0.0:
-            norm = np.sum(expand(held, *arguments) ** 2)
-            assert norm == pytest.approx(np.sum(c**2)) if ratio >= 1 else norm < (1 + MARGIN) * held.largest[0]
-
-
-def test_no_neighbours():
-    c, factors = np.zeros(6), np.zeros((2, 2))
-    saturate(3.0, 1.0, c, 2, factors)
+    assert np.array_equal(expand(density._replace(saturation=0.0), *arguments), expand(density, *arguments))
+    c, factor = np.zeros(6), np.zeros(2)
+    saturate(3.0, c, 2, factor)
     assert np.array_equal(c, np.zeros(6))
-    assert factors == pytest.approx(np.array([[2.0, 2.0], [0.75, 0.75]]))
+    assert factor == pytest.approx(2.0)
 
 
 def water(seed=0, periodic=False, scale=1.0):
@@ -71,11 +59,8 @@ def water(seed=0, periodic=False, scale=1.0):
     return Frame(numbers, positions, cell, np.full(3, periodic), energy=0.0, forces=np.zeros((6, 3)))
 
 
-@pytest.mark.parametrize(("b", "ratio"), [(2.0, np.inf), (0.0, 0.7), (2.0, 0.7)])
-def test_jacobian_is_the_derivative(b, ratio):
-    density, frame = make_density(2, 2), water()
-    norms = np.sum(frame_environments(frame, density, ELEMENTS).coefficients ** 2, axis=(1, 2))
-    density = density._replace(saturation=b, largest=np.full(2, ratio * norms.max()))
+def test_jacobian_is_the_derivative():
+    density, frame = make_density(2, 2)._replace(saturation=2.0), water()
     environments = frame_environments(frame, density, ELEMENTS)
     full = np.zeros((18, *environments.coefficients.shape))
     for i in range(6):
@@ -104,28 +89,10 @@ def model():
     return train(frames, options, threads=1)
 
 
-def norms_and_limits(model, frame):
-    """Squared norms of the environments of a frame, and the limits of their elements."""
-    density = model.scales[0].density
-    plain = density._replace(largest=np.full(2, np.inf))
-    environments = frame_environments(frame, plain, model.elements)
-    return np.sum(environments.coefficients**2, axis=(1, 2)), density.largest[environments.centres]
-
-
-def test_limits_are_just_beyond_the_training_set(model):
-    for seed in range(8):
-        norms, largest = norms_and_limits(model, water(seed))
-        assert np.all(norms < largest)
-    everything = [np.max(norms_and_limits(model, water(seed))[0] / largest) for seed in range(8)]
-    assert max(everything) == pytest.approx(1 / 1.1)
-
-
 @pytest.mark.parametrize("keywords", [{}, {"direct": True}, {"uncertainty": True}])
 @pytest.mark.parametrize("scale", [1.0, 0.7])
 def test_forces_and_stress(model, keywords, scale):
-    """Near the training set and where atoms crowd, beyond the largest norm."""
-    norms, largest = norms_and_limits(model, water(9, True, scale))
-    assert np.any(norms > largest) == (scale < 1)
+    """Near the training set and where atoms crowd."""
     assert [s.density.saturation for s in model.scales] == [0.0, 2.0, 0.0, 2.0]
     atoms = water(9, True, scale).to_atoms()
     atoms.calc = WKCalculator(model, **keywords)
@@ -176,5 +143,5 @@ def test_file_keeps_it(model, tmp_path):
     model.save(tmp_path / "model.wkp")
     loaded = Model.load(tmp_path / "model.wkp")
     assert [s.density.saturation for s in loaded.scales] == [0.0, 2.0, 0.0, 2.0]
-    atoms = water(9, scale=0.7).to_atoms()
+    atoms = water(9).to_atoms()
     assert WKCalculator(loaded).get_potential_energy(atoms) == WKCalculator(model).get_potential_energy(atoms)

@@ -76,12 +76,8 @@ def dense_prediction(frames, test, options):
     kernel = 0.0
     for shape in (options.long, options.short):
         density = model_density(frames, elements, options, shape)
-        largest = np.zeros(len(elements))  # what is beyond is held back
-        for environments in (frame_environments(f, density, elements) for f in frames):
-            norms = np.sum(environments.coefficients**2, axis=(1, 2))
-            np.maximum.at(largest, environments.centres, 1.1 * norms)
-        for b, orders in ((0.0, slice(0, 2)), (options.saturation, slice(2, 4))):
-            own = density._replace(saturation=b, largest=largest)
+        for b, orders in ((0.0, slice(0, 2)), (2.0, slice(2, 4))):
+            own = density._replace(saturation=b)
             flat = flatten(everything, [frame_environments(f, own, elements) for f in everything])
             gram = gram_matrices(flat, options.lmax, options.order, len(elements))[:, orders]
             kernel = kernel + np.tensordot(options.order_weights[orders], gram.sum(axis=0), 1)

@@ -97,13 +97,17 @@ class Scale:
         support = [make_support(s.coefficients, s.weights, s.tangents) for s in self.support]
         density = pack(self.density)
         kernels = [(Direct(terms, a, s),) for a, s in zip(self.order_weights, support, strict=True)]
-        return Layer(density, density.projection, kernels, self.density.saturations)
+        return Layer(density, density.projection, kernels, self._saturations)
 
     def with_forms(self, mapped: list[list[Factors]], precision: str = "float64") -> Layer:
         """Quadratic forms instead of the support points."""
         density, kind = self.direct.density, np.dtype(precision)
         kernels = [(pack_forms(factors, kind),) for factors in mapped]
-        return Layer(density, density.projection.astype(kind), kernels, self.density.saturations)
+        return Layer(density, density.projection.astype(kind), kernels, self._saturations)
+
+    @property
+    def _saturations(self) -> np.ndarray:
+        return np.array([self.density.saturation])
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ array of its own: nothing is stored per pair, and the result does not depend on 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -58,7 +58,7 @@ class Layer:
         density: see `wk_potential.density`.
         projection: that of the density in the precision of the kernels.
         kernels: for each central element those that make energies of density coefficients, all of one type.
-        saturations: (n_elements, n, 2) b and R of the density in each of them, see `wk_potential.density.saturation`.
+        saturations: (n,) of the density in each of them, see `wk_potential.density.saturation`.
 
     """
 
@@ -92,8 +92,8 @@ def joined(layers: Iterable[Layer]) -> list[Layer]:
         last = out[-1] if out else None
         if last is not None and same(last.density, layer.density):
             kernels = [a + b for a, b in zip(last.kernels, layer.kernels, strict=True)]
-            saturations = np.concatenate([last.saturations, layer.saturations], axis=1)
-            out[-1] = replace(last, kernels=kernels, saturations=saturations)
+            saturations = np.concatenate([last.saturations, layer.saturations])
+            out[-1] = Layer(last.density, last.projection, kernels, saturations)
         else:
             out.append(layer)
     return out
@@ -186,7 +186,7 @@ def _direct_energies(density, saturations, element, kernels, atoms, structure, s
     n_channels = kernels[0].support.coefficients.shape[1] // (lmax + 1) ** 2
     width = hood.full.shape[2]
     c, grad = np.zeros(((lmax + 1) ** 2, n_channels)), np.zeros(((lmax + 1) ** 2, n_channels))
-    own, slopes, factors = np.zeros_like(c), np.zeros_like(c), np.zeros((2, 1))
+    own, slopes, factor = np.zeros_like(c), np.zeros_like(c), np.zeros(1)
     for atom in atoms:
         gather(atom, density.cutoff, structure, hood, sums.clash)
         expand_atom(density, hood)
@@ -203,10 +203,10 @@ def _direct_energies(density, saturations, element, kernels, atoms, structure, s
         grad[:] = 0.0
         for k in range(len(kernels)):
             own[:] = c
-            saturate(saturations[k, 0], saturations[k, 1], own.reshape(-1), 1, factors)
+            saturate(saturations[k], own.reshape(-1), 1, factor)
             e = kernels[k]
             sums.energies[atom] += environment_energy(e.terms, lmax, e.order_weights, e.support, own, slopes)
-            saturate_changes(own.reshape(-1), 1, factors, slopes.reshape(-1))
+            saturate_changes(saturations[k], own.reshape(-1), 1, factor, slopes.reshape(-1))
             grad += slopes
         if stages < 3:
             continue
@@ -286,7 +286,7 @@ def _mapped_energies(density, projection, saturations, element, kernels, sizes, 
     """Energies and forces of atoms of one element by the mapped kernel, one vector of atoms at a time."""
     lanes, n_channels = 64 // projection.itemsize, projection.shape[2]
     hood, flat, full, c, grad, x, y = work_space(density, projection, structure, sizes, lanes)
-    own, slopes, factors = aligned(c.shape[0], flat), aligned(c.shape[0], flat), np.zeros((2, lanes), flat.dtype)
+    own, slopes, factor = aligned(c.shape[0], flat), aligned(c.shape[0], flat), aligned(lanes, flat)
     gradient = np.zeros((hood.r.shape[0], 3))
     energies = np.zeros(lanes)
     for start in range(0, atoms.shape[0], lanes):
@@ -301,9 +301,9 @@ def _mapped_energies(density, projection, saturations, element, kernels, sizes, 
         grad[:] = 0
         for k in range(len(kernels)):
             own[:] = c
-            saturate(saturations[k, 0], saturations[k, 1], own, lanes, factors)
+            saturate(saturations[k], own, lanes, factor)
             forms_energy(kernels[k], n_channels, own, batch.shape[0], x, y, energies, slopes)
-            saturate_changes(own, lanes, factors, slopes)
+            saturate_changes(saturations[k], own, lanes, factor, slopes)
             grad += slopes
             for lane in range(batch.shape[0]):
                 sums.energies[batch[lane]] += energies[lane]
@@ -368,12 +368,11 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
                     continue
                 if isinstance(kernels[0], Direct):
                     _direct_energies(
-                        layer.density, layer.saturations[element], element, kernels, own[element],
-                        structure, stages, sums,
-                    )  # fmt: skip
+                        layer.density, layer.saturations, element, kernels, own[element], structure, stages, sums
+                    )
                 else:
                     _mapped_energies(
-                        layer.density, layer.projection, layer.saturations[element], element, kernels,
+                        layer.density, layer.projection, layer.saturations, element, kernels,
                         layer.work_sizes[element], own[element], structure, stages, sums,
                     )  # fmt: skip
         if potential.repulsion is not None and stages == len(PARTS):

@@ -121,7 +121,8 @@ class GrowingModel:
         parts = parts_of(model.scales)
         task = Task(
             self.frames, self._unmapped, model.elements, model.baseline, model.compositions, facts["estimator"],
-            [part.density for part in parts if part.orders.start == 0], parts, self.threads, lambda text: None, self.progress,
+            [part.density for part in parts if part.orders.start == 0], parts, self.threads, lambda text: None,
+            self.progress,
         )  # fmt: skip
         chosen = model.info["hyperparameters"]["noise"]
         noise = np.array([chosen.get(kind, 1.0) for kind in KINDS])

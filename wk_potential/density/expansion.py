@@ -23,49 +23,32 @@ class Density(NamedTuple):
         radial: the radial functions.
         projection: (n_elements, lmax + 1, n_elements * n_radial, Q), by central element and l.
         saturation: b of `wk_potential.density.saturation`, 0 for none.
-        largest: (n_elements,) squared norm R of the coefficients beyond which they are held back, there.
 
     """
 
     lmax: int
     radial: RadialTable
     projection: np.ndarray
-    saturation: float
-    largest: np.ndarray
-
-    @property
-    def saturations(self) -> np.ndarray:
-        """`saturation` and `largest` (n_elements, 1, 2) of each element."""
-        return np.stack([np.full(len(self.largest), self.saturation), self.largest], axis=-1)[:, None]
+    saturation: float = 0.0
 
 
 def density_to_arrays(density: Density) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return numbers and arrays of a density, for a file."""
-    facts: dict[str, Any] = {"lmax": density.lmax, "cutoff": density.radial.cutoff, "saturation": density.saturation}
-    facts["largest"] = [float(x) if np.isfinite(x) else None for x in density.largest]
+    facts = {"lmax": density.lmax, "cutoff": density.radial.cutoff, "saturation": density.saturation}
     radial = {"radial_values": density.radial.values, "radial_slopes": density.radial.slopes}
     return facts, {**radial, "projection": density.projection}
 
 
 def density_from_arrays(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Density:
-    """Inverse of `density_to_arrays`; files before format 3 know no saturation."""
+    """Inverse of `density_to_arrays`; older files know no saturation."""
     radial = RadialTable(float(facts["cutoff"]), arrays["radial_values"], arrays["radial_slopes"])
-    n_elements = len(arrays["projection"])
-    largest = [np.inf if x is None else x for x in facts.get("largest", [None] * n_elements)]
-    return Density(
-        int(facts["lmax"]), radial, arrays["projection"], float(facts.get("saturation", 0.0)), np.array(largest, float)
-    )
-
-
-def plain_density(lmax: int, radial: RadialTable, projection) -> Density:
-    """Return a density that is not saturated."""
-    return Density(lmax, radial, projection, 0.0, np.full(len(projection), np.inf))
+    return Density(int(facts["lmax"]), radial, arrays["projection"], float(facts.get("saturation", 0.0)))
 
 
 def full_density(lmax: int, radial: RadialTable, n_elements: int) -> Density:
     """Return the density with all its channels (a, n), unscaled, without saturation."""
     n = n_elements * radial.values.shape[2]
-    return plain_density(lmax, radial, np.ascontiguousarray(np.broadcast_to(np.eye(n), (n_elements, lmax + 1, n, n))))
+    return Density(lmax, radial, np.ascontiguousarray(np.broadcast_to(np.eye(n), (n_elements, lmax + 1, n, n))))
 
 
 @njit
@@ -106,7 +89,7 @@ def _buffers(density):
 
 @njit
 def _expand_environment(density, centre, vectors, elements, out):
-    """Write the coefficients of one environment to out (n_lm, Q); returns the factors of `saturate`."""
+    """Write the coefficients of one environment to out (n_lm, Q); returns the factor of their saturation."""
     phi, dphi, y, dy = _buffers(density)
     n_radial = phi.shape[1]
     full = np.zeros((out.shape[0], density.projection.shape[2]))
@@ -123,9 +106,9 @@ def _expand_environment(density, centre, vectors, elements, out):
             for k in range(full.shape[1]):
                 for q in range(out.shape[1]):
                     out[i, q] += full[i, k] * density.projection[centre, l, k, q]
-    factors = np.zeros((2, 1))
-    saturate(density.saturation, density.largest[centre], out.reshape(-1), 1, factors)
-    return factors
+    factor = np.zeros(1)
+    saturate(density.saturation, out.reshape(-1), 1, factor)
+    return factor
 
 
 @njit
@@ -147,10 +130,10 @@ def environment_jacobian(density, centre, vectors, elements, out):
                             for q in range(out.shape[3]):
                                 out[j, x, i, q] += d * projection[n, q]
     c = np.zeros(out.shape[2:])
-    factors = _expand_environment(density, centre, vectors, elements, c)
+    factor = _expand_environment(density, centre, vectors, elements, c)
     for j in range(out.shape[0]):
         for x in range(3):
-            saturate_changes(c.reshape(-1), 1, factors, out[j, x].reshape(-1))
+            saturate_changes(density.saturation, c.reshape(-1), 1, factor, out[j, x].reshape(-1))
 
 
 @njit(nogil=True)

@@ -42,7 +42,7 @@ def _padded(n: int, multiple: int) -> int:
 
 def pack(density: Density) -> PackedDensity:
     """Lay out a density for vectors, saturated or not. One element's projection is absorbed in the radial functions."""
-    lmax, radial, projection = density[:3]
+    lmax, radial, projection, _ = density
     n_elements, _, _, channels = projection.shape
     values, slopes = radial.values, radial.slopes
     if n_elements == 1 and channels <= _padded(values.shape[2], WIDTH):

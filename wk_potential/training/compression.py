@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..density.expansion import Density, full_density, plain_density
+from ..density.expansion import Density, full_density
 from ..density.radial import radial_table
 from ..parallel.communicator import OneRank, Ranks
 from .baseline import element_weights
@@ -54,7 +54,7 @@ def model_density(
     projection = np.zeros((n_elements, n_l, n_full, channels))
     for flat, k in zip(projection.reshape(-1, n_full, channels), kept, strict=True):
         flat[:, : k.shape[1]] = k
-    return plain_density(options.lmax, radial, projection)
+    return Density(options.lmax, radial, projection)
 
 
 def _covariances(frames, density: Density, elements, ranks: Ranks | OneRank):

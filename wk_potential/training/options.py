@@ -52,9 +52,9 @@ class TrainingOptions(BaseModel):
     )
     short_density_width: float = Field(0.2, gt=0.02, le=2, description="Gaussian width C of that density, Angstrom")
     angular_weight: float = Field(0.6, ge=-2, le=2, description="p in the factor (2l+1)^p of angular momentum l")
-    saturation: float = Field(
-        2.0, ge=0, le=100, description="b in sqrt((1 + b) / (1 + b |c|^2)), the factor of density coefficients c for "
-        "orders above 2 (full estimator); 0: none"
+    saturation: float | None = Field(
+        None, ge=0, le=100, description="b in sqrt((1 + b) / (1 + b |c|^2)), the factor of density coefficients c for "
+        "orders above 2; 0: none [full estimator: 2, sparse: 0]"
     )  # fmt: skip
     element_weights: dict[str, float] = Field(
         {}, description="weight of an element's atoms in the density [covalent radius in Angstrom]"

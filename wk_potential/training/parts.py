@@ -1,22 +1,18 @@
-"""The kernels of a length scale, low orders of the density as it is, higher orders of the saturated density; its limit.
+"""The kernels of a length scale: low orders of the density as it is, higher orders of the saturated density.
 
 Orders 1 and 2 are what pairs, triplets and functions of the density of an embedded atom need; saturation would spoil
-them, and molecules gain from it in higher orders.
+them. Higher orders are polynomials that know no bounds where atoms crowd, and gain from it.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from ..density.expansion import Density
 from ..model import Scale
-from .data import Frame
-from .environments import frame_environments
 
 PLAIN_ORDERS = 2
-LIMIT = 1.1  # of the largest squared norm in the training set: from there on the density is held back
 
 
 class KernelPart(NamedTuple):
@@ -60,35 +56,10 @@ def kernel_parts(scale: int, density: Density, order: int, saturation: float) ->
 
 
 def parts_of(scales: Sequence[Scale]) -> list[KernelPart]:
-    """Parts of the kernel of a model, as it was trained: no density is held back."""
+    """Parts of the kernel of a model."""
     out: list[KernelPart] = []
     for scale in scales:
-        density, number = scale.density, out[-1].scale + 1 if out else 0
-        first = PLAIN_ORDERS if density.saturation else 0  # then the part before has the low orders
-        free = density._replace(largest=np.full_like(density.largest, np.inf))
-        out.append(KernelPart(number - 1 if first else number, free, slice(first, scale.order)))
-    return out
-
-
-def with_limits(scales: Sequence[Scale], frames: Sequence[Frame], elements) -> list[Scale]:
-    """Return the parts of a kernel with densities that are held back where they leave the training set.
-
-    Args:
-        scales: parts of the kernel.
-        frames: of the training set.
-        elements: sorted atomic numbers of the model.
-
-    """
-    out: list[Scale] = []
-    for scale in scales:
-        plain, last = scale.density._replace(saturation=0.0), out[-1].density if out else None
-        if last is not None and last.radial is plain.radial:  # the other part of one length scale
-            largest = last.largest
-        else:
-            largest = np.zeros(len(elements))
-            for frame in frames:
-                environments = frame_environments(frame, plain, elements, derivatives=False)
-                np.maximum.at(largest, environments.centres, np.sum(environments.coefficients**2, axis=(1, 2)))
-            largest = np.where(largest > 0, LIMIT * largest, np.inf)
-        out.append(replace(scale, density=scale.density._replace(largest=largest)))
+        number = out[-1].scale + 1 if out else 0
+        first = PLAIN_ORDERS if scale.density.saturation else 0  # then the part before has the low orders
+        out.append(KernelPart(number - 1 if first else number, scale.density, slice(first, scale.order)))
     return out

@@ -26,13 +26,14 @@ from .data import KINDS, DataError, Frame, data_hash
 from .full import fit_full
 from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
-from .parts import kernel_parts, with_limits
+from .parts import kernel_parts
 from .repulsion import choose_repulsion
 from .rigidity import fit_uncertainty, frames_of_error_bars
 from .sparse import fit_sparse
 from .task import Fit, LeftOut, Log, Progress, Task, kind_counts, label_counts
 from .tensors import fit_tensors, tensor_counts, tensor_score
 
+SATURATION = {"full": 2.0, "sparse": 0.0}  # defaults; support points without tangents describe less with it
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
 FULL_ENVIRONMENTS = 3000
 UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
@@ -140,11 +141,10 @@ def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks
 
 
 def completed(model: Model, task: Task, fit: Fit) -> Model:
-    """Return the model with all else: limits of the density, repulsion, mapped form, error bars.
+    """Return the model with all else: repulsion, mapped form, error bars.
 
     Where there are two ranks or more, the last two are made at once.
     """
-    model = replace(model, scales=with_limits(fit.scales, task.frames, model.elements))
     if task.options.repulsion:
         model = replace(model, repulsion=choose_repulsion(task.frames, model.elements, model.cutoff))
     left_out = fit.left_out
@@ -239,7 +239,7 @@ def _task(
     shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
     shapes = shapes if any(label_counts(frames)) else []  # tensors have their own
     densities = [model_density(frames, elements, options, shape, ranks) for shape in shapes]
-    saturation = options.saturation if estimator == "full" else 0.0  # support points alone describe less with it
+    saturation = SATURATION[estimator] if options.saturation is None else options.saturation
     parts = [p for n, d in enumerate(densities) for p in kernel_parts(n, d, options.order, saturation)]
     log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
     return Task(

@@ -115,7 +115,7 @@ def _ensemble_energies(density, projection, saturation, element, forms, sizes, m
     n_channels, size = projection.shape[2], c.shape[0]
     own, grad = aligned(LANES * size, flat), aligned(LANES * size, flat)
     dx, dy = aligned(sizes[0], flat), aligned(sizes[1], flat)
-    width, factors, own_factors = flat.itemsize, np.zeros((2, LANES)), np.zeros((2, LANES))
+    width, factor = flat.itemsize, np.zeros(LANES)
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
         n_atoms = batch.shape[0]
@@ -124,7 +124,7 @@ def _ensemble_energies(density, projection, saturation, element, forms, sizes, m
             expand_atom(density, hood)
             move_lane(density, hood, full, lane, LANES, True)
         project(projection, element, flat, full, c, LANES, False)
-        saturate(saturation[0], saturation[1], c, LANES, factors)
+        saturate(saturation, c, LANES, factor)
         for a in range(n_atoms):
             for i in range(size // LANES):
                 store(own, a * size + i * LANES, splat(item(c, i * LANES + a)))
@@ -146,8 +146,7 @@ def _ensemble_energies(density, projection, saturation, element, forms, sizes, m
                 features_adjoint(forms, block, n_channels, own[part], LANES, LANES, n_m * LANES, dx, grad[part])
         for a in range(n_atoms):
             part = slice(a * size, (a + 1) * size)
-            own_factors[:] = factors[:, a : a + 1]
-            saturate_changes(own[part], LANES, own_factors, grad[part])
+            saturate_changes(saturation, own[part], LANES, np.full(LANES, factor[a]), grad[part])
             project(projection, element, flat, grad[part], full, LANES, True)
             gather(batch[a], density.cutoff, structure, hood, sums.clash)
             _member_gradients(density, hood, full, gradient)
@@ -188,7 +187,7 @@ def evaluate_ensemble(
                 own = atoms[elements[atoms] == element]
                 if len(own) and len(columns):
                     _ensemble_energies(
-                        layer.density, layer.projection, layer.saturations[element, 0], element, forms,
+                        layer.density, layer.projection, layer.saturations[0], element, forms,
                         layer.work_sizes[element], columns, own, structure, sums,
                     )  # fmt: skip
         return sums

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..density.expansion import Density, plain_density
+from ..density.expansion import Density
 from ..density.packed import pack
 from ..density.radial import RadialTable
 from ..mapping.packing import Factors, from_arrays, pack_forms, to_arrays
@@ -82,9 +82,9 @@ class Uncertainty:
         layers, members, columns = [], [], np.concatenate([self.members, self.probes], axis=1)
         weights = feature_slices(self.forms)
         for density, forms, rows in zip(densities, self.forms, weights, strict=True):
-            small = coarse(density, self.lmax, self.channels)
-            packed = pack(small)
-            layers.append(Layer(packed, packed.projection, [(pack_forms(f),) for f in forms], small.saturations))
+            packed = pack(coarse(density, self.lmax, self.channels))
+            kernels = [(pack_forms(f),) for f in forms]
+            layers.append(Layer(packed, packed.projection, kernels, np.array([density.saturation])))
             members.append([np.ascontiguousarray(columns[r]) for r in rows])
         return EnsemblePotential(self, Potential(layers), members)
 
@@ -108,11 +108,11 @@ class Uncertainty:
 
 
 def coarse(density: Density, lmax: int, channels: int) -> Density:
-    """Return the density with the lowest angular momenta and the leading channels only; it grows without limit."""
+    """Return the density with the lowest angular momenta and the leading channels only."""
     lmax, radial = min(lmax, density.lmax), density.radial
     parts = (np.ascontiguousarray(x[:, : lmax + 1]) for x in (radial.values, radial.slopes))
     projection = np.ascontiguousarray(density.projection[:, : lmax + 1, :, :channels])
-    return plain_density(lmax, RadialTable(radial.cutoff, *parts), projection)._replace(saturation=density.saturation)
+    return Density(lmax, RadialTable(radial.cutoff, *parts), projection, density.saturation)
 
 
 def feature_slices(forms: Sequence[Sequence[Sequence[Factors]]]) -> list[list[slice]]:
