@@ -33,7 +33,9 @@ from wk_potential.training.train import _task
 
 PLAIN = {"cutoff": 4.0, "cutoff_width": 2.0, "lmax": 1, "order": 2, "density_width": 0.5, "channel_tolerance": 1e-2}
 QUICK = TrainingOptions(**PLAIN, short_cutoff=0, map=False)
-SPARSE = QUICK.model_copy(update={"estimator": "sparse", "support_points": 20, "saturation": 0.0})
+SPARSE = QUICK.model_copy(
+    update={"estimator": "sparse", "support_points": 20, "lmax": 2, "order": 3, "saturation": 0.0}
+)
 RUN = MDSettings("nvt-langevin", temperature=900, timestep=4, time=0.2, seed=3)
 
 
