@@ -1,6 +1,7 @@
 """From frames to a model: the steps of training in their order."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -148,7 +149,9 @@ def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks
     """Score of a quiet fit, with fewer support points."""
     fewer = {"support_points": min(SUPPORT_POINTS, options.support_points)}
     task = _task(frames, options.model_copy(update=fewer), estimator, threads, ranks=ranks)
-    return _fit(task).score if any(label_counts(frames)) else tensor_score(task)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the labels: the fit itself will warn
+        return _fit(task).score if any(label_counts(frames)) else tensor_score(task)
 
 
 def completed(model: Model, task: Task, fit: Fit) -> Model:
