@@ -71,7 +71,7 @@ def test_silicon_lammps(silicon):
 
 
 def test_every_example_is_tested():
-    here = {"ethanol_nve.py", "copper_surface.py", "water_infrared.py", "cluster_active.py"}
+    here = {"ethanol_nve.py", "copper_surface.py", "water_infrared.py", "water_rdf.py", "cluster_active.py"}
     here |= {"peroxide_active_pyscf.py"} | {f"silicon_{name}.py" for name in SILICON}
     elsewhere = {"ethanol_path_integrals.py"}  # test_ipi.py
     assert {path.name for path in EXAMPLES.glob("*.py")} == here | elsewhere
@@ -105,6 +105,15 @@ def test_water_infrared(tmp_path, monkeypatch, shared_data):
     assert bands == pytest.approx(harmonic.wavenumbers[-3:], abs=15)
     assert areas == pytest.approx(harmonic.infrared[-3:], rel=0.25, abs=2)
     assert (tmp_path / "water_monomer.png").is_file()
+
+
+def test_water_rdf(tmp_path, monkeypatch):
+    """Molecules stay whole; too short for neighbours to come from 3.1 Å in the lattice to 2.75 Å in the liquid."""
+    monkeypatch.chdir(tmp_path)
+    molecules, peak = run_example("water_rdf.py", "--side", "3", "--steps", "600")
+    assert molecules == 27
+    assert 2.5 < peak < 3.2
+    assert (tmp_path / "water_rdf.png").stat().st_size > 5000
 
 
 @pytest.mark.slow
