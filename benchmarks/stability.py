@@ -52,10 +52,7 @@ SYSTEMS = {
         300, 1500, 0.5, 1000, 50,
     ),
     "Si": System("mlearn/Si_train.xyz", (), 1500, 5000, 1.0, 200, 20, repeat=0),
-    "water": System(
-        "water/train.xyz", ("--frames", "::4", "--support-points", "800", "--map-tolerance", "1e-3"),
-        330, 990, 0.5, 50, 10,
-    ),
+    "water": System("water/train.xyz", (), 330, 990, 0.5, 50, 10),
 }  # fmt: skip
 
 
@@ -69,9 +66,9 @@ def start(system: System, data: Path) -> Atoms:
 
 
 def trained(name: str, args) -> Path:
-    """Return the model of a system, the one of the project for silicon."""
-    if name == "Si":
-        return HERE.parent / "models" / "Si.wkp"
+    """Return the model of a system, that of the project if there is one."""
+    if (ready := HERE.parent / "models" / f"{name}.wkp").exists():
+        return ready
     path = args.out / f"stability_{name}.wkp"
     if not path.exists():
         options = SYSTEMS[name].training
