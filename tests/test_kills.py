@@ -22,7 +22,7 @@ def kills(tmp_path, copper_frames, copper_model):
     write(tmp_path / "cu.xyz", atoms)
     (tmp_path / "work").mkdir()
 
-    def run(what, number, seed=0, timeout=150):
+    def run(what, number, seed=0, timeout=600):  # a guard against hanging, with compiling on a busy machine
         source = tmp_path / ("cu.wkp" if what == "md" else "data.xyz")
         command = [sys.executable, HERE / "kills.py", what, source, tmp_path / "cu.xyz", number, seed]
         paths = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
