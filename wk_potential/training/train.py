@@ -136,7 +136,12 @@ def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
 
 
 def _with_saturation(frames, options: TrainingOptions, estimator: str, score, log: Log) -> TrainingOptions:
-    """Return the options with saturation, unless their score on some of the frames is clearly better without."""
+    """Return the options with saturation, unless their score on some of the frames is clearly better without.
+
+    Support points alone describe an elemental crystal less well with it, and no collapse of one is known.
+    """
+    if estimator == "sparse" and len(np.unique(np.concatenate([f.numbers for f in frames]))) == 1:
+        return options.model_copy(update={"saturation": 0.0})
     few = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
     some = SATURATION[estimator]
     found = {b: score(few, options.model_copy(update={"saturation": b})) for b in (0.0, some)}
