@@ -79,7 +79,9 @@ class RanksCommand(Command):
 def _end() -> NoReturn:
     """Exit with 1, under mpiexec all ranks: the others may wait for this one."""
     if (mpi := sys.modules.get("mpi4py.MPI")) is not None and mpi.COMM_WORLD.Get_size() > 1:
-        mpi.COMM_WORLD.Abort(1)
+        from ..parallel.communicator import abort
+
+        abort(mpi.COMM_WORLD)
     sys.exit(1)
 
 

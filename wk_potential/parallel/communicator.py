@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -13,6 +14,7 @@ from ..threads import available_cores, run_threads
 
 T = TypeVar("T")
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+FORWARDING = 1.0  # s: mpiexec loses what it has not read when a rank aborts
 
 
 class RanksDifferError(ValueError):
@@ -51,9 +53,15 @@ def abort_on_error(comm) -> None:
 
 def end_all_ranks(comm, report: str, code: int = 1) -> None:
     """Print a report on stderr and end the processes of all ranks."""
-    sys.stdout.flush()
     sys.stderr.write(f"rank {comm.Get_rank()} of {comm.Get_size()}: {report.rstrip()}\n")
+    abort(comm, code)
+
+
+def abort(comm, code: int = 1) -> None:
+    """End the processes of all ranks, once mpiexec has had time to take what they have written."""
+    sys.stdout.flush()
     sys.stderr.flush()
+    time.sleep(FORWARDING)
     comm.Abort(code)
 
 
