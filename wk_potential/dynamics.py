@@ -420,17 +420,22 @@ def run_md(
             prepare(dynamics)
         dynamics.attach(recorder)
         if settings.on_extrapolation is not None:
-            unknown = extrapolation_file(trajectory)
-            if not restart:
-                unknown.unlink(missing_ok=True)
-            step = lambda: dynamics.nsteps  # noqa: E731
-            dynamics.attach(ExtrapolationGuard(atoms, settings.on_extrapolation, unknown, settings.grade_limit, step))
+            _attach_guard(dynamics, atoms, settings, settings.on_extrapolation, extrapolation_file(trajectory), restart)
         dynamics.nsteps = first_step
         recorder.forget()
         begin = perf_counter()
         _run_to_the_end(dynamics, settings, trajectory)
         seconds = perf_counter() - begin
     return _summary(read_log(log), len(atoms), settings.steps - first_step, seconds)
+
+
+def _attach_guard(
+    dynamics: Any, atoms: Atoms, settings: MDSettings, action: Action, unknown: Path, restart: bool
+) -> None:
+    """Watch the extrapolation grade; what is unknown is appended to that of the run that goes on."""
+    if not restart:
+        unknown.unlink(missing_ok=True)
+    dynamics.attach(ExtrapolationGuard(atoms, action, unknown, settings.grade_limit, lambda: dynamics.nsteps))
 
 
 def _run_to_the_end(dynamics: Any, settings: MDSettings, trajectory: Path) -> None:

@@ -54,7 +54,7 @@ class TrainingOptions(BaseModel):
     angular_weight: float = Field(0.6, ge=-2, le=2, description="p in the factor (2l+1)^p of angular momentum l")
     saturation: float | None = Field(
         None, ge=0, le=100, description="b in sqrt((1 + b) / (1 + b |c|^2)), the factor that bounds density "
-        "coefficients c; 0: none [chosen]"
+        "coefficients c of energies; 0: none [chosen]"
     )  # fmt: skip
     element_weights: dict[str, float] = Field(
         {}, description="weight of an element's atoms in the density [covalent radius in Angstrom]"
