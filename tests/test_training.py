@@ -21,7 +21,7 @@ from wk_potential.training.design import kernel_matrices, stream_design
 from wk_potential.training.environments import frame_environments
 from wk_potential.training.gram import add_covariance, flatten, gram_matrices
 from wk_potential.training.inverse import inverse_of_sum, traces
-from wk_potential.training.likelihood import Labels, maximise_likelihood, solve
+from wk_potential.training.likelihood import Labels, choose_hyperparameters, maximise_likelihood, solve
 from wk_potential.training.options import OptionsError
 from wk_potential.training.regression import SparseRegression, TriangularFactor, whitening
 from wk_potential.training.selection import select_support
@@ -224,7 +224,7 @@ def test_noise_is_raised_only_as_far_as_left_out_errors_stay(molecules):
     gram, flat, labels, options = small_gram(molecules, order=3)
     weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None)
     kernel = np.tensordot(weights, gram, 1)
-    raised = likelihood.raised_noise(kernel, noise, labels, flat.label_first)
+    raised, _ = likelihood.raised_noise(kernel, noise, labels, flat.label_first)
 
     def score(candidate):
         left_out = np.zeros(len(kernel))
@@ -241,6 +241,22 @@ def test_noise_is_raised_only_as_far_as_left_out_errors_stay(molecules):
     assert score(raised) <= allowed + 1e-6
     larger = likelihood.NOISE_FACTORS[raised[1] / noise[1] < likelihood.NOISE_FACTORS]
     assert all(score(noise * [1, f, 1]) > allowed - 1e-6 for f in larger)
+
+
+def test_maximum_of_smaller_left_out_errors_is_taken(molecules, monkeypatch):
+    """And where the starts are compared on some of the frames only, one of the maxima of all of them."""
+    gram, flat, labels, options = small_gram(molecules, order=3)
+
+    def score(share):
+        weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None, start=share)
+        return likelihood.raised_noise(np.tensordot(weights, gram, 1), noise, labels, flat.label_first)[1]
+
+    scores = [score(share) for share in likelihood.NOISE_STARTS]
+    assert abs(scores[0] - scores[1]) > 1e-3  # or the test would show nothing
+    arguments = gram, labels, flat.label_first, options, lambda text: None
+    assert choose_hyperparameters(*arguments)[2] == pytest.approx(max(scores), abs=1e-6)
+    monkeypatch.setattr(likelihood, "START_LABELS", len(labels.values) * 3 // 4)
+    assert choose_hyperparameters(*arguments)[2] in (pytest.approx(x, abs=1e-6) for x in scores)
 
 
 def test_search_on_some_of_the_frames(molecules, monkeypatch):

@@ -6,7 +6,6 @@ add up to one weight and one tangent, so the exact model is a set of support poi
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from .baseline import targets
 from .doubts import stress_doubt, virials_without_stress
 from .environments import frame_environments
 from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, shared_rows, some_frames
-from .likelihood import SEARCH_LABELS, Labels, maximise_likelihood, raised_noise, solve
+from .likelihood import SEARCH_LABELS, Labels, choose_hyperparameters, solve
 from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames
 
 
@@ -39,7 +38,7 @@ def fit_full(task: Task) -> Fit:
     del gram
     if len(chosen) < len(task.frames):
         kernel = _covariance(task, scales, by_scale)
-    return replace(_solved(task, scales, labels, kernel, by_scale, noise), score=score)
+    return _solved(task, scales, labels, kernel, by_scale, noise, score)
 
 
 def refit_full(task: Task, order_weights, noise) -> Fit:
@@ -56,8 +55,8 @@ def refit_full(task: Task, order_weights, noise) -> Fit:
     return _solved(task, scales, labels, _covariance(task, scales, order_weights), order_weights, np.asarray(noise))
 
 
-def _solved(task: Task, scales: list[FlatEnvironments], labels: Labels, kernel, order_weights, noise) -> Fit:
-    """Solve for the covariance (N, N) of the labels, which is overwritten; the score is the likelihood."""
+def _solved(task: Task, scales: list[FlatEnvironments], labels: Labels, kernel, order_weights, noise, score=0.0) -> Fit:
+    """Solve for the covariance (N, N) of the labels, which is overwritten."""
     label_first = scales[0].label_first
     alpha, residuals, log_likelihood = task.ranks.first(solve, kernel, noise, labels, label_first, task.threads)
     errors = leave_one_out_errors(task, labels, residuals)
@@ -70,7 +69,7 @@ def _solved(task: Task, scales: list[FlatEnvironments], labels: Labels, kernel, 
     if len(task.frames) > 1:
         by_frame = np.split(residuals, label_first[1:-1])
         left_out = LeftOut(np.arange(len(by_frame)), lambda frames: [by_frame[k] for k in frames])
-    return Fit(found, noise, errors, {"log_likelihood": log_likelihood}, log_likelihood, left_out)
+    return Fit(found, noise, errors, {"log_likelihood": log_likelihood}, score, left_out)
 
 
 def _environments(task: Task) -> list[FlatEnvironments]:
@@ -109,14 +108,10 @@ def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | N
 
 
 def _hyperparameters(task: Task, gram, labels: Labels, label_first) -> tuple[np.ndarray, np.ndarray, float]:
-    """Weights (n,) of the Gram matrices (n, N, N), noise (3,), and the highest log likelihood."""
-    options = task.options
+    """Weights (n,) of the Gram matrices (n, N, N), noise (3,), and the score of the left-out errors."""
     task.log("Maximising the marginal likelihood")
-    weights, noise, score = maximise_likelihood(gram, labels, options, task.log, task.threads)
-    kernel = np.tensordot(weights, gram, 1)
-    if options.forces_noise is None and np.any(labels.kind == 1) and len(label_first) > 2:
-        noise = raised_noise(kernel, noise, labels, label_first, task.threads)
-    if doubt := stress_doubt(*virials_without_stress(kernel, noise, labels)):
+    weights, noise, score = choose_hyperparameters(gram, labels, label_first, task.options, task.log, task.threads)
+    if doubt := stress_doubt(*virials_without_stress(np.tensordot(weights, gram, 1), noise, labels)):
         warnings.warn(doubt, stacklevel=2)
     return weights, noise, score
 

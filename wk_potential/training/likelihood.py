@@ -1,4 +1,8 @@
-"""Exact Gaussian process regression on Gram matrices: hyperparameters by marginal likelihood, leave-one-out errors."""
+"""Exact Gaussian process regression on Gram matrices: hyperparameters by marginal likelihood, leave-one-out errors.
+
+The likelihood of few labels has more than one maximum. With very little noise a few frames that resemble each other
+are fitted to the last digit, and the highest maximum may be of this kind; left-out errors tell which one to trust.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +15,14 @@ from threadpoolctl import threadpool_limits
 
 from .inverse import inverse_of_sum, mirror, traces
 from .options import TrainingOptions
+from .task import sampled_frames, score_of_errors
 
 SEARCH_LABELS = 4000  # the likelihood is maximised on this many labels, drawn by frames, where there are more
 LEAST_NOISE = 3e-4  # of the rms of a kind of label: below, likelihood grows but errors of unseen frames do not fall
+NOISE_STARTS = 3e-3, 0.1  # of the rms of the labels: from where a maximum is looked for
+START_LABELS = 800  # on which one of the maxima is chosen
 NOISE_FACTORS = 2.0 ** np.arange(4)  # by which the noise of forces may be raised
-SLACK = 0.02  # by which the logarithm of the left-out errors may then rise
+SLACK = 0.02  # by which the score may then fall
 
 
 @dataclass(frozen=True)
@@ -40,24 +47,56 @@ class Labels:
         return out
 
 
-def _start(gram, labels: Labels):
-    """Weights that give each order an equal part of the labels' variance, and small noise."""
+def _start(gram, labels: Labels, share: float):
+    """Weights that give each order an equal part of the labels' variance, and noise that is a share of their rms."""
     kind = 1 if np.any(labels.kind == 1) else labels.kind[0]
     rows = np.flatnonzero(labels.kind == kind)
     prior = gram[:, rows, rows].mean(axis=1)
-    return np.mean(labels.values[rows] ** 2) / np.maximum(prior, 1e-12) / len(gram), 3e-3 * labels.spread()
+    return np.mean(labels.values[rows] ** 2) / np.maximum(prior, 1e-12) / len(gram), share * labels.spread()
+
+
+def choose_hyperparameters(
+    gram, labels: Labels, label_first, options: TrainingOptions, report: Callable[[str], None], threads: int = 1
+):
+    """Weights (n,) of Gram matrices (n, N, N), noise (3,), and the score of the left-out errors.
+
+    On some of the frames the likelihood is climbed from little and from much noise. Where the maximum has the better
+    left-out errors, the search on all of them begins.
+
+    Args:
+        gram, options, report: as in `maximise_likelihood`.
+        labels, label_first, threads: as in `solve`.
+
+    """
+    few = sampled_frames(np.diff(label_first), START_LABELS, 2, options.seed)
+    part, some, first = labels, gram, label_first
+    if len(few) < len(label_first) - 1:
+        rows = np.concatenate([np.arange(label_first[k], label_first[k + 1]) for k in few])
+        part, first = labels.of_frames(few, label_first), np.cumsum([0, *np.diff(label_first)[few]])
+        some = np.stack([matrix[np.ix_(rows, rows)] for matrix in gram])
+    found = []
+    for share in NOISE_STARTS:
+        weights, noise, _ = maximise_likelihood(some, part, options, report, threads, share)
+        found.append((*_raised(some, weights, noise, part, first, options, threads), weights, share))
+    noise, score, weights, share = max(found, key=lambda x: x[1])
+    if some is not gram:  # from the same start: weights that are next to nothing would stay so
+        weights, noise, _ = maximise_likelihood(gram, labels, options, report, threads, share)
+        noise, score = _raised(gram, weights, noise, labels, label_first, options, threads)
+    return weights, noise, score
 
 
 def maximise_likelihood(
-    gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None], threads: int = 1
-):
+    gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None], threads: int = 1,
+    start: float = NOISE_STARTS[0],
+):  # fmt: skip
     """Weights (n,) of Gram matrices (n, N, N) and noise (3,) of highest marginal likelihood, and its logarithm.
 
     Those set in the options stay as they are: order_weights are those of each order, whatever element and scale.
 
     Analytic gradients, L-BFGS on the logarithms. Weights of orders that do not help go to their lower bound.
+    The search begins with a noise that is the share `start` of the labels' rms.
     """
-    weights, noise = _start(gram, labels)
+    weights, noise = _start(gram, labels, start)
     least = LEAST_NOISE * labels.spread()
     kinds = [k for k in range(3) if np.any(labels.kind == k)]
     fixed = (options.energy_noise, options.forces_noise, options.stress_noise)
@@ -104,24 +143,34 @@ def maximise_likelihood(
     return weights, noise, highest
 
 
-def raised_noise(kernel, noise, labels: Labels, label_first, threads: int = 1) -> np.ndarray:
-    """Noise (3,) with the largest one of forces that leaves the leave-one-frame-out errors as they are.
+def _raised(gram, weights, noise, labels: Labels, label_first, options: TrainingOptions, threads: int):
+    """`raised_noise` for weights of Gram matrices; that of forces stays where it is given."""
+    free = options.forces_noise is None and bool(np.any(labels.kind == 1)) and len(label_first) > 2
+    factors = NOISE_FACTORS if free else NOISE_FACTORS[:1]
+    return raised_noise(np.tensordot(weights, gram, 1), noise, labels, label_first, threads, factors)
 
-    Where forces fit to the last digit the likelihood says little about their noise; more of it is safer. What must
-    not rise, by more than SLACK, is the sum of the logarithms of the rms errors of each kind.
+
+def raised_noise(kernel, noise, labels: Labels, label_first, threads: int = 1, factors=NOISE_FACTORS):
+    """Noise (3,) with the largest one of forces that leaves the left-out errors as they are, and their score.
+
+    Where forces fit to the last digit the likelihood says little about their noise; more of it is safer. The score
+    must not fall by more than SLACK.
 
     Args:
         kernel: (N, N) of the labels; stays as it is.
         noise: (3,) of highest likelihood.
         labels, label_first, threads: as in `solve`.
+        factors: of the noise of forces.
 
     """
-    candidates = [noise * np.where(np.arange(3) == 1, factor, 1.0) for factor in NOISE_FACTORS]
+    candidates = [noise * np.where(np.arange(3) == 1, factor, 1.0) for factor in factors]
     scores = []
     for candidate in candidates:
-        residuals = solve(kernel.copy(), candidate, labels, label_first, threads)[1]
-        scores.append(sum(np.log(np.sqrt(np.mean(residuals[labels.kind == k] ** 2))) for k in np.unique(labels.kind)))
-    return candidates[int(np.flatnonzero(np.array(scores) <= min(scores) + SLACK)[-1])]
+        residuals = solve(kernel.copy(), candidate, labels, label_first, threads)[1] / labels.size
+        kinds = np.unique(labels.kind)
+        scores.append(score_of_errors([np.sqrt(np.mean(residuals[labels.kind == k] ** 2)) for k in kinds], kinds))
+    last = int(np.flatnonzero(np.array(scores) >= max(scores) - SLACK)[-1])
+    return candidates[last], scores[last]
 
 
 def solve(kernel, noise, labels: Labels, label_first, threads: int = 1) -> tuple[np.ndarray, np.ndarray, float]:

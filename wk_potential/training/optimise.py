@@ -1,7 +1,8 @@
 """Search for the density's parameters: each set of them is scored by a fit to some of the training frames.
 
-The score is the logarithm of the marginal likelihood, maximal over order weights and noise (full estimator), or minus
-the sum of the logarithms of the cross-validation errors (sparse). Only frames of the training set are seen.
+The score is minus the sum of the logarithms of errors at frames that were left out: one after the other (full
+estimator, order weights and noise being those of highest likelihood) or by cross-validation (sparse). Only frames of
+the training set are seen.
 """
 
 import hashlib

@@ -13,10 +13,8 @@ from scipy.linalg import qr, solve_triangular
 from scipy.optimize import minimize
 
 from ..parallel.communicator import OneRank, Ranks
+from .task import score_of_errors
 
-# weight of the logarithm of the error of energies, forces and stresses in cross-validation. Stresses count less: those
-# of plane-wave codes may contradict the energies (Pulay stress), and then the energies are what to believe
-IMPORTANCE = np.array([1.0, 1.0, 0.3])
 LEAST_EIGENVALUE = 1e-11  # of K_MM, relative to the largest: smaller ones are rounding
 
 
@@ -179,9 +177,8 @@ class SparseRegression:
     def choose(self, amplitudes, noise, fixed_noise, directions, evaluations: int, progress=None):
         """Amplitudes (n_sets,) and noise (3,) of least cross-validation error, from a starting guess.
 
-        What is minimised is the sum over kinds of the logarithm of the error, weighted by IMPORTANCE: no kind is
-        bought at the price of another. (The marginal likelihood of a sparse model with far more forces than
-        energies sells the energies.)
+        They have the highest `score_of_errors`: no kind is bought at the price of another. (The marginal likelihood of
+        a sparse model with far more forces than energies sells the energies.)
 
         Args:
             amplitudes, noise: where to start.
@@ -203,16 +200,15 @@ class SparseRegression:
             s[free] *= np.exp(x[n:])
             return amplitudes * np.exp(x[:n] @ directions), s
 
-        def score(x):
+        def loss(x):
             nonlocal count
             count += 1
             if progress:
                 progress(min(count / evaluations, 1.0))
-            errors = self.errors(*unpack(np.clip(x, -15, 15)))[self.kinds]
-            return IMPORTANCE[self.kinds] @ np.log(errors + 1e-12)
+            return -score_of_errors(self.errors(*unpack(np.clip(x, -15, 15)))[self.kinds], self.kinds)
 
         settings = {"maxfev": evaluations, "ftol": 1e-3, "xtol": 0.1}
-        found = minimize(score, np.zeros(n + len(free)), method="Powell", options=settings)
+        found = minimize(loss, np.zeros(n + len(free)), method="Powell", options=settings)
         if progress:
             progress(1.0)
         return unpack(np.clip(found.x, -15, 15))

@@ -13,9 +13,9 @@ from .design import kernel_matrices, stream_design
 from .doubts import stress_doubt
 from .environments import VOIGT, frame_environments
 from .gram import label_slots
-from .regression import IMPORTANCE, SparseRegression
+from .regression import SparseRegression
 from .selection import select_support
-from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames
+from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames, score_of_errors
 
 MAX_CANDIDATES = 20_000  # environments of each element among which support points are chosen
 SEARCH_SUPPORT = 400  # support points with which the order weights are chosen
@@ -56,7 +56,7 @@ def fit_sparse(task: Task) -> Fit:
         amplitude, noise = regression.choose(amplitude, noise, fixed, [[1.0]], 40, searched)
         names = ("energy_per_sqrt_atom", "forces", "virial_per_sqrt_atom")
         held_out = regression.errors(amplitude, noise)
-        score = -float(sum(IMPORTANCE[k] * np.log(held_out[k]) for k in regression.kinds))
+        score = score_of_errors(held_out[regression.kinds], regression.kinds)
         errors = {f"cross_validation_{names[k]}_rmse": float(held_out[k]) for k in regression.kinds}
         found = ", ".join(f"{names[k].replace('_', ' ')} {held_out[k]:.3g}" for k in regression.kinds)
         task.log(f"Expected errors ({N_FOLDS}-fold cross-validation, rmse, eV and Å): {found}")

@@ -12,6 +12,9 @@ from ..parallel.communicator import OneRank, Ranks
 from .data import KINDS, Frame
 from .options import TrainingOptions
 
+# weight of the logarithm of the error of energies, forces and stresses in a score. Stresses count less: those of
+# plane-wave codes may contradict the energies (Pulay stress), and then the energies are what to believe
+IMPORTANCE = np.array([1.0, 1.0, 0.3])
 Log = Callable[[str], None]
 Progress = Callable[[str, float], None]
 
@@ -61,8 +64,19 @@ class Fit:
     noise: np.ndarray
     errors: dict[str, float]
     remarks: dict[str, float | int | str]
-    score: float  # the higher the better: log likelihood, or minus the logarithms of cross-validation errors
+    score: float  # of the errors at frames that were left out, the higher the better: `score_of_errors`
     left_out: LeftOut | None = None  # where there are enough frames to leave some out
+
+
+def score_of_errors(errors, kinds) -> float:
+    """Minus the sum of the logarithms of errors of unseen labels, weighted by `IMPORTANCE`, so that none is sacrificed.
+
+    Args:
+        errors: rms of some kinds of labels.
+        kinds: which ones.
+
+    """
+    return -float(IMPORTANCE[kinds] @ np.log(np.add(errors, 1e-12)))
 
 
 def available_memory() -> float | None:

@@ -21,7 +21,7 @@ from .compression import model_density
 from .data import DataError, Frame
 from .environments import frame_environments
 from .frame_gram import FramePool, add_gram, gram_matrices, shared_rows
-from .likelihood import Labels, maximise_likelihood, solve
+from .likelihood import Labels, choose_hyperparameters, solve
 from .options import TrainingOptions
 from .task import Task, predict_cost, sampled_frames
 from .tensor_labels import centre_of_mass
@@ -47,7 +47,7 @@ class RankFit:
         noise: of a component, per sqrt(atom).
         alpha: (F, 2L + 1) dual coefficients.
         residuals: (F, 2L + 1) leave-one-frame-out errors.
-        log_likelihood: of the labels searched.
+        score: of the left-out errors of the labels searched.
 
     """
 
@@ -55,7 +55,7 @@ class RankFit:
     noise: float
     alpha: np.ndarray
     residuals: np.ndarray
-    log_likelihood: float
+    score: float
 
 
 def tensor_counts(frames: Sequence[Frame]) -> dict[str, int]:
@@ -79,10 +79,10 @@ def fit_tensors(task: Task) -> tuple[dict[str, TensorTarget], dict[str, Any]]:
 
 
 def tensor_score(task: Task) -> float:
-    """Sum of the highest log likelihoods of all tensors, for the search of the density."""
+    """Sum of the scores of all tensors, for the search of the density."""
     with threadpool_limits(1, user_api="blas"):
         regressions = [_Regression(task, name) for name in tensor_counts(task.frames)]
-        return sum(r.fit(momentum)[1].log_likelihood for r in regressions for momentum in RANKS[r.name])
+        return sum(r.fit(momentum)[1].score for r in regressions for momentum in RANKS[r.name])
 
 
 class _Regression:
@@ -128,7 +128,6 @@ def _fit_target(task: Task, name: str) -> tuple[TensorTarget, dict[str, Any]]:
             "noise": fit.noise,
             "leave_one_out_rmse": error,
             "standard_deviation": spread,
-            "log_likelihood": fit.log_likelihood,
         }
     header = {"unit": UNITS[name], "frames": len(regression.frames), "ranks": facts}
     return TensorTarget(name, regression.densities, parts), header
@@ -196,8 +195,9 @@ def fit_rank(task: Task, coefficients: list[list[list[np.ndarray]]], labels, n_a
     everything = Labels(labels.ravel(), np.zeros(labels.size, int), size)
     first = np.arange(0, labels.size + 1, width)
     own = options.model_copy(update={"energy_noise": None, "order_weights": None})
+    part, part_first = everything.of_frames(chosen, first), np.arange(len(chosen) + 1) * width
     weights, noise, score = task.ranks.first(
-        maximise_likelihood, gram, everything.of_frames(chosen, first), own, task.log, task.threads
+        choose_hyperparameters, gram, part, part_first, own, task.log, task.threads
     )
     by_scale = weights.reshape(len(coefficients), n_elements, options.order)
     kernel = None if gram is None else np.tensordot(weights, gram, 1)

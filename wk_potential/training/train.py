@@ -24,7 +24,7 @@ from .baseline import fit_baseline
 from .compression import model_density
 from .data import KINDS, DataError, Frame, data_hash
 from .full import fit_full
-from .optimise import LABELS, SUPPORT_POINTS, optimise
+from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
 from .repulsion import choose_repulsion
 from .rigidity import fit_uncertainty, frames_of_error_bars
@@ -33,7 +33,8 @@ from .task import Fit, LeftOut, Log, Progress, Task, kind_counts, label_counts, 
 from .tensors import fit_tensors, tensor_counts, tensor_score
 
 SATURATION = {"full": 2.0, "sparse": 1.0}  # tried beside none
-SAFETY = {"full": 0.0, "sparse": 0.1}  # what it may cost of the score: a liquid may collapse without it
+SATURATION_LABELS = {"full": 800, "sparse": 6000}  # of the frames on which it is tried
+SAFETY = 0.1  # what it may cost of the score: a liquid may collapse without it
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
 FULL_ENVIRONMENTS = 3000
 UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
@@ -142,10 +143,10 @@ def _with_saturation(frames, options: TrainingOptions, estimator: str, score, lo
     """
     if estimator == "sparse" and len(np.unique(np.concatenate([f.numbers for f in frames]))) == 1:
         return options.model_copy(update={"saturation": 0.0})
-    few = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
+    few = [frames[k] for k in sampled_frames(label_counts(frames), SATURATION_LABELS[estimator], 2, options.seed)]
     some = SATURATION[estimator]
     found = {b: score(few, options.model_copy(update={"saturation": b})) for b in (0.0, some)}
-    chosen = some if found[some] > found[0.0] - SAFETY[estimator] else 0.0
+    chosen = some if found[some] > found[0.0] - SAFETY else 0.0
     log(f"Saturation {chosen:g} (scores " + ", ".join(f"{b:g}: {s:.2f}" for b, s in found.items()) + ")")
     return options.model_copy(update={"saturation": chosen})
 
