@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
@@ -17,12 +18,13 @@ from ase.units import fs
 from click.testing import CliRunner
 
 from wk_potential import Frame, Model, TrainingOptions, WKCalculator, train
+from wk_potential.active.explore import explore
 from wk_potential.active.growing import GrowingRegression
 from wk_potential.active.learner import ActiveLearner, labelled_file
 from wk_potential.active.model import GrowingModel
 from wk_potential.active.reference import ActiveLearningError, LabelledFile, ReferenceFailed, clash
 from wk_potential.cli import main
-from wk_potential.dynamics import DynamicsError, MDSettings
+from wk_potential.dynamics import DynamicsError, MDSettings, run_md
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import in_blocks
 from wk_potential.training.baseline import targets
@@ -246,6 +248,44 @@ def test_labels_are_saved_before_they_are_used(make, monkeypatch):
     monkeypatch.setattr(GrowingModel, "add", watched)
     learner.run(RUN, learner.path.with_suffix(".traj"))
     assert len(seen) == len(learner.labelled.frames) - 5
+
+
+def test_exploring_labels_the_least_certain_frame_of_all_runs(make, copper, reference, tmp_path):
+    """Run by run the frame is the one of the largest bar; at the end none is beyond the bounds."""
+    learner = make(forces_limit=0.03, most_calls=7)
+    hot = replace(RUN, temperature=1500)
+    runs = [(copper, replace(RUN, temperature=50)), (copper, hot)]
+    before = learner.calculator()
+    assert not explore(learner, runs, tmp_path / "runs")
+    first = learner.labelled.frames[5]
+    assert len(learner.labelled.frames) == 7
+    assert (tmp_path / "runs" / "run1.traj").is_file()
+
+    def bar(atoms):
+        atoms = atoms.copy()
+        atoms.calc = before
+        return before.get_property("forces_std", atoms).max()
+
+    cold = tmp_path / "cold.traj"
+    start = copper.copy()
+    start.calc = before
+    run_md(start, runs[0][1], cold)
+    assert bar(first.to_atoms()) > max(bar(atoms) for atoms in read(cold, ":"))
+    easy = make(forces_limit=10.0, grade_limit=1e3, most_calls=7)
+    assert explore(easy, runs[:1], tmp_path / "runs")
+
+
+def test_exploring_meets_new_neighbours(tmp_path):
+    """A gold atom that comes from afar, out of sight of all first frames, is noticed and learned."""
+    atoms = Atoms("Cu2Au", [[0, 0, 0], [2.3, 0, 0], [8.5, 0.5, 0]])
+    atoms.set_velocities([[0, 0, 0], [0, 0, 0], [-0.15, 0, 0]])
+    options = QUICK.model_copy(update={"cutoff": 5.0})
+    learner = ActiveLearner(atoms, EMT(), tmp_path / "m.wkp", options=options, most_calls=9, threads=1)
+    assert learner.model.uncertainty.closest[1, 0] == pytest.approx(5.0)
+    settings = MDSettings("nve", timestep=4, time=0.25, keep_velocities=True)
+    explore(learner, [(atoms, settings)], tmp_path / "runs")
+    assert len(learner.labelled.frames) > 5
+    assert learner.model.uncertainty.closest[1, 0] < 4.6
 
 
 def test_any_dynamics_of_ase(make, copper):
@@ -473,6 +513,20 @@ def test_command(tmp_path, copper):
     result = CliRunner().invoke(main, [*arguments, "--time", "0.12", "--restart"])
     assert result.exit_code == 0, result.output
     assert read(tmp_path / "m.traj").info["step"] == 30
+
+
+def test_command_explores(tmp_path, copper):
+    write(tmp_path / "cu.xyz", copper)
+    (tmp_path / "options.toml").write_text("\n".join(f"{k} = {v}" for k, v in {**PLAIN, "short_cutoff": 0}.items()))
+    arguments = ["active", str(tmp_path / "cu.xyz"), "--reference", "ase.calculators.emt:EMT", "--threads", "1"]
+    arguments += ["-o", str(tmp_path / "m.wkp"), "--config", str(tmp_path / "options.toml"), "--temperature", "900"]
+    arguments += ["--timestep", "4", "--forces-limit", "0.05", "--time", "0.1", "--explore", "2", "--calls"]
+    result = CliRunner().invoke(main, [*arguments, "7"])
+    assert result.exit_code == 0, result.output
+    assert len(read(tmp_path / "m.labelled.xyz", ":")) <= 7
+    assert {path.suffix for path in (tmp_path / "m.runs").iterdir()} == {".traj", ".log"}
+    result = CliRunner().invoke(main, [*arguments, "8", "--restart"])
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
-"""A gold atom hits a copper cluster: learning on the fly against labels at random times.
+"""A gold atom hits a copper cluster: active learning against labels at random times.
 
-Molecular dynamics with a model that learns asks the reference where its error bars are large. For comparison, twice as
-many frames are taken at random times of such runs that the reference drives, and are trained on in the same way, from
-the same first frames. Errors of forces on frames of other runs, at all their times, are drawn against the number of
-calls. ASE's EMT potential stands in for the reference, so that this takes minutes.
+For most of the time nothing happens: the atom is on its way. In every round molecular dynamics is run with the model as
+it is, from several beginnings, and the frame of which it knows least is labelled. For comparison, frames are taken at
+random times of such runs that the reference drives, and are trained on in the same way, from the same first frames.
+Errors of forces on frames of other runs, at all their times, are drawn against the number of calls. ASE's EMT potential
+stands in for the reference, so that this takes minutes.
 
-    python examples/md/cluster_active.py [--runs 6] [--time 2] [--seeds 0]
+    python examples/md/cluster_active.py [--runs 6] [--calls 30] [--seeds 0]
 """
 
 import argparse
@@ -18,19 +19,20 @@ from ase.calculators.emt import EMT
 from ase.io import read
 
 from wk_potential import Frame, TrainingOptions
+from wk_potential.active.explore import explore
 from wk_potential.active.learner import ActiveLearner
 from wk_potential.active.model import GrowingModel
 from wk_potential.dynamics import MDSettings, run_md, set_velocities
 from wk_potential.evaluation import predict_frames
 
-KELVIN, ENERGY, DISTANCE = 300.0, 2.0, 6.0  # of the cluster; eV and Angstrom of the gold atom
-FORCES_LIMIT = 0.25  # eV/Angstrom, above which the reference is called
+KELVIN, ENERGY = 300.0, 2.0  # of the cluster; eV of the gold atom
+FORCES_LIMIT = 0.25  # eV/Angstrom, above which there is something to learn
 OPTIONS = TrainingOptions(lmax=2, order=3, estimator="full")
-NAMES = ("learning on the fly", "random times")
+NAMES = ("active learning", "random times")
 SAMPLES = np.array([5, 8, 10, 12, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80])  # numbers of calls at which errors are taken
 
 
-def collision(seed):
+def collision(seed, distance):
     """Four copper atoms at rest but for their heat, a gold atom on its way to them from anywhere."""
     rng = np.random.default_rng(seed)
     corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
@@ -38,32 +40,33 @@ def collision(seed):
     set_velocities(cluster, KELVIN, rng)
     way = rng.normal(size=3)
     way /= np.linalg.norm(way)
-    gold = Atoms("Au", [DISTANCE * way + 0.5 * rng.normal(size=3)])
+    gold = Atoms("Au", [distance * way + 0.5 * rng.normal(size=3)])
     gold.set_velocities([-np.sqrt(2 * ENERGY / gold.get_masses()[0]) * way])
     return cluster + gold
 
 
 def settings(seed, time):
     return MDSettings(
-        "nvt-langevin", temperature=KELVIN, timestep=2, time=time, friction=4, seed=seed, keep_velocities=True
+        "nvt-langevin", temperature=KELVIN, timestep=2, time=time, friction=0.3, seed=seed, keep_velocities=True
     )
 
 
-def reference_frames(seed, time, folder):
+def reference_frames(seed, args):
     """All frames of a run that the reference drives."""
-    atoms = collision(seed)
+    atoms = collision(seed, args.distance)
     atoms.calc = EMT()
-    run_md(atoms, settings(seed, time), folder / f"reference{seed}.traj")
-    return [Frame.from_atoms(frame) for frame in read(folder / f"reference{seed}.traj", ":")]
+    run_md(atoms, settings(seed, args.time), args.folder / f"reference{seed}.traj")
+    return [Frame.from_atoms(frame) for frame in read(args.folder / f"reference{seed}.traj", ":")]
 
 
-def learn(seeds, time, folder, threads):
+def learn(seeds, args):
     """Frames in the order in which the reference was asked for them."""
+    runs = [(collision(seed, args.distance), settings(seed, args.time)) for seed in seeds]
+    path = args.folder / f"active{seeds[0]}.wkp"
     learner = ActiveLearner(
-        collision(seeds[0]), EMT(), folder / f"active{seeds[0]}.wkp", options=OPTIONS, threads=threads
+        runs[0][0], EMT(), path, options=OPTIONS, forces_limit=FORCES_LIMIT, most_calls=args.calls, threads=args.threads
     )
-    for seed in seeds:
-        learner.run(settings(seed, time), folder / f"active{seed}.traj", atoms=collision(seed))
+    explore(learner, runs, args.folder / f"runs{seeds[0]}")
     return learner.labelled.frames
 
 
@@ -86,20 +89,22 @@ def main(arguments=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=6, help="collisions to learn from")
     parser.add_argument("--tests", type=int, default=6, help="collisions to test with")
-    parser.add_argument("--time", type=float, default=2.0, help="ps, of each")
+    parser.add_argument("--calls", type=int, default=30, help="of the reference, at most")
+    parser.add_argument("--distance", type=float, default=20.0, help="Å, of the gold atom at first")
+    parser.add_argument("--time", type=float, default=1.7, help="ps, of each")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="of the whole, one after the other")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--folder", type=Path, default=Path("cluster_active"))
     args = parser.parse_args(arguments)
 
     args.folder.mkdir(exist_ok=True)
-    test = [f for k in range(args.tests) for f in reference_frames(90_000 + k, args.time, args.folder)[::2]]
+    test = [f for k in range(args.tests) for f in reference_frames(90_000 + k, args)[::2]]
     figure, axes = plt.subplots()
     results = []
     for seed in args.seeds:
         first = 100 * (2 * seed)
-        active = learn(range(first, first + args.runs), args.time, args.folder, args.threads)
-        pool = [frame for k in range(args.runs) for frame in reference_frames(first + 100 + k, args.time, args.folder)]
+        active = learn(range(first, first + args.runs), args)
+        pool = [frame for k in range(args.runs) for frame in reference_frames(first + 100 + k, args)]
         drawn = np.random.default_rng(seed).permutation(len(pool))[: 2 * len(active)]
         start = [f for f in active if f.config_type == "start"]
         chance = [*start, *(pool[k] for k in drawn)]

@@ -27,7 +27,7 @@ AGAIN = 1.5  # times the excess that a label has left: the reference is called a
 MAP_AFTER = 50  # steps with the same model: making the mapped form pays
 
 
-class _CallsUsedUp(Exception):
+class CallsUsedUp(Exception):
     """The reference may not be called any more."""
 
 
@@ -173,7 +173,7 @@ class ActiveLearner:
                 self.log("The dynamics broke off, and its last step was learned: it goes on from the last frame")
         except FinishedError:
             return True
-        except _CallsUsedUp:
+        except CallsUsedUp:
             self.map()
             return False
         except ReferenceFailed as error:
@@ -212,7 +212,7 @@ class ActiveLearner:
 
         """
         if self.most_calls is not None and len(self.labelled.frames) >= self.most_calls:
-            raise _CallsUsedUp
+            raise CallsUsedUp
         copy = atoms.copy()
         copy.calc = self.calculator()
 

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from ..mapping.compression import MappingError
 from ..mapping.mapping import map_model
 from ..model import Model, Scale, SupportPoints
+from ..neighbours import find_neighbours
 from ..threads import thread_count
 from ..training.baseline import targets
 from ..training.data import KINDS, DataError, Frame, data_hash
@@ -18,6 +19,7 @@ from ..training.likelihood import Labels
 from ..training.options import TrainingOptions
 from ..training.task import Fit, LeftOut, Log, Progress, Task, kind_counts
 from ..training.train import completed, header, train
+from ..uncertainty.ensemble import count_close
 from .growing import GrowingRegression
 
 OUTGROWN = 1.5  # times the labels that the hyperparameters were chosen with: they are chosen anew
@@ -72,7 +74,7 @@ class GrowingModel:
         self.frames += [self._wanted(frame) for frame in frames]
         labels, known = sum(kind_counts(self.frames).values()), self.model
         outgrown = labels >= OUTGROWN * known.info["training"]["optimised_labels"]
-        if outgrown or any(not _composition_known(known, frame.numbers) for frame in frames):
+        if outgrown or any(_new(known, frame) for frame in frames):
             self._train()
             return
         try:
@@ -150,8 +152,12 @@ class GrowingModel:
         return Fit([Scale(scale.density, scale.order_weights, points)], noise, errors, {}, 0.0, left_out)
 
 
-def _composition_known(model: Model, numbers) -> bool:
-    """Whether the model's baseline is determined for the atoms of a structure."""
-    counts = np.array([np.sum(numbers == z) for z in model.elements], float)
+def _new(model: Model, frame: Frame) -> bool:
+    """Whether a frame has elements, distances or a composition that the density of the model was not made for."""
+    counts = np.array([np.sum(frame.numbers == z) for z in model.elements], float)
     outside = counts - (counts @ model.compositions.T) @ model.compositions
-    return counts.sum() == len(numbers) and np.linalg.norm(outside) <= 1e-6 * np.linalg.norm(counts)
+    if counts.sum() < len(frame) or np.linalg.norm(outside) > 1e-6 * np.linalg.norm(counts):
+        return True
+    neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
+    structure = model.structure(frame.numbers, frame.positions, frame.cell, neighbours)
+    return model.uncertainty is None or bool(np.any(count_close(structure, model.uncertainty.closest)))

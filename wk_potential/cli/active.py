@@ -2,6 +2,7 @@
 
 import importlib
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,19 @@ def load_reference(text: str) -> Any:
     "--grade-limit", default=GRADE_LIMIT, show_default=True, help="Or where an atom's extrapolation grade is above."
 )
 @click.option("--calls", type=click.IntRange(1), metavar="N", help="End after so many calls of the reference.")
+@click.option(
+    "--explore",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Learn in rounds from N runs with different seeds, instead of on the fly from one; see below.",
+)
 @click.option("--config", type=_path, metavar="FILE.toml", help="Options of the training, as for train.")
-@click.option("--trajectory", type=_path, metavar="FILE", help="Trajectory [default: as the model, ending in .traj].")
+@click.option(
+    "--trajectory",
+    type=_path,
+    metavar="FILE",
+    help="Trajectory, or folder of those of --explore [default: as the model, ending in .traj or .runs].",
+)
 @dynamics_options
 @click.option("--restart", is_flag=True, help="Go on with what is there, or begin.")
 @frame_option
@@ -77,6 +89,7 @@ def active(
     forces_limit: float,
     grade_limit: float,
     calls: int | None,
+    explore: int | None,
     config: Path | None,
     trajectory: Path | None,
     log: Path | None,
@@ -93,11 +106,17 @@ def active(
     that makes one; FILE.py:NAME and MODULE:NAME name another. After an interruption of any kind the same command with
     --restart goes on, and no structure is labelled twice. Ensembles are those of md.
 
+    With --explore the runs are made again and again, each until its end or until the model has lost its way, and of
+    every round the frame with the largest error bar is labelled, until no bound is passed. Runs are short then, and
+    calls fewer. Trajectories of the last round are in the folder MODEL.runs.
+
     \b
     Examples:
       wk-potential active ethanol.xyz --reference pbe.py --ensemble nvt-langevin --time 10 -o ethanol.wkp
       wk-potential active cu.xyz --reference ase.calculators.emt:EMT --temperature 800 -o cu.wkp
+      wk-potential active cu.xyz --reference ase.calculators.emt:EMT --explore 4 --time 1 --calls 40 -o cu.wkp
     """
+    from ..active import explore as rounds
     from ..active.learner import ActiveLearner, labelled_file
     from ..dynamics import MDSettings
     from ..structures import read_structure
@@ -105,8 +124,9 @@ def active(
     from ..training.options import TrainingOptions
 
     run = MDSettings(**settings)
-    trajectory = output.with_suffix(".traj") if trajectory is None else trajectory
-    for path in (output, trajectory, log):
+    if trajectory is None:
+        trajectory = output.with_suffix(".traj" if explore is None else ".runs")
+    for path in (output, log, trajectory if explore is None else None):
         if path is not None:
             check_output(path)
     for path in (output, labelled_file(output), trajectory):
@@ -124,7 +144,11 @@ def active(
                 atoms, calculator, output, frames, options, forces_limit, grade_limit, calls, threads, run.seed,
                 screen.say, progress,
             )  # fmt: skip
-            ended = learner.run(run, trajectory, log)
+            if explore is None:
+                ended = learner.run(run, trajectory, log)
+            else:
+                runs = [(atoms, replace(run, seed=run.seed + k)) for k in range(explore)]
+                ended = rounds.explore(learner, runs, trajectory)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; all files are whole, go on with --restart: {output}") from None
     _show(screen, learner, ended, [output, learner.labelled.path, trajectory])

@@ -81,9 +81,10 @@ class ParallelPredictor:
         structure = Structure(local, np.zeros((3, 3)), elements[domain.atoms], domain.neighbours)
         own = self.ranks.together(ensemble.deviations, structure, self.threads)
         energies, forces = np.zeros((n, own.energies.shape[1])), np.zeros((n, *own.forces.shape[1:]))
-        energies[domain.centres] = own.energies
+        energies[domain.centres], close = own.energies, np.zeros(n)
+        close[domain.centres] = own.close
         np.add.at(forces, domain.atoms, own.forces)
-        return Deviations(*(self.ranks.total(x) for x in (energies, forces, own.virial)))
+        return Deviations(*(self.ranks.total(x) for x in (energies, forces, own.virial, close)))
 
     def _count(self, part: str, start: float) -> None:
         self.seconds[part] += time.perf_counter() - start

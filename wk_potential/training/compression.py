@@ -15,6 +15,7 @@ from .options import DensityShape, TrainingOptions
 RATTLE = 0.05  # Angstrom: how far an atom may stray from the training frames; also keeps channels that forces need
 MAX_FRAMES = 200
 N_GROUPS = 8
+LEAST_NORM = 0.1  # of the largest rms norm of an element: atoms that hardly have neighbours are not blown up
 
 
 def model_density(
@@ -28,7 +29,8 @@ def model_density(
 
     Its shape is `options.long` unless given.
 
-    Coefficients are scaled so that an environment of each element has rms norm 1, and components of a size below
+    Coefficients are scaled so that an environment of each element has rms norm 1 (less if its neighbours are all far
+    away), and components of a size below
     `channel_tolerance` (rms, including the change when atoms move by RATTLE) are dropped: the kernel of the kept
     ones is still a kernel.
     """
@@ -42,9 +44,9 @@ def model_density(
     covariance, extended = _covariances([frames[k] for k in chosen], full, elements, ranks or OneRank())
     n_elements, n_l, n_full, _ = covariance.shape
     kept = []
-    for z in range(n_elements):
-        norm = np.trace(covariance[z].sum(axis=0))
-        scale = 1.0 / np.sqrt(norm) if norm > 0 else 1.0
+    squares = np.trace(covariance.sum(axis=1), axis1=1, axis2=2)
+    scales = 1.0 / np.sqrt(np.maximum(squares, LEAST_NORM**2 * squares.max()) if squares.any() else np.ones(n_elements))
+    for z, scale in enumerate(scales):
         for l in range(n_l):
             values, vectors = np.linalg.eigh(extended[z, l])
             size = scale * np.sqrt(np.maximum(values, 0.0))

@@ -23,6 +23,7 @@ from ..mapping.mapping import choose_frames
 from ..mapping.packing import Factors
 from ..mapping.samples import draw_samples
 from ..model import Model, SupportPoints
+from ..neighbours import find_neighbours
 from ..threads import run_threads
 from ..uncertainty.calibration import best_factor, negative_log_likelihood
 from ..uncertainty.ensemble import LANES
@@ -46,6 +47,7 @@ EVIDENCE = 2.0  # by which they must raise the log likelihood, or there are none
 MOST_LABELS = 20_000  # of randomly chosen frames, that stand for all
 MOST_FOLDS = 100  # left out one after the other
 GRADE_QUANTILE = 0.999  # of the left-out environments has a grade below 1
+CLOSER = 0.9  # times the smallest distance of the training frames: atoms closer than that are beyond it
 ROUNDING = 1e-9
 SMALL_SAMPLE = student_t.ppf(0.75, LANES) / norm.ppf(0.75)  # the spread of so few members is uncertain itself
 
@@ -206,6 +208,7 @@ def fit_uncertainty(
     """
     chosen = frames_of_error_bars(frames, seed)
     share, folds = len(frames) / len(chosen), left_out.folds[chosen] % MOST_FOLDS
+    closest = closest_pairs(model, frames)
     residuals = left_out.residuals(chosen)
     frames = [frames[k] for k in chosen]
     densities = [coarse(scale.density, LMAX, CHANNELS) for scale in model.scales]
@@ -229,13 +232,26 @@ def fit_uncertainty(
     noise = np.full(len(atoms), errors.each_atom / np.sqrt(share))
     environments = _Posterior(atoms - mean[elements], noise, LOCAL_PRIOR * np.abs(weights))
     local = environments.left_out_deviations(np.repeat(folds, sizes))
-    largest = [np.quantile(local[elements == z], GRADE_QUANTILE) if z in elements else 1.0 for z in present]
+    # nothing is uncertain about atoms without neighbours
+    largest = [np.quantile(local[elements == z], GRADE_QUANTILE) or 1.0 if z in elements else 1.0 for z in present]
 
     of_frames = np.sqrt(np.add.reduceat(local**2, np.cumsum([0, *sizes[:-1]])))
     calibration = _calibration(errors, deviations, of_frames[[f.energy is not None for f in frames]])
     rng = np.random.default_rng(seed)
     members, probes = labels.draws(MEMBERS, rng), environments.draws(PROBES, rng)
-    return Uncertainty(LMAX, CHANNELS, forms, members, probes, mean @ probes, np.array(largest), calibration)
+    return Uncertainty(LMAX, CHANNELS, forms, members, probes, mean @ probes, np.array(largest), calibration, closest)
+
+
+def closest_pairs(model: Model, frames: Sequence[Frame]) -> np.ndarray:
+    """Distances (n_elements, n_elements), smaller by a margin than any between the elements within the cutoff."""
+    cutoff = max(scale.density.radial.cutoff for scale in model.scales)
+    closest = np.full(2 * [len(model.elements)], cutoff / CLOSER)
+    for frame in frames:
+        elements = model.element_indices(frame.numbers)
+        found = find_neighbours(frame.positions, frame.cell, frame.pbc, cutoff)
+        distances = np.linalg.norm(found.vectors(frame.positions, frame.cell), axis=1)
+        np.minimum.at(closest, (elements[found.centre], elements[found.neighbour]), distances)
+    return CLOSER * closest
 
 
 @dataclass(frozen=True)

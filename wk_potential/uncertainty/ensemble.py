@@ -29,12 +29,14 @@ class Deviations(NamedTuple):
         energies: (n, K) eV of the centres.
         forces: (N, 3, LANES) eV/Angstrom, of the first members.
         virial: (3, 3, LANES) eV.
+        close: (n,) number of neighbours that are closer than in the training set.
 
     """
 
     energies: np.ndarray
     forces: np.ndarray
     virial: np.ndarray
+    close: np.ndarray
 
 
 @njit
@@ -154,7 +156,7 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
 
 
 class _Sums(NamedTuple):
-    """What the atoms of one thread add up: `Deviations`, and the closest pair (2,)."""
+    """What the atoms of one thread add up: parts of `Deviations`, and the closest pair (2,)."""
 
     energies: np.ndarray
     forces: np.ndarray
@@ -199,4 +201,22 @@ def evaluate_ensemble(
     forces, virial = parts[0].forces, sum(part.virial for part in parts)
     for part in parts[1:]:
         forces += part.forces
-    return Deviations(energies, forces, 0.5 * (virial + virial.transpose(1, 0, 2)))
+    return Deviations(energies, forces, 0.5 * (virial + virial.transpose(1, 0, 2)), np.zeros(n))
+
+
+@njit(nogil=True)
+def count_close(structure, closest):
+    """Numbers (n,) of neighbours of the centres within the distances (n_elements, n_elements) of their elements."""
+    positions, cell, elements, neighbours = structure
+    out = np.zeros(neighbours.first.shape[0] - 1)
+    for i in range(out.shape[0]):
+        for p in range(neighbours.first[i], neighbours.first[i + 1]):
+            j, square = neighbours.neighbour[p], 0.0
+            for x in range(3):
+                d = positions[j, x] - positions[i, x]
+                for k in range(3):
+                    d += neighbours.shift[p, k] * cell[k, x]
+                square += d * d
+            if square < closest[elements[i], elements[j]] ** 2:
+                out[i] += 1.0
+    return out

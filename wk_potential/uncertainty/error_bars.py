@@ -17,9 +17,10 @@ from ..density.radial import RadialTable
 from ..mapping.packing import Factors, from_arrays, pack_forms, to_arrays
 from ..modelfile import within
 from ..potential import Layer, Potential, Structure
-from .ensemble import Deviations, evaluate_ensemble
+from .ensemble import Deviations, count_close, evaluate_ensemble
 
-_ARRAYS = ("members", "probes", "centres", "largest", "calibration")
+_ARRAYS = ("members", "probes", "centres", "largest", "calibration", "closest")
+CLOSE_GRADE = 10.0  # at least, of an atom with a neighbour closer than any training environment has one
 
 
 class UncertaintyError(ValueError):
@@ -35,7 +36,7 @@ class Spread(NamedTuple):
         forces: (N, 3) eV/Angstrom.
         virial: (3, 3) eV.
         grade: (n,) extrapolation grade: above 1 where an environment is less certain than 99.9 % of those of the
-            training set are without their own frame.
+            training set are without their own frame, `CLOSE_GRADE` at least where two atoms are closer than ever there.
 
     """
 
@@ -60,6 +61,8 @@ class Uncertainty:
         largest: (n_elements,) eV, where the standard deviation of the probes has grade 1.
         calibration: (5,) factors of the standard deviations of energy, forces, stress, energies, and what the probes
             add to that of the energy, atoms being independent.
+        closest: (n_elements, n_elements) Angstrom, below which a neighbour is closer than any in the training set by a
+            margin: the cutoff for elements that never met.
 
     """
 
@@ -71,6 +74,7 @@ class Uncertainty:
     centres: np.ndarray
     largest: np.ndarray
     calibration: np.ndarray
+    closest: np.ndarray
 
     def potential(self, densities: Sequence[Density]) -> "EnsemblePotential":
         """Arrays as the compiled functions take them.
@@ -103,6 +107,7 @@ class Uncertainty:
         forms = []
         for n, blocks in enumerate(facts["blocks"]):
             forms.append(from_arrays(len(arrays["largest"]), blocks, within(f"forms{n}_", arrays)))
+        arrays.setdefault("closest", np.zeros(2 * [len(arrays["largest"])]))  # older files say nothing of it
         return cls(int(facts["lmax"]), int(facts["channels"]), forms, *(arrays[name] for name in _ARRAYS))
 
 
@@ -137,7 +142,8 @@ class EnsemblePotential:
 
     def deviations(self, structure: Structure, threads: int = 1) -> Deviations:
         """Deviations of the members; those of parts of a structure add up."""
-        return evaluate_ensemble(self.potential, self.members, structure, threads)
+        found = evaluate_ensemble(self.potential, self.members, structure, threads)
+        return found._replace(close=count_close(structure, self.uncertainty.closest))
 
     def spread(self, deviations: Deviations, elements) -> Spread:
         """Calibrated standard deviations.
@@ -151,12 +157,13 @@ class EnsemblePotential:
         energy, forces, stress, energies, atoms = u.calibration
         n = u.members.shape[1]
         local = _rms(deviations.energies[:, n:] - u.centres[elements])
+        grade = local / u.largest[elements]
         return Spread(
             float(np.hypot(energy * _rms(deviations.energies[:, :n].sum(axis=0)), atoms * np.linalg.norm(local))),
             energies * local,
             forces * _rms(deviations.forces),
             stress * _rms(deviations.virial),
-            local / u.largest[elements],
+            np.where(deviations.close > 0, np.maximum(grade, CLOSE_GRADE), grade),
         )
 
 
