@@ -7,7 +7,7 @@ and number of frames. Published: 7.514 kcal/mol from 500 frames, the example out
 
 import numpy as np
 from ase.io import read, write
-from common import parser, show, trained
+from common import draw, parser, show, trained
 
 KCAL = 0.0433641  # eV
 
@@ -34,6 +34,8 @@ def main():
             row.append(trained(args, f"ch4_{nu}_{n}", options, {"errors": [test]})["errors"]["energy_rmse"] / KCAL)
         rows.append(row)
     columns = ["frames", *(f"order {nu}" for nu in args.orders)]
+    curves = dict(zip(columns[1:], np.array(rows).T[1:].tolist(), strict=True))
+    draw(args.out / "ch4.png", args.frames, curves, "kcal/mol")
     show("Random methane, RMSE of 1000 test frames, kcal/mol", columns, rows, args.out / "ch4.json")
 
 

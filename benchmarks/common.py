@@ -80,3 +80,18 @@ def show(title: str, columns: list[str], rows: list[list], path: Path) -> None:
     Console(width=160).print(table)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1) + "\n")
+
+
+def draw(path: Path, sizes: list[int], curves: dict[str, list[float]], unit: str) -> None:
+    """Draw learning curves, errors against numbers of training frames."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    for name, errors in curves.items():
+        axes.loglog(sizes, errors, "o-", label=name)
+    axes.set(xlabel="training frames", ylabel=f"error of test frames ({unit})")
+    axes.set_xticks(sizes, [str(n) for n in sizes])
+    axes.minorticks_off()
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from scipy.spatial.transform import Rotation
 from scipy.special import eval_legendre
 
-from wk_potential import Frame
+from wk_potential import Frame, TrainingOptions
 from wk_potential.density.expansion import expand, full_density
 from wk_potential.density.radial import cutoff_function, overlap, radial_table
 from wk_potential.kernel.coupling import wigner_terms
@@ -26,6 +26,12 @@ except ImportError:  # SciPy < 1.15
 
 
 CUTOFF, CUTOFF_WIDTH, WIDTH, GROWTH = 4.0, 1.0, 0.4, 4.0  # of the densities below
+# options of quick fits, for tests of active learning
+PLAIN = {"cutoff": 4.0, "cutoff_width": 2.0, "lmax": 1, "order": 2, "density_width": 0.5, "channel_tolerance": 1e-2}
+QUICK = TrainingOptions(**PLAIN, short_cutoff=0, map=False)
+SPARSE = QUICK.model_copy(
+    update={"estimator": "sparse", "support_points": 20, "lmax": 2, "order": 3, "saturation": 0.0}
+)
 TINY = 1e-100  # of complex steps, whose error is its square
 
 # --- oracles ---
