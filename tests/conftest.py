@@ -1,11 +1,15 @@
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from ase.io import write
-from helpers import labelled_copper
+from helpers import labelled_copper, rattled_frame
 
 from wk_potential import Frame, Model, TrainingOptions, train
 from wk_potential.density.expansion import full_density
@@ -73,3 +77,26 @@ def xyz(tmp_path):
         return tmp_path / name
 
     return write_xyz
+
+
+@pytest.fixture(scope="module")
+def molecules():
+    """Ten ethanol molecules with Lennard-Jones labels, some of them missing."""
+    ethanol = molecule("CH3CH2OH")
+    frames = [rattled_frame(ethanol, LennardJones(sigma=0.9, rc=10.0), seed) for seed in range(10)]
+    frames[3] = dataclasses.replace(frames[3], forces=None)
+    frames[4] = dataclasses.replace(frames[4], energy=None)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def crystals():
+    """Copper in a triclinic cell smaller than the cutoff, with stress."""
+    cell = bulk("Cu").repeat((2, 1, 1))
+    frames = []
+    for seed in range(14):
+        strained = cell.copy()
+        rng = np.random.default_rng(seed)
+        strained.set_cell(cell.cell.array @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
+        frames.append(rattled_frame(strained, EMT(), seed))
+    return frames

@@ -1,5 +1,6 @@
 """Oracles that share no code with the package (harmonics, rotations, kernels), and small random systems and labels."""
 
+import dataclasses
 from functools import cache
 
 import numpy as np
@@ -32,6 +33,7 @@ QUICK = TrainingOptions(**PLAIN, short_cutoff=0, map=False)
 SPARSE = QUICK.model_copy(
     update={"estimator": "sparse", "support_points": 20, "lmax": 2, "order": 3, "saturation": 0.0}
 )
+SMALL = {"lmax": 2, "cutoff": 4.0, "cutoff_width": 3.0}  # options of small fits
 TINY = 1e-100  # of complex steps, whose error is its square
 
 # --- oracles ---
@@ -247,3 +249,13 @@ def labelled_copper(n, seed=0, strain=0.02):
         atoms.get_stress()
         frames.append(Frame.from_atoms(atoms, f"copper {i}"))
     return frames
+
+
+def rattled_frame(atoms, calculator, seed, rattle=0.1, drop=()):
+    """Frame of a rattled structure with the labels of a calculator, less some kinds."""
+    atoms = atoms.copy()
+    atoms.rattle(rattle, seed=seed)
+    atoms.calc = calculator
+    atoms.get_potential_energy()
+    frame = Frame.from_atoms(atoms, f"frame {seed}")
+    return dataclasses.replace(frame, **dict.fromkeys(drop))
