@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from click.testing import CliRunner
+from hard_input import commands, files, labels, structures  # noqa: F401, they fill CASES
 from hard_input.cases import CASES, frames, relabelled
 
 from wk_potential import Frame, TrainingOptions, read_frames, train
