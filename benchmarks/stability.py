@@ -14,7 +14,8 @@ from ase.neighborlist import natural_cutoffs, neighbor_list
 from common import HERE, parser, show, thread_option, wk_potential
 
 from wk_potential import Model, WKCalculator, read_frames
-from wk_potential.dynamics import DynamicsError, MDSettings, run_md
+from wk_potential.dynamics import run_md
+from wk_potential.ensembles import DynamicsError, MDSettings
 
 FRAMES = 2000  # of a trajectory, about
 

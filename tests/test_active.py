@@ -24,7 +24,8 @@ from wk_potential.active.learner import ActiveLearner, labelled_file
 from wk_potential.active.model import GrowingModel
 from wk_potential.active.reference import ActiveLearningError, LabelledFile, ReferenceFailed, clash
 from wk_potential.cli import main
-from wk_potential.dynamics import DynamicsError, MDSettings, run_md
+from wk_potential.dynamics import run_md
+from wk_potential.ensembles import DynamicsError, MDSettings
 
 RUN = MDSettings("nvt-langevin", temperature=900, timestep=4, time=0.2, seed=3)
 

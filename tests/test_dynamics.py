@@ -10,15 +10,8 @@ from ase.constraints import FixAtoms
 from ase.io import read
 
 from wk_potential import WKCalculator
-from wk_potential.dynamics import (
-    DynamicsError,
-    MDSettings,
-    _make_dynamics,
-    degrees_of_freedom,
-    read_log,
-    run_md,
-    set_velocities,
-)
+from wk_potential.dynamics import read_log, run_md
+from wk_potential.ensembles import DynamicsError, MDSettings, degrees_of_freedom, make_dynamics, set_velocities
 from wk_potential.model import UnknownElementError
 from wk_potential.relaxation import RelaxationError, relax
 from wk_potential.structures import StructureError, read_structure, write_structure
@@ -133,7 +126,7 @@ def test_thermostats_reach_the_temperature(tmp_path, cell, ensemble):
 def test_npt_conserves_and_reaches_the_pressure(tmp_path, copper, ensemble):
     settings = MDSettings(ensemble, timestep=4, time=1.2, barostat_time=200, pressure=2.0, log_interval=1)
     set_velocities(copper, 300, np.random.default_rng(0))
-    dynamics, _ = _make_dynamics(copper, settings, np.random.default_rng(0))
+    dynamics, _ = make_dynamics(copper, settings, np.random.default_rng(0))
     conserved = [dynamics.get_conserved_energy() for _ in dynamics.irun(100)]
     assert np.std(conserved) / len(copper) < 3e-4
     summary = run_md(copper, settings, tmp_path / "md.traj")

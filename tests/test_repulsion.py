@@ -13,7 +13,8 @@ from mpi import needs, run_ranks
 from wk_potential import Model, TrainingOptions, WKCalculator, train
 from wk_potential.cli import main
 from wk_potential.dimers import dimer_curves
-from wk_potential.dynamics import MDSettings, run_md
+from wk_potential.dynamics import run_md
+from wk_potential.ensembles import MDSettings
 from wk_potential.neighbours import find_neighbours
 from wk_potential.potential import Structure, evaluate
 from wk_potential.repulsion import Repulsion, pair_energy

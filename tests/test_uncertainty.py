@@ -15,7 +15,8 @@ from scipy.stats import norm
 
 from wk_potential import Model, TrainingOptions, WKCalculator, train
 from wk_potential.cli import main
-from wk_potential.dynamics import DynamicsError, MDSettings, extrapolation_file, run_md
+from wk_potential.dynamics import extrapolation_file, run_md
+from wk_potential.ensembles import DynamicsError, MDSettings
 from wk_potential.evaluation import FramePrediction, predict_frames
 from wk_potential.neighbours import find_neighbours
 from wk_potential.potential import ClashError, Structure

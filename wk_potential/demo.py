@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .dynamics import MDSettings, MDSummary, read_log, run_md
+from .dynamics import MDSummary, read_log, run_md
+from .ensembles import MDSettings
 from .evaluation import errors, predict_frames
 from .model import Model
 from .plots import md_figure, parity_figure

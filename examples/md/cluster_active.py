@@ -22,7 +22,8 @@ from wk_potential import Frame, TrainingOptions
 from wk_potential.active.explore import explore
 from wk_potential.active.learner import ActiveLearner
 from wk_potential.active.model import GrowingModel
-from wk_potential.dynamics import MDSettings, run_md, set_velocities
+from wk_potential.dynamics import run_md
+from wk_potential.ensembles import MDSettings, set_velocities
 from wk_potential.evaluation import predict_frames
 
 KELVIN, ENERGY = 300.0, 2.0  # of the cluster; eV of the gold atom

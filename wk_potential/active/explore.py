@@ -11,7 +11,8 @@ from typing import Any
 
 from ase import Atoms
 
-from ..dynamics import DynamicsError, MDSettings, run_md
+from ..dynamics import run_md
+from ..ensembles import DynamicsError, MDSettings
 from .learner import FAR, ActiveLearner, CallsUsedUp
 from .reference import ActiveLearningError, ReferenceFailed, clash
 

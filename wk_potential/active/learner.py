@@ -10,7 +10,8 @@ import numpy as np
 from ase import Atoms
 
 from ..calculator import WKCalculator
-from ..dynamics import DynamicsError, FinishedError, MDSettings, run_md
+from ..dynamics import FinishedError, run_md
+from ..ensembles import DynamicsError, MDSettings
 from ..model import Model
 from ..training.data import Frame
 from ..training.options import TrainingOptions

@@ -118,7 +118,7 @@ def active(
     """
     from ..active import explore as rounds
     from ..active.learner import ActiveLearner, labelled_file
-    from ..dynamics import MDSettings
+    from ..ensembles import MDSettings
     from ..structures import read_structure
     from ..training.data import read_frames
     from ..training.options import TrainingOptions

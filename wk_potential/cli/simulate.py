@@ -128,7 +128,8 @@ def md(
     Example:
       wk-potential md ethanol.wkp ethanol.xyz --ensemble nve --temperature 300 --time 5 -o md.traj
     """
-    from ..dynamics import MDSettings, read_log, run_md
+    from ..dynamics import read_log, run_md
+    from ..ensembles import MDSettings
 
     run = MDSettings(**settings)
     log = output.with_suffix(".log") if log is None else log
