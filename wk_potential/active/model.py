@@ -148,7 +148,7 @@ class GrowingModel:
         residuals = [grown.left_out(k) for k in range(len(task.frames))]
         labels = Labels(*targets(task.frames, task.elements, task.baseline))
         errors = leave_one_out_errors(task, labels, np.concatenate(residuals))
-        left_out = LeftOut(np.arange(len(residuals)), lambda frames: [residuals[k] for k in frames])
+        left_out = LeftOut(lambda frames: [residuals[k] for k in frames])
         return Fit([Scale(scale.density, scale.order_weights, points)], noise, errors, {}, 0.0, left_out)
 
 

@@ -68,7 +68,7 @@ def _solved(task: Task, scales: list[FlatEnvironments], labels: Labels, kernel, 
     left_out = None
     if len(task.frames) > 1:
         by_frame = np.split(residuals, label_first[1:-1])
-        left_out = LeftOut(np.arange(len(by_frame)), lambda frames: [by_frame[k] for k in frames])
+        left_out = LeftOut(lambda frames: [by_frame[k] for k in frames])
     return Fit(found, noise, errors, {"log_likelihood": log_likelihood}, score, left_out)
 
 

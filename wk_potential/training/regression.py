@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from ..parallel.communicator import OneRank, Ranks
 from .task import score_of_errors
 
+LEAST_NOISE = 1e-4  # of the rms of a kind of label: with less of it errors at left-out frames are rounding
 LEAST_EIGENVALUE = 1e-11  # of K_MM, relative to the largest: smaller ones are rounding
 
 
@@ -131,15 +132,19 @@ class SparseRegression:
         design = factor.factor[:, :-1].reshape(-1, *self.kernels.shape[:2])
         return np.tensordot(design, amplitudes, (1, 0)), factor.factor[:, -1]
 
-    def _solve(self, factors, amplitudes, noise, basis):
-        """Weights (M,): least squares of [design / noise; 1] in the whitened basis, by QR."""
+    def _triangle(self, factors, amplitudes, noise, basis):
+        """R (r, r + 1) of the QR decomposition of [design / noise, target / noise; 1, 0] in the whitened basis."""
         rank = basis.shape[1]
         rows = [np.eye(rank, rank + 1)]
         for k in self.kinds:
             design, target = self._columns(factors[k], amplitudes)
             rows.append(np.column_stack([design @ basis, target]) / noise[k])
-        triangle = qr(np.concatenate(rows), mode="r", overwrite_a=True, check_finite=False)[0]
-        return basis @ solve_triangular(triangle[:rank, :rank], triangle[:rank, rank])
+        return qr(np.concatenate(rows), mode="r", overwrite_a=True, check_finite=False)[0][:rank]
+
+    def _solve(self, factors, amplitudes, noise, basis):
+        """Weights (M,) of least squares."""
+        triangle = self._triangle(factors, amplitudes, noise, basis)
+        return basis @ solve_triangular(triangle[:, :-1], triangle[:, -1])
 
     def _misfit(self, factors, amplitudes, weights) -> np.ndarray:
         """Sum of squared residuals (3,)."""
@@ -158,12 +163,11 @@ class SparseRegression:
         """Weights (M,) of the support points, fitted to all folds."""
         return self._solve(self.all, amplitudes, noise, self._basis(amplitudes))
 
-    def fold_weights(self, amplitudes, noise) -> list[np.ndarray]:
-        """Weights (M,) fitted without each fold in turn."""
+    def leverage(self, amplitudes, noise) -> np.ndarray:
+        """Matrix (M, r) that makes rows of design / noise into rows L with L L^T their block of the hat matrix."""
         basis = self._basis(amplitudes)
-        own = {i: self._solve(rest, amplitudes, noise, basis) for i, rest in self._without.items()}
-        nothing = np.zeros(0)
-        return [self.ranks.share(own.get(i, nothing), i % self.ranks.size) for i in range(self.n_folds)]
+        triangle = self._triangle(self.all, amplitudes, noise, basis)
+        return solve_triangular(triangle[:, :-1], basis.T, trans="T").T
 
     def errors(self, amplitudes, noise) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
@@ -192,12 +196,12 @@ class SparseRegression:
         # one noise is redundant: only ratios to the amplitudes matter
         free = [k for k in self.kinds if fixed_noise[k] is None and k != (1 if 1 in self.kinds else self.kinds[0])]
         directions = np.atleast_2d(directions)
-        n = len(directions)
+        n, least = len(directions), LEAST_NOISE * self.rms()
         count = 0
 
         def unpack(x):
             s = noise.copy()
-            s[free] *= np.exp(x[n:])
+            s[free] = np.maximum(s[free] * np.exp(x[n:]), least[free])
             return amplitudes * np.exp(x[:n] @ directions), s
 
         def loss(x):

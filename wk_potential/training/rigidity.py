@@ -45,7 +45,7 @@ MEMBERS, PROBES = 64, 32  # draws of the weights
 SHARES = np.linspace(0, 1, 11)  # of the variance of energies that atoms contribute independently
 EVIDENCE = 2.0  # by which they must raise the log likelihood, or there are none
 MOST_LABELS = 20_000  # of randomly chosen frames, that stand for all
-MOST_FOLDS = 100  # left out one after the other
+MOST_FOLDS = 100  # in which frames are left out, one by one where they are fewer
 GRADE_QUANTILE = 0.999  # of the left-out environments has a grade below 1
 CLOSER = 0.9  # times the smallest distance of the training frames: atoms closer than that are beyond it
 ROUNDING = 1e-9
@@ -207,7 +207,7 @@ def fit_uncertainty(
 
     """
     chosen = frames_of_error_bars(frames, seed)
-    share, folds = len(frames) / len(chosen), left_out.folds[chosen] % MOST_FOLDS
+    share, folds = len(frames) / len(chosen), np.arange(len(chosen)) % MOST_FOLDS
     closest = closest_pairs(model, frames)
     residuals = left_out.residuals(chosen)
     frames = [frames[k] for k in chosen]

@@ -5,14 +5,13 @@ import warnings
 import numpy as np
 from ase.data import chemical_symbols
 
+from ..kernel.coupling import wigner_terms
+from ..kernel.direct import in_blocks
 from ..model import Scale, SupportPoints
-from ..neighbours import find_neighbours
-from ..potential import Potential, Structure, evaluate
 from .baseline import targets
-from .design import kernel_matrices, stream_design
+from .design import frame_design, kernel_matrices, stream_design
 from .doubts import stress_doubt
-from .environments import VOIGT, frame_environments
-from .gram import label_slots
+from .environments import frame_environments
 from .regression import SparseRegression
 from .selection import select_support
 from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames, score_of_errors
@@ -21,7 +20,7 @@ MAX_CANDIDATES = 20_000  # environments of each element among which support poin
 SEARCH_SUPPORT = 400  # support points with which the order weights are chosen
 SEARCH_LABELS = 20_000
 N_FOLDS = 4
-LEFT_OUT_LABELS = 8000  # of which the errors by fits without their folds are looked at one by one
+LEFT_OUT_LABELS = 8000  # of which the errors by fits without their frames are found
 START_NOISE = np.array([0.01, 0.1, 0.03])  # of the rms of energies, forces and virials: where the search begins
 
 
@@ -63,30 +62,29 @@ def fit_sparse(task: Task) -> Fit:
         _warn_of_contradiction(task, regression, amplitude, noise, held_out)
         _warn_of_sign(task, regression, amplitude, noise)
 
-    def scale(solution) -> Scale:
-        cuts = np.cumsum([len(s) for s in support])[:-1]
-        points = [SupportPoints(c, w) for c, w in zip(support, np.split(solution, cuts), strict=True)]
-        return Scale(density, np.tile(weights * amplitude[0], (len(points), 1)), points)
-
+    solution, order_weights = regression.weights(amplitude, noise), weights * amplitude[0]
+    parts = np.split(solution, np.cumsum([len(s) for s in support])[:-1])
+    points = [SupportPoints(c, w) for c, w in zip(support, parts, strict=True)]
+    scale = Scale(density, np.tile(order_weights, (len(points), 1)), points)
     left_out = None
     if regression.n_folds > 1:
-        left_out = _left_out(task, [scale(w) for w in regression.fold_weights(amplitude, noise)])
-    return Fit([scale(regression.weights(amplitude, noise))], noise, errors, {}, score, left_out)
+        left_out = _left_out(task, support, order_weights, solution, regression.leverage(amplitude, noise), noise)
+    return Fit([scale], noise, errors, {}, score, left_out)
 
 
-def _left_out(task: Task, scales: list[Scale]) -> LeftOut:
-    """Errors of each fold by the fit without it, on some of the frames."""
-    folds = _folds(task, task.frames)
+def _left_out(task: Task, support, order_weights, solution, leverage, noise) -> LeftOut:
+    """Errors at some of the frames by the fit without each, exact: (1 - H_BB)^-1 times its residual."""
+    density, blocks, counts = task.densities[0], [in_blocks(s) for s in support], [len(s) for s in support]
+    terms, sets = wigner_terms(density.lmax, len(order_weights)), order_weights[None]
 
     def residual(k: int) -> np.ndarray:
         frame = task.frames[k]
-        neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, scales[0].density.radial.cutoff)
-        elements = np.searchsorted(task.elements, frame.numbers)
-        structure = Structure(frame.positions, np.array(frame.cell, float), elements, neighbours)
-        energies, forces, virial = evaluate(Potential([scales[folds[k]].direct]), structure)
-        predicted = np.concatenate([[energies.sum()], -forces.ravel(), [virial[v] for v in VOIGT]])
-        values = targets([frame], task.elements, task.baseline)[0]
-        return values - predicted[label_slots(frame) >= 0]
+        design = frame_design(frame, density, task.elements, terms, sets, blocks, counts)[:, 0]
+        values, kind, size = targets([frame], task.elements, task.baseline)
+        deviation = size * noise[kind]
+        rows = design @ leverage / deviation[:, None]
+        error = (values - design @ solution) / deviation
+        return deviation * np.linalg.solve(np.eye(len(rows)) - rows @ rows.T, error)
 
     def residuals(frames) -> list[np.ndarray | None]:
         counts = np.array(label_counts(task.frames))[frames]
@@ -94,7 +92,7 @@ def _left_out(task: Task, scales: list[Scale]) -> LeftOut:
         found = dict(zip(few, task.ranks.each(residual, few, task.threads), strict=True))
         return [found.get(k) for k in frames]
 
-    return LeftOut(folds, residuals)
+    return LeftOut(residuals)
 
 
 def _warn_of_contradiction(task: Task, regression: SparseRegression, amplitude, noise, held_out) -> None:

@@ -38,22 +38,20 @@ class Task:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Errors of fits that some of the frames were left out of.
+    """Errors at frames by fits without them, one left out at a time.
 
     Attributes:
-        folds: (F,) frames of one number were left out together.
         residuals: of some frames, given by their numbers: for each (n_labels,) in the units of its labels, or None for
             those that were not looked at. All ranks call it together.
 
     """
 
-    folds: np.ndarray
     residuals: Callable[[np.ndarray], list[np.ndarray | None]]
 
     def looked_at(self, frames: np.ndarray) -> "LeftOut":
         """Return the same with the residuals of these frames at hand, the only ones that can be asked for."""
         found = dict(zip(frames, self.residuals(frames), strict=True))
-        return LeftOut(self.folds, lambda frames: [found[k] for k in frames])
+        return LeftOut(lambda frames: [found[k] for k in frames])
 
 
 @dataclass(frozen=True)
