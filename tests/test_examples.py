@@ -136,15 +136,20 @@ def test_peroxide_active(tmp_path, monkeypatch):
     assert learner.model.info["training"]["frames"] == len(learner.labelled.frames)
 
 
-def test_silicon_model():
-    """The model in models/ holds the diamond lattice constant and bulk modulus of PBE (5.47 Å, 89 GPa)."""
-    calculator = WKCalculator(EXAMPLES.parents[1] / "models" / "Si.wkp", threads=1)
+@pytest.mark.parametrize(
+    ("symbol", "lattice", "constant", "modulus"),
+    [("Si", "diamond", 5.47, 89), ("Cu", "fcc", 3.63, 138), ("Li", "bcc", 3.44, 14)],
+)
+def test_models_of_crystals(symbol, lattice, constant, modulus):
+    """The models in models/ hold the lattice constants (Å) and bulk moduli (GPa) of PBE."""
+    calculator = WKCalculator(EXAMPLES.parents[1] / "models" / f"{symbol}.wkp", threads=1)
     volumes, energies = [], []
-    for a in np.linspace(5.35, 5.59, 7):
-        atoms = bulk("Si", a=a)
+    for a in constant * np.linspace(0.98, 1.02, 7):
+        atoms = bulk(symbol, lattice, a=a)
         atoms.calc = calculator
-        volumes.append(atoms.get_volume())
-        energies.append(atoms.get_potential_energy())
-    volume, _, modulus = EquationOfState(volumes, energies, "birchmurnaghan").fit()
-    assert (4 * volume) ** (1 / 3) == pytest.approx(5.47, abs=0.02)
-    assert modulus / units.GPa == pytest.approx(89, abs=8)
+        volumes.append(atoms.get_volume() / len(atoms))
+        energies.append(atoms.get_potential_energy() / len(atoms))
+    volume, _, stiffness = EquationOfState(volumes, energies, "birchmurnaghan").fit()
+    per_cell = {"diamond": 8, "fcc": 4, "bcc": 2}[lattice]
+    assert (per_cell * volume) ** (1 / 3) == pytest.approx(constant, abs=0.02)
+    assert stiffness / units.GPa == pytest.approx(modulus, rel=0.1)
