@@ -138,7 +138,7 @@ def test_peroxide_active(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("symbol", "lattice", "constant", "modulus"),
-    [("Si", "diamond", 5.47, 89), ("Cu", "fcc", 3.63, 138), ("Li", "bcc", 3.44, 14)],
+    [("Si", "diamond", 5.47, 89), ("Cu", "fcc", 3.63, 138), ("Li", "bcc", 3.44, 14), ("Mo", "bcc", 3.16, 260)],
 )
 def test_models_of_crystals(symbol, lattice, constant, modulus):
     """The models in models/ hold the lattice constants (Å) and bulk moduli (GPa) of PBE."""
