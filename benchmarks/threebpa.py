@@ -17,7 +17,7 @@ PUBLISHED = {  # energy and forces at each temperature
 
 def main():
     p = parser(__doc__)
-    p.add_argument("--frames", default=":200", help="slice of the training file")
+    p.add_argument("--frames", default=":150", help="slice of the training file")
     args = p.parse_args()
     folder = args.data / "3bpa"
     train = [folder / "train_300K.xyz", "--frames", args.frames, "--estimator", "full", "--no-map"]
