@@ -85,6 +85,7 @@ def show(title: str, columns: list[str], rows: list[list], path: Path) -> None:
 def draw(path: Path, sizes: list[int], curves: dict[str, list[float]], unit: str) -> None:
     """Draw learning curves, errors against numbers of training frames."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
     for name, errors in curves.items():
@@ -92,6 +93,8 @@ def draw(path: Path, sizes: list[int], curves: dict[str, list[float]], unit: str
     axes.set(xlabel="training frames", ylabel=f"error of test frames ({unit})")
     axes.set_xticks(sizes, [str(n) for n in sizes])
     axes.minorticks_off()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.legend()
     figure.savefig(path, dpi=150)
     plt.close(figure)
