@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import units
-from ase.build import bulk
+from ase.build import bulk, molecule
+from ase.calculators.lj import LennardJones
 from ase.md.verlet import VelocityVerlet
 from click.testing import CliRunner
-from helpers import central_difference, labelled_copper
+from helpers import central_difference, labelled_copper, rattled_frame
 from mpi import needs, run_ranks
 from scipy.stats import norm
 
@@ -180,6 +181,17 @@ def test_left_out_residuals_are_those_of_a_fit_without_the_frames(copper_frames,
         kind, size = targets([frames[k]], model.elements, model.baseline)[1:]
         expected = (values[k] - designs[k] @ weights) * size * noise[kind]
         assert residual == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_frames_without_some_of_the_elements():
+    """Their features are those of the elements that they have."""
+    frames = [
+        rattled_frame(molecule(name), LennardJones(sigma=0.9, rc=10.0), seed)
+        for seed, name in enumerate(["H2O", "CH4", "CH3OH", "CO2", "H2O", "CH4", "CH3OH", "CO2"])
+    ]
+    model = train(frames, TrainingOptions(lmax=1, order=2, cutoff=4.0, cutoff_width=3.0, map=False))
+    predictions = predict_frames(model, frames[:2], 1)
+    assert all(np.isfinite(p.forces_std).all() and p.forces_std.max() > 0 for p in predictions)
 
 
 # --- calibration ---

@@ -82,7 +82,8 @@ def frame_features(frame: Frame, densities: Sequence[Density], elements, forms) 
     for density, of_scale, slices in zip(densities, forms, rows, strict=True):
         environments = frame_environments(frame, density, elements)
         for z, (of_element, columns) in enumerate(zip(of_scale, slices, strict=True)):
-            for batch in np.split(own := np.flatnonzero(environments.centres == z), range(BATCH, len(own), BATCH)):
+            own = np.flatnonzero(environments.centres == z)
+            for batch in np.split(own, range(BATCH, len(own), BATCH)) if len(own) else ():
                 values, gradients = _with_gradients(of_element, environments.coefficients[batch])
                 atoms[batch, columns] = values
                 for i, gradient in zip(batch, gradients, strict=True):
