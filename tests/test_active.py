@@ -352,15 +352,19 @@ def test_bad_starts(make, copper, reference, tmp_path, copper_model):
 # --- the command ---
 
 
-def test_command(tmp_path, copper):
+@pytest.fixture
+def command(tmp_path, copper):
+    """Arguments that both ways to learn have, but for the reference."""
     write(tmp_path / "cu.xyz", copper)
-    (tmp_path / "options.toml").write_text(
-        "\n".join(f"{name} = {value}" for name, value in {**PLAIN, "short_cutoff": 0}.items())
-    )
+    (tmp_path / "options.toml").write_text("\n".join(f"{k} = {v}" for k, v in {**PLAIN, "short_cutoff": 0}.items()))
+    arguments = ["active", str(tmp_path / "cu.xyz"), "-o", str(tmp_path / "m.wkp"), "--threads", "1"]
+    arguments += ["--config", str(tmp_path / "options.toml"), "--temperature", "900", "--timestep", "4"]
+    return [*arguments, "--forces-limit", "0.05"]
+
+
+def test_command(command, tmp_path):
     (tmp_path / "emt.py").write_text("from ase.calculators.emt import EMT\ncalculator = EMT()\n")
-    arguments = ["active", str(tmp_path / "cu.xyz"), "--reference", str(tmp_path / "emt.py"), "--threads", "1"]
-    arguments += ["-o", str(tmp_path / "m.wkp"), "--config", str(tmp_path / "options.toml"), "--temperature", "900"]
-    arguments += ["--timestep", "4", "--ensemble", "nvt-langevin", "--forces-limit", "0.05"]
+    arguments = [*command, "--reference", str(tmp_path / "emt.py"), "--ensemble", "nvt-langevin"]
     result = CliRunner().invoke(main, [*arguments, "--time", "0.1"])
     assert result.exit_code == 0, result.output
     n = len(read(tmp_path / "m.labelled.xyz", ":"))
@@ -375,12 +379,8 @@ def test_command(tmp_path, copper):
     assert read(tmp_path / "m.traj").info["step"] == 30
 
 
-def test_command_explores(tmp_path, copper):
-    write(tmp_path / "cu.xyz", copper)
-    (tmp_path / "options.toml").write_text("\n".join(f"{k} = {v}" for k, v in {**PLAIN, "short_cutoff": 0}.items()))
-    arguments = ["active", str(tmp_path / "cu.xyz"), "--reference", "ase.calculators.emt:EMT", "--threads", "1"]
-    arguments += ["-o", str(tmp_path / "m.wkp"), "--config", str(tmp_path / "options.toml"), "--temperature", "900"]
-    arguments += ["--timestep", "4", "--forces-limit", "0.05", "--time", "0.1", "--explore", "2", "--calls"]
+def test_command_explores(command, tmp_path):
+    arguments = [*command, "--reference", "ase.calculators.emt:EMT", "--time", "0.1", "--explore", "2", "--calls"]
     result = CliRunner().invoke(main, [*arguments, "7"])
     assert result.exit_code == 0, result.output
     assert len(read(tmp_path / "m.labelled.xyz", ":")) <= 7

@@ -13,8 +13,8 @@ from ase import Atoms
 
 from ..dynamics import run_md
 from ..ensembles import DynamicsError, MDSettings
-from .learner import FAR, ActiveLearner, CallsUsedUp
-from .reference import ActiveLearningError, ReferenceFailed, clash
+from .learner import FAR, ActiveLearner
+from .reference import clash
 
 
 class _Lost(Exception):
@@ -80,20 +80,17 @@ def explore(learner: ActiveLearner, runs: Sequence[tuple[Atoms, MDSettings]], fo
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    try:
+
+    def work() -> None:
         while True:
             found = [_scout(learner, *run, folder / f"run{k}.traj") for k, run in enumerate(runs)]
             best = max(found, key=lambda scout: scout.excess)
             if best.atoms is None or best.excess < 1.0:
-                learner.map()
-                return True
+                return
             learner.log(f"Run {found.index(best)} is beyond the bounds, {best.excess:.1f} times at step {best.step}")
             learner.learn(best.atoms, best.step)
-    except CallsUsedUp:
-        learner.map()
-        return False
-    except ReferenceFailed as error:
-        raise ActiveLearningError(f"{error}; all files are whole, run again to go on") from error
+
+    return learner.ends(work)
 
 
 def _scout(learner: ActiveLearner, atoms: Atoms, settings: MDSettings, trajectory: Path) -> _Scout:

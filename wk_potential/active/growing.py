@@ -20,6 +20,7 @@ from ..training.baseline import targets
 from ..training.data import Frame
 from ..training.design import frame_design
 from ..training.environments import frame_environments
+from ..training.regression import left_out_errors
 from ..training.selection import LEAST_RESIDUAL
 
 
@@ -78,9 +79,8 @@ class GrowingRegression:
     def left_out(self, k: int) -> np.ndarray:
         """Errors (n_labels,) at frame k, in the units of its labels, of the fit without this frame: exact."""
         features = self._features[k]
-        hat = solve_triangular(self._triangle, features.T, trans="T", check_finite=False)
-        residual = self._target[k] - features @ self._solution
-        return np.linalg.solve(np.eye(len(residual)) - hat.T @ hat, residual) * self._size[k]
+        rows = solve_triangular(self._triangle, features.T, trans="T", check_finite=False).T
+        return left_out_errors(rows, self._target[k] - features @ self._solution) * self._size[k]
 
     def _environments(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         found = [frame_environments(f, self.density, self.elements, derivatives=False) for f in frames]

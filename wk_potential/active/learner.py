@@ -28,7 +28,7 @@ AGAIN = 1.5  # times the excess that a label has left: the reference is called a
 MAP_AFTER = 50  # steps with the same model: making the mapped form pays
 
 
-class CallsUsedUp(Exception):
+class _CallsUsedUp(Exception):
     """The reference may not be called any more."""
 
 
@@ -169,18 +169,35 @@ class ActiveLearner:
 
         """
         atoms = (self.atoms if atoms is None else atoms).copy()
-        try:
+
+        def work() -> None:
             while not self._run_on(atoms, settings, trajectory, log):
                 self.log("The dynamics broke off, and its last step was learned: it goes on from the last frame")
+
+        try:
+            return self.ends(work)
         except FinishedError:
             return True
-        except CallsUsedUp:
-            self.map()
-            return False
+
+    def ends(self, work: Callable[[], None]) -> bool:
+        """Do work that calls the reference, and map the model; tell whether the work has come to its end.
+
+        Args:
+            work: ends by itself, or when the calls of the reference are used up.
+
+        Raises:
+            ActiveLearningError: the reference failed; all files are whole.
+
+        """
+        ended = True
+        try:
+            work()
+        except _CallsUsedUp:
+            ended = False
         except ReferenceFailed as error:
             raise ActiveLearningError(f"{error}; all files are whole, run again to go on") from error
         self.map()
-        return True
+        return ended
 
     def _run_on(self, atoms: Atoms, settings: MDSettings, trajectory: str | Path, log: str | Path | None) -> bool:
         """Run to the end, or until the dynamics breaks off at a structure that there is something to learn from."""
@@ -213,7 +230,7 @@ class ActiveLearner:
 
         """
         if self.most_calls is not None and len(self.labelled.frames) >= self.most_calls:
-            raise CallsUsedUp
+            raise _CallsUsedUp
         copy = atoms.copy()
         copy.calc = self.calculator()
 

@@ -5,6 +5,7 @@ Labels of a frame are linear functionals of its environments' energies. They are
 strain component v (the virial, volume times stress).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,3 +105,14 @@ def frame_environments(frame: Frame, density: Density, elements, derivatives: bo
         )  # fmt: skip
     coefficients = expand(density, centres, neighbours.first, vectors, around)
     return FrameEnvironments(centres, coefficients, jacobian, label, rows)
+
+
+def closest_distances(frames: Sequence[Frame], elements, reach: float) -> np.ndarray:
+    """Smallest distances (n_elements, n_elements) between atoms of two elements, Angstrom; inf beyond the reach."""
+    closest = np.full(2 * [len(elements)], np.inf)
+    for frame in frames:
+        neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, reach)
+        distances = np.linalg.norm(neighbours.vectors(frame.positions, frame.cell), axis=1)
+        index = np.searchsorted(elements, frame.numbers)
+        np.minimum.at(closest, (index[neighbours.centre], index[neighbours.neighbour]), distances)
+    return closest

@@ -111,8 +111,10 @@ def _hyperparameters(task: Task, gram, labels: Labels, label_first) -> tuple[np.
     """Weights (n,) of the Gram matrices (n, N, N), noise (3,), and the score of the left-out errors."""
     task.log("Maximising the marginal likelihood")
     weights, noise, score = choose_hyperparameters(gram, labels, label_first, task.options, task.log, task.threads)
-    if doubt := stress_doubt(*virials_without_stress(np.tensordot(weights, gram, 1), noise, labels)):
-        warnings.warn(doubt, stacklevel=2)
+    if np.any(labels.kind == 2):
+        predicted, labelled = virials_without_stress(np.tensordot(weights, gram, 1), noise, labels)
+        if doubt := stress_doubt(predicted, labelled):
+            warnings.warn(doubt, stacklevel=2)
     return weights, noise, score
 
 

@@ -71,6 +71,22 @@ def whitening(kernel):
     return vectors[:, keep] / np.sqrt(values[keep])
 
 
+def _weights(triangle, basis) -> np.ndarray:
+    """Weights (M,) of least squares."""
+    return basis @ solve_triangular(triangle[:, :-1], triangle[:, -1])
+
+
+def left_out_errors(rows, residuals) -> np.ndarray:
+    """Errors (n,) at labels of the least-squares fit without them, exact: (1 - rows rows^T)^-1 residuals.
+
+    Args:
+        rows: (n, r) such that rows rows^T is the labels' block of the hat matrix.
+        residuals: (n,) of the fit with them, in units of their noise.
+
+    """
+    return np.linalg.solve(np.eye(len(rows)) - rows @ rows.T, residuals)
+
+
 class SparseRegression:
     """Regression on triangular factors, with k-fold cross-validation.
 
@@ -141,11 +157,6 @@ class SparseRegression:
             rows.append(np.column_stack([design @ basis, target]) / noise[k])
         return qr(np.concatenate(rows), mode="r", overwrite_a=True, check_finite=False)[0][:rank]
 
-    def _solve(self, factors, amplitudes, noise, basis):
-        """Weights (M,) of least squares."""
-        triangle = self._triangle(factors, amplitudes, noise, basis)
-        return basis @ solve_triangular(triangle[:, :-1], triangle[:, -1])
-
     def _misfit(self, factors, amplitudes, weights) -> np.ndarray:
         """Sum of squared residuals (3,)."""
         out = np.zeros(3)
@@ -161,20 +172,21 @@ class SparseRegression:
 
     def weights(self, amplitudes, noise) -> np.ndarray:
         """Weights (M,) of the support points, fitted to all folds."""
-        return self._solve(self.all, amplitudes, noise, self._basis(amplitudes))
+        return self.fitted(amplitudes, noise)[0]
 
-    def leverage(self, amplitudes, noise) -> np.ndarray:
-        """Matrix (M, r) that makes rows of design / noise into rows L with L L^T their block of the hat matrix."""
+    def fitted(self, amplitudes, noise) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (M,), and the matrix (M, r) that makes rows of design / noise into those of `left_out_errors`."""
         basis = self._basis(amplitudes)
         triangle = self._triangle(self.all, amplitudes, noise, basis)
-        return solve_triangular(triangle[:, :-1], basis.T, trans="T").T
+        return _weights(triangle, basis), solve_triangular(triangle[:, :-1], basis.T, trans="T").T
 
     def errors(self, amplitudes, noise) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
         basis = self._basis(amplitudes)
         misfits = np.zeros((self.n_folds, 3))
         for i, rest in self._without.items():
-            misfits[i] = self._misfit(self._folds[i], amplitudes, self._solve(rest, amplitudes, noise, basis))
+            weights = _weights(self._triangle(rest, amplitudes, noise, basis), basis)
+            misfits[i] = self._misfit(self._folds[i], amplitudes, weights)
         total = self.ranks.total(misfits).sum(axis=0)
         return np.sqrt(total / np.maximum([f.n_rows for f in self.all], 1))
 

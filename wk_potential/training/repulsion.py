@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from ase.data import covalent_radii
 
-from ..neighbours import find_neighbours
 from ..repulsion import Repulsion
 from .data import Frame
+from .environments import closest_distances
 
 OUTER = 0.9  # of the smallest distance in the training frames
 INNER = 0.5  # of the outer radius
@@ -28,10 +28,5 @@ def choose_repulsion(frames: Sequence[Frame], elements, cutoff: float) -> Repuls
     """
     radii = covalent_radii[elements]
     outer = np.minimum(CONTACT * (radii[:, None] + radii), cutoff)
-    reach = outer.max() / OUTER
-    for frame in frames:
-        neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, reach)
-        distances = np.linalg.norm(neighbours.vectors(frame.positions, frame.cell), axis=1)
-        index = np.searchsorted(elements, frame.numbers)
-        np.minimum.at(outer, (index[neighbours.centre], index[neighbours.neighbour]), OUTER * distances)
+    outer = np.minimum(outer, OUTER * closest_distances(frames, elements, outer.max() / OUTER))
     return Repulsion(np.array(elements, float), INNER * outer, outer)

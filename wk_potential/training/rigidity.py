@@ -23,14 +23,13 @@ from ..mapping.mapping import choose_frames
 from ..mapping.packing import Factors
 from ..mapping.samples import draw_samples
 from ..model import Model, SupportPoints
-from ..neighbours import find_neighbours
 from ..threads import run_threads
 from ..uncertainty.calibration import best_factor, negative_log_likelihood
 from ..uncertainty.ensemble import LANES
 from ..uncertainty.error_bars import Uncertainty, coarse, feature_slices
 from .baseline import targets
 from .data import Frame
-from .environments import frame_environments
+from .environments import closest_distances, frame_environments
 from .gram import label_slots
 from .task import LeftOut, label_counts, sampled_frames
 
@@ -209,7 +208,8 @@ def fit_uncertainty(
     """
     chosen = frames_of_error_bars(frames, seed)
     share, folds = len(frames) / len(chosen), np.arange(len(chosen)) % MOST_FOLDS
-    closest = closest_pairs(model, frames)
+    cutoff = max(scale.density.radial.cutoff for scale in model.scales)
+    closest = np.minimum(CLOSER * closest_distances(frames, model.elements, cutoff), cutoff)
     residuals = left_out.residuals(chosen)
     frames = [frames[k] for k in chosen]
     densities = [coarse(scale.density, LMAX, CHANNELS) for scale in model.scales]
@@ -241,18 +241,6 @@ def fit_uncertainty(
     rng = np.random.default_rng(seed)
     members, probes = labels.draws(MEMBERS, rng), environments.draws(PROBES, rng)
     return Uncertainty(LMAX, CHANNELS, forms, members, probes, mean @ probes, np.array(largest), calibration, closest)
-
-
-def closest_pairs(model: Model, frames: Sequence[Frame]) -> np.ndarray:
-    """Distances (n_elements, n_elements), smaller by a margin than any between the elements within the cutoff."""
-    cutoff = max(scale.density.radial.cutoff for scale in model.scales)
-    closest = np.full(2 * [len(model.elements)], cutoff / CLOSER)
-    for frame in frames:
-        elements = model.element_indices(frame.numbers)
-        found = find_neighbours(frame.positions, frame.cell, frame.pbc, cutoff)
-        distances = np.linalg.norm(found.vectors(frame.positions, frame.cell), axis=1)
-        np.minimum.at(closest, (elements[found.centre], elements[found.neighbour]), distances)
-    return CLOSER * closest
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from .baseline import targets
 from .design import frame_design, kernel_matrices, stream_design
 from .doubts import stress_doubt
 from .environments import frame_environments
-from .regression import SparseRegression
+from .regression import SparseRegression, left_out_errors
 from .selection import select_support
 from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames, score_of_errors
 
@@ -62,18 +62,18 @@ def fit_sparse(task: Task) -> Fit:
         _warn_of_contradiction(task, regression, amplitude, noise, held_out)
         _warn_of_sign(task, regression, amplitude, noise)
 
-    solution, order_weights = regression.weights(amplitude, noise), weights * amplitude[0]
+    (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude[0]
     parts = np.split(solution, np.cumsum([len(s) for s in support])[:-1])
     points = [SupportPoints(c, w) for c, w in zip(support, parts, strict=True)]
     scale = Scale(density, np.tile(order_weights, (len(points), 1)), points)
     left_out = None
     if regression.n_folds > 1:
-        left_out = _left_out(task, support, order_weights, solution, regression.leverage(amplitude, noise), noise)
+        left_out = _left_out(task, support, order_weights, solution, leverage, noise)
     return Fit([scale], noise, errors, {}, score, left_out)
 
 
 def _left_out(task: Task, support, order_weights, solution, leverage, noise) -> LeftOut:
-    """Errors at some of the frames by the fit without each, exact: (1 - H_BB)^-1 times its residual."""
+    """Errors at some of the frames by the fit without each."""
     density, blocks, counts = task.densities[0], [in_blocks(s) for s in support], [len(s) for s in support]
     terms, sets = wigner_terms(density.lmax, len(order_weights)), order_weights[None]
 
@@ -83,8 +83,7 @@ def _left_out(task: Task, support, order_weights, solution, leverage, noise) -> 
         values, kind, size = targets([frame], task.elements, task.baseline)
         deviation = size * noise[kind]
         rows = design @ leverage / deviation[:, None]
-        error = (values - design @ solution) / deviation
-        return deviation * np.linalg.solve(np.eye(len(rows)) - rows @ rows.T, error)
+        return deviation * left_out_errors(rows, (values - design @ solution) / deviation)
 
     def residuals(frames) -> list[np.ndarray | None]:
         counts = np.array(label_counts(task.frames))[frames]
