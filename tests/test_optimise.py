@@ -99,14 +99,6 @@ def test_one_more_angular_momentum_if_it_pays(frames, gain, chosen):
     assert remarks["score"] == pytest.approx(gain * chosen, abs=0.1)
 
 
-def test_begins_with_the_better_shape(frames):
-    """A sharp maximum far from what is given, near the shape for dense metals."""
-    top = {"cutoff": 5.0, "cutoff_width": 1.9, "density_width": 0.29}
-    options, remarks, *_ = search(frames, Hill(top))
-    assert options.cutoff_width == pytest.approx(1.9, rel=0.1)
-    assert remarks["score"] > -0.5
-
-
 def test_stops_in_time(frames):
     options, remarks, lines, _ = search(frames, Hill(TOP), optimise_minutes=1e-9)
     assert remarks["evaluations"] <= 1

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 
 import numpy as np
 import pytest
@@ -314,22 +313,3 @@ def test_contradictions_are_refused(crystals):
         train([dataclasses.replace(f, energy=None, forces=None, stress=None) for f in crystals])
     with pytest.raises(DataError, match="Xx"):
         train(crystals, TrainingOptions(element_weights={"Xx": 1.0}))
-
-
-def test_saturation_is_chosen_by_the_score(crystals, molecules):
-    """The one that the log names as better, with a margin for safety; a given one is taken as it is."""
-    for estimator in ("full", "sparse"):
-        lines = []
-        options = TrainingOptions(
-            **SMALL, order=3, estimator=estimator, support_points=12, map=False, uncertainty=False
-        )
-        model = train(molecules, options, threads=1, log=lines.append)
-        (line,) = (line for line in lines if line.startswith("Saturation"))
-        scores = {float(b): float(s) for b, s in re.findall(r"([\d.]+): (-?[\d.]+)", line)}
-        assert len(scores) == 2
-        scores[0] -= 0.1 * (estimator == "sparse")
-        assert model.scales[0].density.saturation == max(scores, key=scores.get)
-        given = train(molecules, options.model_copy(update={"saturation": 0.5}), threads=1, log=lines.append)
-        assert given.scales[0].density.saturation == 0.5
-    assert sum(line.startswith("Saturation") for line in lines) == 1
-    assert train(crystals, options, threads=1).scales[0].density.saturation == 0  # of one element

@@ -14,7 +14,7 @@ from .baseline import targets
 from .doubts import stress_doubt, virials_without_stress
 from .environments import frame_environments
 from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, shared_rows, some_frames
-from .likelihood import SEARCH_LABELS, Labels, choose_hyperparameters, solve
+from .likelihood import SEARCH_ENVIRONMENTS, SEARCH_LABELS, Labels, choose_hyperparameters, solve
 from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames
 
 
@@ -27,7 +27,8 @@ def fit_full(task: Task) -> Fit:
     scales = _environments(task)
     labels = Labels(*targets(task.frames, task.elements, task.baseline))
     label_first = scales[0].label_first
-    chosen = sampled_frames(np.diff(label_first), SEARCH_LABELS, 1, options.seed)
+    limits = (np.diff(label_first), SEARCH_LABELS), (np.diff(scales[0].frame_first), SEARCH_ENVIRONMENTS)
+    chosen = min((sampled_frames(*limit, 1, options.seed) for limit in limits), key=len)
     searched = [some_frames(flat, chosen) for flat in scales]
     _predict(task, scales, searched)
     gram = _gram_matrices(task, searched)

@@ -18,6 +18,7 @@ from .options import TrainingOptions
 from .task import sampled_frames, score_of_errors
 
 SEARCH_LABELS = 4000  # the likelihood is maximised on this many labels, drawn by frames, where there are more
+SEARCH_ENVIRONMENTS = 20_000  # of these frames at most
 LEAST_NOISE = 3e-4  # of the rms of a kind of label: below, likelihood grows but errors of unseen frames do not fall
 NOISE_STARTS = 3e-3, 0.1  # of the rms of the labels: from where a maximum is looked for
 START_LABELS = 800  # on which one of the maxima is chosen

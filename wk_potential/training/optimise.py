@@ -20,7 +20,7 @@ from .data import Frame, data_hash
 from .options import TrainingOptions
 from .task import Log, Progress, label_counts, sampled_frames
 
-LABELS = {"full": 1500, "sparse": 6000}  # of the frames on which a score is found
+LABELS = {"full": 1500, "sparse": 12_000}  # of the frames on which a score is found
 SUPPORT_POINTS = 300  # with which a score of the sparse estimator is found
 EVALUATIONS = 60  # at most
 DIGITS = 3  # of the parameters
@@ -34,9 +34,6 @@ BOUNDS = {
     "angular_weight": (-0.4, 1.2),
 }
 LINEAR = ("angular_weight",)  # all others are searched in logarithms
-STARTS: tuple[dict[str, float], ...] = (  # besides what is given: suits dense metals
-    {"cutoff": 5.0, "cutoff_width": 2.0, "angular_weight": 0.0},
-)
 LMAX_GAIN = 0.1  # by which the score must rise for one more angular momentum, which doubles the cost
 MOST_LMAX = 6
 
@@ -125,8 +122,7 @@ def optimise(
     """Return the options of the highest score found, and what to say of the search.
 
     A quadratic model of the score is kept and its maximum tried (SciPy's COBYQA, a trust-region method that needs no
-    derivatives), from the better of what is given and of `STARTS`, with one more angular momentum if
-    that raises the score by `LMAX_GAIN`.
+    derivatives), with one more angular momentum if that raises the score by `LMAX_GAIN`.
 
     Args:
         frames: the training set.
@@ -146,10 +142,9 @@ def optimise(
     low, high = (search.point(options.model_copy(update={n: BOUNDS[n][side] for n in names})) for side in (0, 1))
     settings = {"maxfev": EVALUATIONS, "initial_tr_radius": 0.15, "final_tr_radius": 0.02}
     try:
-        for start in ({}, *STARTS):
-            search(search.options_at(np.clip(search.point(options.model_copy(update=start)), low, high)))
+        begin, bounds = np.clip(search.point(options), low, high), np.column_stack([low, high])
+        search(search.options_at(begin))
         search.refine()
-        begin, bounds = search.point(search.found), np.column_stack([low, high])
         minimize(lambda x: -search(search.options_at(x)), begin, method="COBYQA", bounds=bounds, options=settings)
     except _TimeUp:
         log("The time for the search is over")

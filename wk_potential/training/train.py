@@ -29,12 +29,10 @@ from .options import OptionsError, TrainingOptions
 from .repulsion import choose_repulsion
 from .rigidity import fit_uncertainty, frames_of_error_bars
 from .sparse import fit_sparse
-from .task import Fit, LeftOut, Log, Progress, Task, kind_counts, label_counts, sampled_frames
+from .task import Fit, LeftOut, Log, Progress, Task, kind_counts, label_counts
 from .tensors import fit_tensors, tensor_counts, tensor_score
+from .trials import tried
 
-SATURATION = {"full": 2.0, "sparse": 1.0}  # tried beside none
-SATURATION_LABELS = {"full": 800, "sparse": 6000}  # of the frames on which it is tried
-SAFETY = 0.1  # what it may cost of the score: a liquid may collapse without it
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
 FULL_ENVIRONMENTS = 3000
 UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
@@ -84,8 +82,8 @@ def train(
     _check_neighbours(frames, options.cutoff)
     search: dict[str, Any] = {}
     score = partial(_score, estimator=estimator, threads=n_threads, ranks=ranks)
-    if with_energy and options.saturation is None:
-        options = _with_saturation(frames, options, estimator, score, log)
+    if with_energy:
+        options = tried(frames, options, estimator, score, log)
     if options.optimise:
         options, search = optimise(frames, options, estimator, score, log, progress, search_file, ranks)
     task = _task(frames, options, estimator, n_threads, log, progress, ranks)
@@ -134,21 +132,6 @@ def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
             f"no atom in the frames has a neighbour within the cutoff of {cutoff:g} Å, so there is nothing to learn; "
             "add larger structures, or check the unit of length"
         )
-
-
-def _with_saturation(frames, options: TrainingOptions, estimator: str, score, log: Log) -> TrainingOptions:
-    """Return the options with saturation, unless their score on some of the frames is clearly better without.
-
-    Support points alone describe an elemental crystal less well with it, and no collapse of one is known.
-    """
-    if estimator == "sparse" and len(np.unique(np.concatenate([f.numbers for f in frames]))) == 1:
-        return options.model_copy(update={"saturation": 0.0})
-    few = [frames[k] for k in sampled_frames(label_counts(frames), SATURATION_LABELS[estimator], 2, options.seed)]
-    some = SATURATION[estimator]
-    found = {b: score(few, options.model_copy(update={"saturation": b})) for b in (0.0, some)}
-    chosen = some if found[some] > found[0.0] - SAFETY else 0.0
-    log(f"Saturation {chosen:g} (scores " + ", ".join(f"{b:g}: {s:.2f}" for b, s in found.items()) + ")")
-    return options.model_copy(update={"saturation": chosen})
 
 
 def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks: Ranks | OneRank) -> float:

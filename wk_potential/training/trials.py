@@ -1,0 +1,67 @@
+"""What training tries on some of its frames before it begins: shapes of the density, and its saturation.
+
+The score decides (`task.score_of_errors`), of errors at frames that were left out. What the user has set is not tried.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from .data import Frame
+from .options import TrainingOptions
+from .task import Log, label_counts, sampled_frames
+
+# Tried by the sparse estimator, and before a search: support points want less weight of angles, dense metals a shorter
+# cutoff too
+SHAPES: tuple[dict[str, float], ...] = (
+    {"angular_weight": 0.0},
+    {"angular_weight": 0.0, "cutoff": 5.0, "cutoff_width": 2.0},
+)
+SATURATION = {"full": 2.0, "sparse": 1.0}  # tried beside none
+LABELS = {"full": 800, "sparse": 6000}  # of the frames that are used
+SAFETY = 0.1  # what saturation may cost of the score: a liquid may collapse without it
+Score = Callable[[Sequence[Frame], TrainingOptions], float]
+
+
+def tried(frames: Sequence[Frame], options: TrainingOptions, estimator: str, score: Score, log: Log) -> TrainingOptions:
+    """Return the options with the shape and the saturation of the best scores.
+
+    Args:
+        frames: the training set.
+        options: those that are set stay.
+        estimator: "full" or "sparse".
+        score: of frames and options, the higher the better; the same on all ranks.
+        log: as in `train`.
+
+    """
+    few = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
+    if estimator == "sparse" or options.optimise:
+        options = _with_shape(few, options, score, log)
+    if options.saturation is None:
+        one_element = len(np.unique(np.concatenate([f.numbers for f in frames]))) == 1
+        if estimator == "sparse" and one_element:  # is described less well with it, and no collapse of one is known
+            return options.model_copy(update={"saturation": 0.0})
+        return _with_saturation(few, options, SATURATION[estimator], score, log)
+    return options
+
+
+def _with_shape(frames, options: TrainingOptions, score: Score, log: Log) -> TrainingOptions:
+    free = [shape for shape in SHAPES if not options.model_fields_set.intersection(shape)]
+    if not free:
+        return options
+    plain = options.model_copy(update={"saturation": options.saturation or 0.0})
+    scores = [score(frames, plain.model_copy(update=shape)) for shape in ({}, *free)]
+    options = options.model_copy(update=({}, *free)[int(np.argmax(scores))])
+    log(
+        f"Cutoff {options.cutoff:g} Å tapered over {options.long.cutoff_width:g} Å, angular weight "
+        f"{options.angular_weight:g} (scores " + ", ".join(f"{s:.2f}" for s in scores) + ")"
+    )
+    return options
+
+
+def _with_saturation(frames, options: TrainingOptions, some: float, score: Score, log: Log) -> TrainingOptions:
+    """Return the options with some saturation, unless their score is clearly better without."""
+    found = {b: score(frames, options.model_copy(update={"saturation": b})) for b in (0.0, some)}
+    chosen = some if found[some] > found[0.0] - SAFETY else 0.0
+    log(f"Saturation {chosen:g} (scores " + ", ".join(f"{b:g}: {s:.2f}" for b, s in found.items()) + ")")
+    return options.model_copy(update={"saturation": chosen})
