@@ -67,7 +67,7 @@ def test_saturation_is_chosen_by_the_score(crystals, molecules):
         (line,) = (line for line in lines if line.startswith("Saturation"))
         scores = {float(b): float(s) for b, s in re.findall(r"([\d.]+): (-?[\d.]+)", line)}
         assert len(scores) == 2
-        scores[0] -= 0.1 * (estimator == "sparse")
+        scores[0] -= 0.2
         assert model.scales[0].density.saturation == max(scores, key=scores.get)
         given = train(molecules, options.model_copy(update={"saturation": 0.5}), threads=1, log=lines.append)
         assert given.scales[0].density.saturation == 0.5

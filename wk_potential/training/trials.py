@@ -19,7 +19,7 @@ SHAPES: tuple[dict[str, float], ...] = (
 )
 SATURATION = {"full": 2.0, "sparse": 1.0}  # tried beside none
 LABELS = {"full": 800, "sparse": 6000}  # of the frames that are used
-SAFETY = 0.1  # what saturation may cost of the score: a liquid may collapse without it
+SAFETY = 0.2  # what saturation may cost of this score: molecules gain from it, and a liquid may collapse without it
 Score = Callable[[Sequence[Frame], TrainingOptions], float]
 
 
