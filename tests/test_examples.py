@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import units
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.eos import EquationOfState
+from ase.neighborlist import neighbor_list
+from ase.optimize import BFGS
 
 from wk_potential import WKCalculator
 
@@ -153,3 +155,15 @@ def test_models_of_crystals(symbol, lattice, constant, modulus):
     per_cell = {"diamond": 8, "fcc": 4, "bcc": 2}[lattice]
     assert (per_cell * volume) ** (1 / 3) == pytest.approx(constant, abs=0.02)
     assert stiffness / units.GPa == pytest.approx(modulus, rel=0.1)
+
+
+def test_model_of_ethanol():
+    """The model in models/ finds the bond lengths (Å) of ethanol in PBE, well within its training set."""
+    atoms = molecule("CH3CH2OH")
+    atoms.calc = WKCalculator(EXAMPLES.parents[1] / "models" / "ethanol.wkp", threads=1, uncertainty=True)
+    assert BFGS(atoms, logfile=None).run(0.01, 100)
+    bonds = {("C", "C"): 1.515, ("C", "O"): 1.42, ("O", "H"): 0.97, ("C", "H"): 1.11}
+    for pair, length in bonds.items():
+        assert neighbor_list("d", atoms, {pair: 1.8}).min() == pytest.approx(length, abs=0.015)
+    assert atoms.calc.get_property("extrapolation_grade", atoms).max() < 1
+    assert atoms.calc.get_property("energy_std", atoms) < 0.02
