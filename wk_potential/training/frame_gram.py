@@ -53,6 +53,8 @@ def add_gram(
     sets = np.ascontiguousarray(sets, float)
     terms, lanes = tensor_terms(lmax, sets.shape[1], momentum), pool.blocks.shape[2]
     rows = out.reshape(len(sets), n_frames, width, n_frames, width)
+    pairs = np.diff(pool.first) * (pool.first[-1] - pool.first[:-1])
+    total = max(pairs[frames].sum(), 1)
 
     def work(frame):
         for i in range(pool.first[frame], pool.first[frame + 1]):
@@ -60,7 +62,7 @@ def add_gram(
             c = pool.coefficients[i]
             add_tensor_rows(terms, lmax, sets, c, pool.blocks[right], pool.columns[right], rows[:, frame])
         if progress:
-            progress(1 / len(frames))
+            progress(pairs[frame] / total)
 
     run_threads(work, frames, threads)
 

@@ -197,12 +197,13 @@ def _add_energies(flat: FlatEnvironments, lmax: int, sets, outs, rows: SharedRow
         threads, progress: as in `gram_matrices`.
 
     """
-    report = None if progress is None else lambda fraction: progress(fraction / len(outs))
+    pairs = np.bincount(flat.centres, minlength=len(outs)) ** 2.0
     frames = [slice(flat.frame_first[f], flat.frame_first[f + 1]) for f in np.flatnonzero(flat.energy_label >= 0)]
     coefficients = flat.coefficients.reshape(len(flat.coefficients), (lmax + 1) ** 2, -1)
     labels = flat.energy_label[rows.own_frames()]  # there are no others
-    for z, (weights, out) in enumerate(zip(sets, outs, strict=True)):
+    for z, (weights, out, share) in enumerate(zip(sets, outs, pairs / pairs.sum(), strict=True)):
         pool = FramePool([coefficients[own][flat.centres[own] == z] for own in frames])
+        report = None if progress is None else lambda fraction, share=share: progress(share * fraction)
         add_gram(pool, lmax, 0, weights, out, labels[labels >= 0], threads, report)
 
 
