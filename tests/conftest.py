@@ -11,7 +11,7 @@ from ase.calculators.lj import LennardJones
 from ase.io import write
 from helpers import labelled_copper, rattled_frame
 
-from wk_potential import Frame, Model, TrainingOptions, train
+from wk_potential import Frame, Model, TrainingOptions, WKCalculator, train
 from wk_potential.density.expansion import full_density
 from wk_potential.density.radial import radial_table
 from wk_potential.model import Scale, SupportPoints
@@ -77,6 +77,15 @@ def xyz(tmp_path):
         return tmp_path / name
 
     return write_xyz
+
+
+@pytest.fixture
+def cell(copper_model):
+    """Four atoms of copper, with their energy and forces."""
+    atoms = bulk("Cu", a=3.59, cubic=True)
+    atoms.calc = WKCalculator(copper_model, threads=1)
+    atoms.get_forces()
+    return atoms
 
 
 @pytest.fixture(scope="module")
