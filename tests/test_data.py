@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wk_potential.training.data as data
-from wk_potential.training.data import DataError, Frame, data_hash, label_table, read_frames, unit_warnings
+from wk_potential.training.data import DataError, Frame, data_hash, label_table, read_frames
+from wk_potential.training.doubts import unit_warnings
 
 
 @pytest.fixture

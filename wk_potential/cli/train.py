@@ -135,8 +135,8 @@ def train_model(
 ) -> None:
     """Read frames, train on them, write the model and tell what happens."""
     from ..parallel.communicator import launched_ranks
-    from ..training.data import read_frames, unit_warnings
-    from ..training.doubts import label_warnings
+    from ..training.data import read_frames
+    from ..training.doubts import label_warnings, unit_warnings
     from ..training.train import train as fit
     from .tables import show_labels, show_model
 

@@ -3,15 +3,46 @@
 from collections.abc import Sequence
 
 import numpy as np
+from ase import units
 from scipy.linalg import cho_factor, cho_solve
 
-from .data import Frame
+from .data import UNITS, Frame
 from .likelihood import Labels
 
 LARGE_STRESS = 1.0  # eV/Angstrom^3, 160 GPa
 OPPOSITE = -0.3  # correlation of virials below which their sign is in doubt; sound data have 0.95 and more
 SELDOM = 0.1  # of the frames, in which symmetry may well leave one atom without force
 SMALL_FORCE = 0.05  # eV/Angstrom, rms of the other atoms below which atoms without force are at rest
+
+
+def unit_warnings(frames: Sequence[Frame]) -> list[str]:
+    """Say which unit the energies or forces seem to be in, if not in eV.
+
+    The yardstick of energies is the free atoms with all electrons: none is far beyond, and those of many
+    codes are close. Valence-only and atomisation energies raise no alarm, nor do forces below 10 eV/Angstrom.
+    """
+    found = []
+    ratios = np.array([f.energy / _free_atoms(f.numbers) for f in frames if f.energy is not None])
+    suspects = {name: 1 / factor for name, factor in UNITS.items() if name not in ("eV", "Ha")}
+    suspects |= {f"eV that was converted from {name}": UNITS[name] for name in ("Hartree", "kcal/mol")}
+    # all frames have to agree: valence energies come close to the ratios below 1 by chance
+    looks = [name for name, ratio in suspects.items() if (abs(ratios / ratio - 1) < 0.05).all()]
+    if len(ratios) and (looks or np.median(ratios) > 2):
+        text = f"energies are {np.median(ratios):.3g} times those of the free atoms with all electrons"
+        found.append(f"{text}: they look like {(*looks, 'another unit than eV')[0]}; see --energy-unit")
+    rms = [np.sqrt(np.mean(f.forces**2)) for f in frames if f.forces is not None and len(f) > 1]
+    if rms and (typical := np.median(rms)) > 10:
+        text = f"forces are {typical:.3g} eV/Å (root mean square of the median frame), where 1 is usual"
+        found.append(f"{text}: they look like a smaller unit, such as kcal/mol/Å; see --energy-unit")
+    return found
+
+
+def _free_atoms(numbers: np.ndarray) -> float:
+    """Total energy of the free atoms (eV): Hartree-Fock to Be, then Schwinger's expansion (1 % to Xe)."""
+    z = numbers.astype(float)
+    energies = -0.7687 * z ** (7 / 3) + 0.5 * z**2 - 0.2699 * z ** (5 / 3)
+    energies[z < 5] = np.array([0, -0.5, -2.862, -7.433, -14.573])[numbers[z < 5]]
+    return float(energies.sum() * units.Hartree)
 
 
 def label_warnings(frames: Sequence[Frame]) -> list[str]:
