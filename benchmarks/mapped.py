@@ -15,9 +15,9 @@ def deviations(model, frames, precision: str) -> list[float]:
     parts: dict[str, list] = {"e0": [], "e1": [], "f0": [], "f1": [], "d": []}
     for frame in frames:
         neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
-        arguments = (frame.numbers, frame.positions, frame.cell, neighbours)
-        direct = model.predict(*arguments, potential=model.potential(direct=True))
-        mapped = model.predict(*arguments, potential=model.potential(precision))
+        structure = model.structure(frame.numbers, frame.positions, frame.cell, neighbours)
+        direct = model.predict(structure, potential=model.potential(direct=True))
+        mapped = model.predict(structure, potential=model.potential(precision))
         parts["e0"].append(abs(direct.energies.sum() - frame.energy) / len(frame))
         parts["e1"].append(abs(mapped.energies.sum() - frame.energy) / len(frame))
         parts["f0"].append(abs(direct.forces - frame.forces).ravel())

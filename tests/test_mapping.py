@@ -74,8 +74,8 @@ def hydrocarbon(random_model):
 def predict(model, atoms, threads=1, **options):
     """Energies, forces and virial."""
     neighbours = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, model.cutoff)
-    potential = model.potential(**options)
-    p = model.predict(atoms.numbers, atoms.positions, atoms.cell.array, neighbours, threads, potential)
+    structure = model.structure(atoms.numbers, atoms.positions, atoms.cell.array, neighbours)
+    p = model.predict(structure, threads, model.potential(**options))
     return p.energies, p.forces, p.virial
 
 

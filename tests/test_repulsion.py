@@ -122,8 +122,8 @@ def test_adds_what_a_sum_over_pairs_adds(random_model, threads):
             n_pairs += 1
     assert n_pairs > 6
     neighbours = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, model.cutoff)
-    arguments = (atoms.numbers, atoms.positions, atoms.cell.array, neighbours, threads)
-    without, with_it = model.predict(*arguments), total.predict(*arguments)
+    structure = model.structure(atoms.numbers, atoms.positions, atoms.cell.array, neighbours)
+    without, with_it = model.predict(structure, threads), total.predict(structure, threads)
     np.testing.assert_allclose(with_it.energies - without.energies, energies, atol=1e-9)
     np.testing.assert_allclose(with_it.forces - without.forces, forces, atol=1e-8)
     np.testing.assert_allclose(with_it.virial - without.virial, virial, atol=1e-8)

@@ -23,7 +23,8 @@ from wk_potential.training.selection import select_support
 def predict(model: Model, frame: Frame, direct: bool = False):
     """Energy, forces and virial per volume, or the virial of what has none; `direct` as in `Model.potential`."""
     neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
-    p = model.predict(frame.numbers, frame.positions, frame.cell, neighbours, potential=model.potential(direct=direct))
+    structure = model.structure(frame.numbers, frame.positions, frame.cell, neighbours)
+    p = model.predict(structure, potential=model.potential(direct=direct))
     return p.energies.sum(), p.forces, p.virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / (frame.volume or 1.0)
 
 

@@ -93,6 +93,7 @@ class WKCalculator(Calculator):
             self.parallel = ParallelPredictor(self.model, self.potential, ranks, skin, self.threads)
             self.neighbour_list = self.parallel.list
         self._checked_numbers: np.ndarray | None = None
+        self._structure: Structure | None = None
         self.ensemble: EnsemblePotential | None = None
         if uncertainty:
             self.ensemble = self.model.ensemble
@@ -109,7 +110,7 @@ class WKCalculator(Calculator):
         """
         if system_changes or self.atoms is None:
             super().calculate(atoms, properties, system_changes)
-            self.results = {}
+            self.results, self._structure = {}, None
         energy_wanted = not set(properties) <= set(TENSOR_PROPERTIES)
         last = "energy" if self.ensemble is None else "energy_std"  # results of a file come without error bars
         if self.model.scales and energy_wanted and last not in self.results:
@@ -118,15 +119,21 @@ class WKCalculator(Calculator):
             if name in TENSOR_PROPERTIES and name in self.implemented_properties and name not in self.results:
                 self._calculate_tensor(self.atoms, name)
 
+    def _current(self, atoms) -> Structure:
+        """All atoms, checked, with all of their neighbours; made once for energies, tensors and error bars."""
+        if self._structure is None:
+            numbers, positions, cell, pbc = atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc
+            self._check(numbers, positions)
+            if self.parallel is None:
+                neighbours = self.neighbour_list.update(positions, cell, pbc)
+            else:  # not divided among the ranks
+                neighbours = find_neighbours(positions, cell, pbc, self.model.cutoff, self.threads)
+            self._structure = self.model.structure(numbers, positions, cell, neighbours)
+        return self._structure
+
     def _calculate_tensor(self, atoms, name: str) -> None:
-        numbers, positions, cell, pbc = atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc
-        self._check(numbers, positions)
+        structure = self._current(atoms)
         target, derivatives = TENSOR_PROPERTIES[name]
-        if self.parallel is None:
-            neighbours = self.neighbour_list.update(positions, cell, pbc)
-        else:  # not divided among the ranks
-            neighbours = find_neighbours(positions, cell, pbc, self.model.cutoff, self.threads)
-        structure = self.model.structure(numbers, positions, cell, neighbours)
         tensor = self.model.tensors[target]
         if derivatives:
             self.results[name] = tensor.derivatives(structure, self.threads)
@@ -136,9 +143,7 @@ class WKCalculator(Calculator):
     def _calculate_energy(self, atoms) -> None:
         numbers, positions, cell, pbc = atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc
         if self.parallel is None:
-            self._check(numbers, positions)
-            neighbours = self.neighbour_list.update(positions, cell, pbc)
-            prediction = self.model.predict(numbers, positions, cell, neighbours, self.threads, self.potential)
+            prediction = self.model.predict(self._current(atoms), self.threads, self.potential)
             energy = float(prediction.energies.sum())
         else:
             self.parallel.ranks.together(self._check, numbers, positions)
@@ -153,16 +158,15 @@ class WKCalculator(Calculator):
             stress = prediction.virial / atoms.cell.volume
             self.results["stress"] = stress[VOIGT]
         if self.ensemble is not None:
-            self._add_uncertainty(self.ensemble, numbers, positions, cell)
+            self._add_uncertainty(self.ensemble, atoms)
 
-    def _add_uncertainty(self, ensemble: EnsemblePotential, numbers, positions, cell) -> None:
-        """Error bars of the structure that the neighbour list was just brought up to date for."""
-        elements = self.model.element_indices(numbers)
+    def _add_uncertainty(self, ensemble: EnsemblePotential, atoms) -> None:
+        """Error bars of the structure that the energy was just computed for."""
+        elements = self.model.element_indices(atoms.numbers)
         if self.parallel is None:
-            structure = Structure(positions, cell, elements, self.neighbour_list.current)
-            deviations = ensemble.deviations(structure, self.threads)
+            deviations = ensemble.deviations(self._current(atoms), self.threads)
         else:
-            deviations = self.parallel.deviations(ensemble, elements, positions, cell)
+            deviations = self.parallel.deviations(ensemble, elements, atoms.positions, atoms.cell.array)
         spread = ensemble.spread(deviations, elements)
         self.results |= {
             "energy_std": spread.energy,

@@ -54,15 +54,14 @@ def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePredicti
 
     """
     neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
-    arguments = frame.numbers, frame.positions, frame.cell, neighbours
     try:
-        structure = model.structure(*arguments)
+        structure = model.structure(frame.numbers, frame.positions, frame.cell, neighbours)
     except UnknownElementError as error:
         raise UnknownElementError(f"{frame.source}: {error}") from None
     tensors = {name: target.predict(structure, threads).sum(axis=0) for name, target in model.tensors.items()}
     if not model.scales:
         return FramePrediction(None, None, None, **tensors)
-    prediction = model.predict(*arguments, threads)
+    prediction = model.predict(structure, threads)
     stress = None
     if frame.pbc.all():
         stress = (prediction.virial / frame.volume)[VOIGT]

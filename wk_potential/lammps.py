@@ -83,9 +83,8 @@ class Coupling:
         neighbours = self._neighbours.read(listed, n_own)
         start = time.perf_counter()
         try:
-            part = self.model.predict(
-                self._numbers[types], positions, np.zeros((3, 3)), neighbours, self.threads, self.potential
-            )
+            structure = self.model.structure(self._numbers[types], positions, np.zeros((3, 3)), neighbours)
+            part = self.model.predict(structure, self.threads, self.potential)
         except ClashError as error:
             raise ClashError(*(int(tags[i]) for i in error.args)) from None
         self.seconds["potential"] += time.perf_counter() - start

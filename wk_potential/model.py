@@ -227,29 +227,33 @@ class Model:
             )
         return index
 
-    def predict(
-        self, numbers, positions, cell, neighbours: Neighbours, threads: int = 1, potential: Potential | None = None
-    ) -> Prediction:
+    def predict(self, structure: Structure, threads: int = 1, potential: Potential | None = None) -> Prediction:
         """Energies, forces and virial of one structure, or of those atoms in it that have neighbours listed.
+
+        Args:
+            structure: from `structure`.
+            threads: how many.
+            potential: one of `potential`, which is the default.
+
+        Raises:
+            ClashError: two atoms are on one site.
+
+        """
+        energies, forces, virial = evaluate(potential or self.potential(), structure, threads)
+        return Prediction(energies + self.baseline[structure.elements[: len(energies)]], forces, virial)
+
+    def structure(self, numbers, positions, cell, neighbours: Neighbours) -> Structure:
+        """Arrays as `predict` and the targets in `tensors` take them.
 
         Args:
             numbers: (N,) atomic numbers.
             positions, cell: (N, 3) and (3, 3), Angstrom.
             neighbours: list that holds all pairs within the cutoff of the first n atoms, the centres: usually all.
-            threads: how many.
-            potential: one of `potential`, which is the default.
 
         Raises:
             UnknownElementError: an element is not in the model.
-            ClashError: two atoms are on one site.
 
         """
-        structure = self.structure(numbers, positions, cell, neighbours)
-        energies, forces, virial = evaluate(potential or self.potential(), structure, threads)
-        return Prediction(energies + self.baseline[structure.elements[: len(energies)]], forces, virial)
-
-    def structure(self, numbers, positions, cell, neighbours: Neighbours) -> Structure:
-        """Arrays as `evaluate` and the targets in `tensors` take them; arguments and errors as in `predict`."""
         index = self.element_indices(numbers)
         return Structure(np.ascontiguousarray(positions, float), np.array(cell, float), index, neighbours)
 

@@ -303,8 +303,10 @@ def predicted_work(costs, densities: Iterable[PackedDensity], elements, n_neighb
 
 
 def divided(costs, densities: Iterable[PackedDensity], structure: Structure, threads: int) -> list[np.ndarray]:
-    """Centres, sorted by element, in parts of about equal `predicted_work`, one for each thread."""
+    """Centres, sorted by element, in parts of about equal `predicted_work`, one for each thread; one thread takes all."""
     first = structure.neighbours.first
+    if threads == 1:
+        return [np.arange(len(first) - 1)]
     elements = structure.elements[: len(first) - 1]
     order = np.argsort(elements, kind="stable")
     cost = np.cumsum(predicted_work(costs, densities, elements[order], np.diff(first)[order]))

@@ -94,9 +94,8 @@ class ParallelPredictor:
         domain: Domain = self.list.current
         local = domain.positions(positions, cell)
         try:
-            part = self.model.predict(
-                numbers[domain.atoms], local, np.zeros((3, 3)), domain.neighbours, self.threads, self.potential
-            )
+            structure = self.model.structure(numbers[domain.atoms], local, np.zeros((3, 3)), domain.neighbours)
+            part = self.model.predict(structure, self.threads, self.potential)
         except ClashError as error:
             raise ClashError(*(int(domain.atoms[i]) for i in error.args)) from None
         n = len(numbers)
