@@ -303,7 +303,7 @@ def predicted_work(costs, densities: Iterable[PackedDensity], elements, n_neighb
 
 
 def divided(costs, densities: Iterable[PackedDensity], structure: Structure, threads: int) -> list[np.ndarray]:
-    """Centres, sorted by element, in parts of about equal `predicted_work`, one for each thread; one thread takes all."""
+    """Centres in parts of about equal `predicted_work`, one for each thread, sorted by element if there are several."""
     first = structure.neighbours.first
     if threads == 1:
         return [np.arange(len(first) - 1)]

@@ -43,15 +43,17 @@ class TrainingOptions(BaseModel):
     frames: str = Field(":", description="Python slice of the frames to train on, e.g. ':50'")
 
     # the density
-    cutoff: float = Field(6.0, gt=0.5, le=20, description="cutoff radius, Angstrom")
-    cutoff_width: float = Field(5.0, gt=0, description="width of the smooth cutoff, Angstrom")
+    cutoff: float = Field(6.0, gt=0.5, le=20, description="cutoff radius, Angstrom; sparse: 5 is tried too")
+    cutoff_width: float = Field(5.0, gt=0, description="width of the smooth cutoff, Angstrom; sparse: 2 is tried too")
     density_width: float = Field(0.3, gt=0.02, le=2, description="Gaussian width C at the centre, Angstrom")
     density_growth: float = Field(4.0, gt=0.3, description="length over which the width grows by e, Angstrom")
     short_cutoff: float = Field(
         3.0, ge=0, le=20, description="cutoff of a second, sharper density (full estimator), Angstrom; 0: none"
     )
     short_density_width: float = Field(0.2, gt=0.02, le=2, description="Gaussian width C of that density, Angstrom")
-    angular_weight: float = Field(0.6, ge=-2, le=2, description="p in the factor (2l+1)^p of angular momentum l")
+    angular_weight: float = Field(
+        0.6, ge=-2, le=2, description="p in the factor (2l+1)^p of angular momentum l; sparse: 0 is tried too"
+    )
     saturation: float | None = Field(
         None, ge=0, le=100, description="b in sqrt((1 + b) / (1 + b |c|^2)), the factor that bounds density "
         "coefficients c of energies; 0: none [chosen]"

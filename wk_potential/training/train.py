@@ -82,6 +82,7 @@ def train(
     _check_neighbours(frames, options.cutoff)
     search: dict[str, Any] = {}
     score = partial(_score, estimator=estimator, threads=n_threads, ranks=ranks)
+    given = options
     if with_energy:
         options = tried(frames, options, estimator, score, log)
     if options.optimise:
@@ -91,7 +92,8 @@ def train(
     if with_energy:
         _say_densities(task)
         fit = _fit(task)
-    targets, facts = fit_tensors(task)
+    # a density that was found for energies says nothing of that for tensors
+    targets, facts = fit_tensors(replace(task, options=given) if with_energy else task)
     info = header(task, fit, search, facts, time.perf_counter() - start)
     _say_hyperparameters(fit, info, log)
     model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
