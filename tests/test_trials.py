@@ -50,6 +50,13 @@ def test_what_is_set_stays(molecules):
     assert not asked
 
 
+def test_another_shape_has_to_pay(molecules):
+    """Only where the score rises by more than 0.5."""
+    for gain, weight in ((0.4, 0.6), (0.51, 0.0)):
+        found = tried(molecules, TrainingOptions(), "sparse", lambda _, o, g=gain: g * (o.angular_weight == 0), print)
+        assert found.angular_weight == weight
+
+
 def test_no_scores(molecules):
     """As of two frames, which are too few for folds."""
     found = tried(molecules[:2], TrainingOptions(), "sparse", lambda *_: -np.inf, print)

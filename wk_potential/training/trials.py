@@ -17,6 +17,7 @@ SHAPES: tuple[dict[str, float], ...] = (
     {"angular_weight": 0.0},
     {"angular_weight": 0.0, "cutoff": 5.0, "cutoff_width": 2.0},
 )
+GAIN = 0.5  # by which the score must rise for another shape: long runs are stable with that of the defaults
 SATURATION = {"full": 2.0, "sparse": 1.0}  # tried beside none
 LABELS = {"full": 800, "sparse": 6000}  # of the frames that are used
 SAFETY = 0.2  # what saturation may cost of this score: molecules gain from it, and a liquid may collapse without it
@@ -24,7 +25,7 @@ Score = Callable[[Sequence[Frame], TrainingOptions], float]
 
 
 def tried(frames: Sequence[Frame], options: TrainingOptions, estimator: str, score: Score, log: Log) -> TrainingOptions:
-    """Return the options with the shape and the saturation of the best scores.
+    """Return the options with the shape and the saturation of the best scores, with margins for safety.
 
     Args:
         frames: the training set.
@@ -51,7 +52,9 @@ def _with_shape(frames, options: TrainingOptions, score: Score, log: Log) -> Tra
         return options
     plain = options.model_copy(update={"saturation": options.saturation or 0.0})
     scores = [score(frames, plain.model_copy(update=shape)) for shape in ({}, *free)]
-    options = options.model_copy(update=({}, *free)[int(np.argmax(scores))])
+    best = int(np.argmax(scores))
+    if scores[best] > scores[0] + GAIN:
+        options = options.model_copy(update=free[best - 1])
     log(
         f"Cutoff {options.cutoff:g} Å tapered over {options.long.cutoff_width:g} Å, angular weight "
         f"{options.angular_weight:g} (scores " + ", ".join(f"{s:.2f}" for s in scores) + ")"
