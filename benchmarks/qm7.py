@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 from ase.io import read
-from common import parser, show, trained
+from common import draw, parser, show, trained
 
 KCAL = 0.0433641  # eV
 ELEMENTS = ("H", "C", "N", "O", "S")
@@ -81,6 +81,8 @@ def main():
         rows.append([n, e["energy_mae"] / KCAL, other[0] / KCAL, round(e["training_seconds"]), other[1]])
     columns = ["frames", "this package", "SOAP", "training s", "SOAP s"]
     show(f"QM7, MAE of {args.tests} test frames, kcal/mol", columns, rows, args.out / "qm7.json")
+    _, ours, others, *_ = map(list, zip(*rows, strict=True))
+    draw(args.out / "qm7.png", args.frames, {"this package": ours, "SOAP": others}, "energy, kcal/mol")
 
 
 if __name__ == "__main__":
