@@ -166,6 +166,10 @@ def test_energy_and_dipole_in_one_model(folder, monkeypatch):
     assert calculator.get_property("energy", atoms) == pytest.approx(atoms.info["energy_ev"], abs=0.05)
     dipoles = [c.get_property("dipole", atoms) for c in (calculator, other)]
     np.testing.assert_array_equal(*dipoles)
+    assert calculator.neighbour_list.n_built == 1
+    calculator.clear_history()  # as a restart needs it, also of what is not computed yet
+    calculator.get_property("dipole_derivatives", atoms)
+    assert calculator.neighbour_list.n_built == 2
 
 
 def run(*arguments):

@@ -50,6 +50,12 @@ def test_what_is_set_stays(molecules):
     assert not asked
 
 
+def test_nothing_is_scored_twice(molecules):
+    asked = []
+    tried(molecules, TrainingOptions(), "sparse", lambda _, o: asked.append(repr(o)) or 0.0, print)
+    assert len(asked) == len(set(asked)) == len(SHAPES) + 2
+
+
 def test_another_shape_has_to_pay(molecules):
     """Only where the score rises by more than 0.5."""
     for gain, weight in ((0.4, 0.6), (0.51, 0.0)):

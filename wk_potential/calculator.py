@@ -141,13 +141,12 @@ class WKCalculator(Calculator):
             self.results[name] = tensor.predict(structure, self.threads).sum(axis=0)
 
     def _calculate_energy(self, atoms) -> None:
-        numbers, positions, cell, pbc = atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc
         if self.parallel is None:
             prediction = self.model.predict(self._current(atoms), self.threads, self.potential)
             energy = float(prediction.energies.sum())
         else:
-            self.parallel.ranks.together(self._check, numbers, positions)
-            energy, prediction = self.parallel.predict(numbers, positions, cell, pbc)
+            self.parallel.ranks.together(self._check, atoms.numbers, atoms.positions)
+            energy, prediction = self.parallel.predict(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
         self.results |= {
             "energy": energy,
             "free_energy": energy,
@@ -179,6 +178,7 @@ class WKCalculator(Calculator):
 
     def clear_history(self) -> None:
         """Make what comes next independent of what was before, to the last bit, as a restart of a run needs it."""
+        self._structure = None
         self.neighbour_list.clear()
 
     def _check(self, numbers, positions) -> None:

@@ -90,7 +90,7 @@ def explore(learner: ActiveLearner, runs: Sequence[tuple[Atoms, MDSettings]], fo
             learner.log(f"Run {found.index(best)} is beyond the bounds, {best.excess:.1f} times at step {best.step}")
             learner.learn(best.atoms, best.step)
 
-    return learner.ends(work)
+    return learner.carry_out(work)
 
 
 def _scout(learner: ActiveLearner, atoms: Atoms, settings: MDSettings, trajectory: Path) -> _Scout:

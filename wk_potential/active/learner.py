@@ -175,11 +175,11 @@ class ActiveLearner:
                 self.log("The dynamics broke off, and its last step was learned: it goes on from the last frame")
 
         try:
-            return self.ends(work)
+            return self.carry_out(work)
         except FinishedError:
             return True
 
-    def ends(self, work: Callable[[], None]) -> bool:
+    def carry_out(self, work: Callable[[], None]) -> bool:
         """Do work that calls the reference, and map the model; tell whether the work has come to its end.
 
         Args:

@@ -36,35 +36,40 @@ def tried(frames: Sequence[Frame], options: TrainingOptions, estimator: str, sco
 
     """
     few = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
+    plain = None
     if estimator == "sparse" or options.optimise:
-        options = _with_shape(few, options, score, log)
+        options, plain = _with_shape(few, options, score, log)
     if options.saturation is None:
         one_element = len(np.unique(np.concatenate([f.numbers for f in frames]))) == 1
         if estimator == "sparse" and one_element:  # is described less well with it, and no collapse of one is known
             return options.model_copy(update={"saturation": 0.0})
-        return _with_saturation(few, options, SATURATION[estimator], score, log)
+        return _with_saturation(few, options, SATURATION[estimator], score, log, plain)
     return options
 
 
-def _with_shape(frames, options: TrainingOptions, score: Score, log: Log) -> TrainingOptions:
+def _with_shape(frames, options: TrainingOptions, score: Score, log: Log) -> tuple[TrainingOptions, float | None]:
+    """Return the options with the shape that pays, and its score, which is without saturation unless that is set."""
     free = [shape for shape in SHAPES if not options.model_fields_set.intersection(shape)]
     if not free:
-        return options
+        return options, None
     plain = options.model_copy(update={"saturation": options.saturation or 0.0})
     scores = [score(frames, plain.model_copy(update=shape)) for shape in ({}, *free)]
     best = int(np.argmax(scores))
-    if scores[best] > scores[0] + GAIN:
-        options = options.model_copy(update=free[best - 1])
+    best = best if scores[best] > scores[0] + GAIN else 0
+    options = options.model_copy(update=({}, *free)[best])
     log(
         f"Cutoff {options.cutoff:g} Å tapered over {options.long.cutoff_width:g} Å, angular weight "
         f"{options.angular_weight:g} (scores " + ", ".join(f"{s:.2f}" for s in scores) + ")"
     )
-    return options
+    return options, scores[best]
 
 
-def _with_saturation(frames, options: TrainingOptions, some: float, score: Score, log: Log) -> TrainingOptions:
-    """Return the options with some saturation, unless their score is clearly better without."""
-    found = {b: score(frames, options.model_copy(update={"saturation": b})) for b in (0.0, some)}
+def _with_saturation(
+    frames, options: TrainingOptions, some: float, score: Score, log: Log, plain: float | None
+) -> TrainingOptions:
+    """Return the options with some saturation, unless their score is clearly better without, `plain` if it is known."""
+    found = {0.0: plain} if plain is not None else {}
+    found |= {b: score(frames, options.model_copy(update={"saturation": b})) for b in (0.0, some) if b not in found}
     chosen = some if found[some] > found[0.0] - SAFETY else 0.0
     log(f"Saturation {chosen:g} (scores " + ", ".join(f"{b:g}: {s:.2f}" for b, s in found.items()) + ")")
     return options.model_copy(update={"saturation": chosen})
