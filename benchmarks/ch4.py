@@ -35,7 +35,7 @@ def main():
         rows.append(row)
     columns = ["frames", *(f"order {nu}" for nu in args.orders)]
     curves = dict(zip(columns[1:], np.array(rows).T[1:].tolist(), strict=True))
-    draw(args.out / "ch4.png", args.frames, curves, "kcal/mol")
+    draw(args.out / "ch4.png", args.frames, {"error of test frames, kcal/mol": curves})
     show("Random methane, RMSE of 1000 test frames, kcal/mol", columns, rows, args.out / "ch4.json")
 
 

@@ -82,19 +82,33 @@ def show(title: str, columns: list[str], rows: list[list], path: Path) -> None:
     path.write_text(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1) + "\n")
 
 
-def draw(path: Path, sizes: list[int], curves: dict[str, list[float]], unit: str) -> None:
-    """Draw learning curves, errors against numbers of training frames."""
+def draw(path: Path, sizes: list[int], panels: dict[str, dict[str, list[float]]]) -> None:
+    """Draw learning curves, errors against numbers of training frames.
+
+    Args:
+        path: of the figure.
+        sizes: numbers of frames.
+        panels: curves of each panel, named by what its axis shows, three in a row at most.
+
+    """
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator
 
-    figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
-    for name, errors in curves.items():
-        axes.loglog(sizes, errors, "o-", label=name)
-    axes.set(xlabel="training frames", ylabel=f"error of test frames ({unit})")
-    axes.set_xticks(sizes, [str(n) for n in sizes])
-    axes.minorticks_off()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.legend()
+    n = min(len(panels), 3)
+    shape = (-(-len(panels) // n), n)
+    figure, grid = plt.subplots(
+        *shape, figsize=(1 + 4 * shape[1], 0.4 + 3.2 * shape[0]), layout="constrained", squeeze=False, sharex=True
+    )
+    for axes, (name, curves) in zip(grid.flat, panels.items(), strict=True):
+        for label, errors in curves.items():
+            axes.loglog(sizes, errors, "o-", label=label)
+        axes.set(ylabel=name)
+        axes.set_xticks(sizes, [str(n) for n in sizes])
+        axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter("{x:g}")
+    for axes in grid[-1]:
+        axes.set(xlabel="training frames")
+    grid[0, 0].legend()
     figure.savefig(path, dpi=150)
     plt.close(figure)

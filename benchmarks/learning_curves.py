@@ -37,9 +37,12 @@ def main():
         rows.append(row)
     columns = ["frames", *(f"{kind} nu {order}" for order in ORDERS for kind in ("E", "F"))]
     show(f"{args.molecule}, MAE, meV and meV/Å", columns, rows, args.out / f"{args.molecule}_curves.json")
-    forces = np.array(rows).T[2::2].tolist()
-    curves = dict(zip((f"order {order}" for order in ORDERS), forces, strict=True))
-    draw(args.out / f"{args.molecule}_curves.png", args.frames, curves, "forces, meV/Å")
+    energies, forces = (
+        dict(zip((f"order {order}" for order in ORDERS), np.array(rows).T[first::2].tolist(), strict=True))
+        for first in (1, 2)
+    )
+    panels = {"error of energies, meV": energies, "error of forces, meV/Å": forces}
+    draw(args.out / f"{args.molecule}_curves.png", args.frames, panels)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,8 @@ def main():
     columns = ["frames", "this package", "SOAP", "training s", "SOAP s"]
     show(f"QM7, MAE of {args.tests} test frames, kcal/mol", columns, rows, args.out / "qm7.json")
     _, ours, others, *_ = map(list, zip(*rows, strict=True))
-    draw(args.out / "qm7.png", args.frames, {"this package": ours, "SOAP": others}, "energy, kcal/mol")
+    curves = {"this package": ours, "SOAP": others}
+    draw(args.out / "qm7.png", args.frames, {"error of test molecules, kcal/mol": curves})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ What is in the output folder already is not trained again.
 import json
 
 import numpy as np
-from common import parser, show
+from common import draw, parser, show
 
 from wk_potential import TrainingOptions, read_frames, train
 from wk_potential.evaluation import predict_frames
@@ -54,11 +54,12 @@ def main():
     p.add_argument("--models", default="1,2,3,4,lambda-SOAP", help="orders, and the baseline")
     args = p.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows, panels, sizes = [], {}, [int(n) for n in args.sizes.split(",")]
     for name in args.sets:
+        panels |= {f"{name}, {column}, %": {} for column in COLUMNS}
         training, test = load(args, name)
         for kind in args.models.split(","):
-            for n in map(int, args.sizes.split(",")):
+            for n in sizes:
                 path = args.out / f"water_{name}_{kind}_{n}.json"
                 if not path.exists():
                     chosen = BASELINE if kind == "lambda-SOAP" else {"order": int(kind)}
@@ -67,8 +68,12 @@ def main():
                     path.write_text(json.dumps(test_errors(model, test, args.threads)))
                 found = json.loads(path.read_text())
                 rows.append([name, kind, n, *(found[column] for column in COLUMNS)])
+                for column in COLUMNS:
+                    label = f"order {kind}" if kind.isdigit() else kind
+                    panels[f"{name}, {column}, %"].setdefault(label, []).append(found[column])
     title = "Water: RMSE in per cent of the standard deviation, 500 test frames"
     show(title, ["system", "order", "frames", *COLUMNS], rows, args.out / "water_tensors.json")
+    draw(args.out / "water_tensors.png", sizes, panels)
 
 
 if __name__ == "__main__":

@@ -160,3 +160,27 @@ def test_search_on_some_of_the_frames(molecules, monkeypatch):
     assert errors[1] == pytest.approx(errors[0], rel=0.3)
     weights = part.info["hyperparameters"]["order_weights"]
     assert np.shape(weights) == (2, len(part.elements), 4)
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+def test_few_labels_are_not_sold_for_many_forces(crystals, monkeypatch, kind):
+    """Where a likelihood has drowned energies or virials in noise, left-out errors bring them back."""
+    gram, flat, labels, options = small_gram(crystals, order=1)
+    assert np.any(labels.kind == kind)
+    plain, lines = maximise_likelihood, []
+    name = likelihood.FEW_KINDS[kind]
+
+    def drowned(gram, labels, options, *rest):
+        weights, noise, highest = plain(gram, labels, options, *rest)
+        noise[kind] *= 1.0 if getattr(options, name) else 3e3
+        return weights, noise, highest
+
+    _, usual, best = choose_hyperparameters(gram, labels, flat.label_first, options, lines.append)
+    assert not any("left-out errors want" in line for line in lines)
+    monkeypatch.setattr(likelihood, "maximise_likelihood", drowned)
+    _, noise, score = choose_hyperparameters(gram, labels, flat.label_first, options, lines.append)
+    assert any(f"left-out errors want less {name.replace('_', ' ')}" in line for line in lines)
+    assert noise[kind] < 100 * usual[kind]
+    assert score > best - 0.2
+    given = options.model_copy(update={name: 1e3 * usual[kind]})
+    assert choose_hyperparameters(gram, labels, flat.label_first, given, print)[1][kind] == 1e3 * usual[kind]

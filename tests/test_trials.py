@@ -25,7 +25,7 @@ def test_shape_of_the_best_score(molecules, best):
     best, plain = {name: getattr(TrainingOptions(), name) for name in SHAPES[-1]} | best, TrainingOptions()
     lines = []
     found = tried(molecules, plain, "sparse", score_near(best), lines.append)
-    assert found == plain.model_copy(update={**best, "saturation": 0.0})
+    assert found == plain.model_copy(update={**best, "element_mixing": 0.0, "saturation": 0.0})
     assert found.long == DensityShape(best["cutoff"], best["cutoff_width"], plain.density_width, plain.density_growth)
     assert lines[0].startswith(f"Cutoff {best['cutoff']:g} Å tapered over {best['cutoff_width']:g} Å, angular weight")
     assert tried(molecules, plain, "full", score_near(best), lines.append).long == plain.long
@@ -40,12 +40,12 @@ def test_what_is_set_stays(molecules):
         asked.append(options)
         return -abs(options.cutoff - 5.0) - options.angular_weight
 
-    given = TrainingOptions(cutoff=5.5, saturation=0.7)
+    given = TrainingOptions(cutoff=5.5, element_mixing=0.1, saturation=0.7)
     found = tried(molecules, given, "sparse", score, print)
     assert (found.cutoff, found.cutoff_width, found.angular_weight, found.saturation) == (5.5, 5.0, 0.0, 0.7)
-    assert {(o.cutoff, o.saturation) for o in asked} == {(5.5, 0.7)}
+    assert {(o.cutoff, o.element_mixing, o.saturation) for o in asked} == {(5.5, 0.1, 0.7)}
     asked.clear()
-    given = TrainingOptions(angular_weight=0.6, saturation=0.0)
+    given = TrainingOptions(angular_weight=0.6, element_mixing=0.0, saturation=0.0)
     assert tried(molecules, given, "sparse", score, print) == given
     assert not asked
 
@@ -53,7 +53,7 @@ def test_what_is_set_stays(molecules):
 def test_nothing_is_scored_twice(molecules):
     asked = []
     tried(molecules, TrainingOptions(), "sparse", lambda _, o: asked.append(repr(o)) or 0.0, print)
-    assert len(asked) == len(set(asked)) == len(SHAPES) + 2
+    assert len(asked) == len(set(asked)) == len(SHAPES) + 3
 
 
 def test_another_shape_has_to_pay(molecules):
@@ -63,10 +63,20 @@ def test_another_shape_has_to_pay(molecules):
         assert found.angular_weight == weight
 
 
+@pytest.mark.parametrize("estimator", ["full", "sparse"])
+def test_elements_are_mixed_where_that_pays(molecules, crystals, estimator):
+    """As long as the score rises by more than 0.2, and not where there is one element."""
+    for scores, mixing in (((0.19, 1.0), 0.0), ((0.21, 0.4), 0.6), ((0.21, 0.42), 0.8)):
+        known = dict(zip((None, 0.6, 0.8), (0.0, *scores), strict=True))
+        score = lambda _, o, known=known: known[o.element_mixing or None]  # noqa: E731
+        assert tried(molecules, TrainingOptions(), estimator, score, print).element_mixing == mixing
+        assert tried(crystals, TrainingOptions(), estimator, score, print).element_mixing is None
+
+
 def test_no_scores(molecules):
     """As of two frames, which are too few for folds."""
     found = tried(molecules[:2], TrainingOptions(), "sparse", lambda *_: -np.inf, print)
-    assert found == TrainingOptions(saturation=0.0)
+    assert found == TrainingOptions(element_mixing=0.0, saturation=0.0)
 
 
 def test_saturation_is_chosen_by_the_score(crystals, molecules):

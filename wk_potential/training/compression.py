@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..density.expansion import Density, full_density
-from ..density.radial import radial_table
+from ..density.radial import RadialTable, radial_table
 from ..parallel.communicator import OneRank, Ranks
 from .baseline import element_weights
 from .data import Frame
@@ -38,8 +38,8 @@ def model_density(
     full = full_density(options.lmax, radial, len(elements))
     by_channel = np.repeat(element_weights(elements, options.element_weights), radial.values.shape[2])
     by_l = (2.0 * np.arange(options.lmax + 1) + 1) ** options.angular_weight
-    weights = by_l[:, None, None] * by_channel[:, None]
-    full = full._replace(projection=full.projection * weights)
+    channels = by_l[:, None, None] * by_channel[:, None] * _mixed(options.element_mixing or 0.0, len(elements), radial)
+    full = full._replace(projection=np.ascontiguousarray(np.broadcast_to(channels, full.projection.shape)))
     chosen = np.random.default_rng(options.seed).permutation(len(frames))[:MAX_FRAMES]
     covariance, extended = _covariances([frames[k] for k in chosen], full, elements, ranks or OneRank())
     n_elements, n_l, n_full, _ = covariance.shape
@@ -51,12 +51,18 @@ def model_density(
             values, vectors = np.linalg.eigh(extended[z, l])
             size = scale * np.sqrt(np.maximum(values, 0.0))
             keep = np.flatnonzero(size > max(options.channel_tolerance, 1e-9))[::-1]
-            kept.append(weights[l] * vectors[:, keep] * scale)
-    channels = max(1, *(k.shape[1] for k in kept))
-    projection = np.zeros((n_elements, n_l, n_full, channels))
-    for flat, k in zip(projection.reshape(-1, n_full, channels), kept, strict=True):
+            kept.append(channels[l] @ vectors[:, keep] * scale)
+    n_kept = max(1, *(k.shape[1] for k in kept))
+    projection = np.zeros((n_elements, n_l, n_full, n_kept))
+    for flat, k in zip(projection.reshape(-1, n_full, n_kept), kept, strict=True):
         flat[:, : k.shape[1]] = k
     return Density(options.lmax, radial, projection, options.saturation or 0.0)
+
+
+def _mixed(mixing: float, n_elements: int, radial: RadialTable) -> np.ndarray:
+    """Root of the kernel between channels (a, n): 1 for the same element, `mixing` for others, 0 for other n."""
+    kernel = (1 - mixing) * np.eye(n_elements) + mixing
+    return np.kron(np.linalg.cholesky(kernel), np.eye(radial.values.shape[2]))
 
 
 def _covariances(frames, density: Density, elements, ranks: Ranks | OneRank):

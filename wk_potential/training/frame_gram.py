@@ -67,6 +67,13 @@ def add_gram(
     run_threads(work, frames, threads)
 
 
+def parts_of(progress: Callable[[float], None] | None, pools: Sequence[FramePool]) -> list:
+    """Return what `add_gram` of each pool reports to: its share of the pairs times the fraction done."""
+    pairs = np.array([float(pool.first[-1]) ** 2 for pool in pools])
+    shares = pairs / max(pairs.sum(), 1.0)
+    return [None if progress is None else lambda done, share=share: progress(share * done) for share in shares]
+
+
 def shared_rows(pools: Sequence[FramePool], momentum: int, ranks: Ranks | OneRank | None = None) -> SharedRows:
     """Rows of the components of frames, shared among ranks; pools are those of all central elements."""
     sizes = np.sum([np.diff(pool.first) for pool in pools], axis=0)
@@ -81,8 +88,8 @@ def gram_matrices(
     rows = shared_rows(pools, momentum, ranks)
     size = (len(pools[0].first) - 1) * (2 * momentum + 1)
     out = np.zeros((len(pools), order, size, size))  # pages come when written to
-    for pool, matrices in zip(pools, out, strict=True):
-        add_gram(pool, lmax, momentum, np.eye(order), matrices, rows.own_frames(), threads, progress)
+    for pool, matrices, report in zip(pools, out, parts_of(progress, pools), strict=True):
+        add_gram(pool, lmax, momentum, np.eye(order), matrices, rows.own_frames(), threads, report)
     matrices = out.reshape(-1, size, size)
     rows.collect(matrices)
     for matrix in matrices if rows.ranks.rank == 0 else ():

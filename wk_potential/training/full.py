@@ -5,7 +5,6 @@ add up to one weight and one tangent, so the exact model is a set of support poi
 """
 
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 
@@ -14,8 +13,8 @@ from .baseline import targets
 from .doubts import stress_doubt, virials_without_stress
 from .environments import frame_environments
 from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, shared_rows, some_frames
-from .likelihood import SEARCH_ENVIRONMENTS, SEARCH_LABELS, Labels, choose_hyperparameters, solve
-from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames
+from .likelihood import SEARCH_ENVIRONMENTS, SEARCH_LABELS, SEARCH_MEMORY, Labels, choose_hyperparameters, solve
+from .task import Fit, LeftOut, Task, label_counts, part_of, predict_cost, sampled_frames
 
 
 def fit_full(task: Task) -> Fit:
@@ -27,7 +26,8 @@ def fit_full(task: Task) -> Fit:
     scales = _environments(task)
     labels = Labels(*targets(task.frames, task.elements, task.baseline))
     label_first = scales[0].label_first
-    limits = (np.diff(label_first), SEARCH_LABELS), (np.diff(scales[0].frame_first), SEARCH_ENVIRONMENTS)
+    most_labels = min(SEARCH_LABELS, int(np.sqrt(SEARCH_MEMORY / (8e-9 * _n_matrices(task)))))
+    limits = (np.diff(label_first), most_labels), (np.diff(scales[0].frame_first), SEARCH_ENVIRONMENTS)
     chosen = min((sampled_frames(*limit, 1, options.seed) for limit in limits), key=len)
     searched = [some_frames(flat, chosen) for flat in scales]
     _predict(task, scales, searched)
@@ -73,6 +73,11 @@ def _solved(task: Task, scales: list[FlatEnvironments], labels: Labels, kernel, 
     return Fit(found, noise, errors, {"log_likelihood": log_likelihood}, score, left_out)
 
 
+def _n_matrices(task: Task) -> int:
+    """Gram matrices of the search, of each length scale, element and order."""
+    return len(task.densities) * len(task.elements) * task.options.order
+
+
 def _environments(task: Task) -> list[FlatEnvironments]:
     """Environments of all frames for each length scale."""
     scales = []
@@ -85,27 +90,14 @@ def _environments(task: Task) -> list[FlatEnvironments]:
     return scales
 
 
-def _part_of(task: Task, stage: str) -> Callable[[float], None]:
-    """Progress of a stage that every length scale adds to."""
-    done = 0.0
-
-    def report(fraction: float) -> None:
-        nonlocal done
-        done += fraction / len(task.densities)
-        task.progress(stage, min(done, 1.0))
-
-    return report
-
-
 def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | None:
     """Matrices (n, N, N) of each length scale, element and order; None on all ranks but the first."""
     lmax, order, n_elements, n = task.options.lmax, task.options.order, len(task.elements), scales[0].n_labels
-    report, parts = _part_of(task, "Gram matrices"), []
-    for flat in scales:
-        part = gram_matrices(flat, lmax, order, n_elements, task.threads, report, task.ranks)
-        if task.ranks.rank == 0:
-            parts.append(part.reshape(-1, n, n))
-    return np.concatenate(parts) if parts else None
+    report = part_of(task, "Gram matrices", len(scales))
+    out = np.zeros((len(scales), n_elements, order, n, n))  # pages come when written to
+    for flat, own in zip(scales, out, strict=True):
+        gram_matrices(flat, lmax, order, n_elements, task.threads, report, task.ranks, own)
+    return out.reshape(-1, n, n) if task.ranks.rank == 0 else None
 
 
 def _hyperparameters(task: Task, gram, labels: Labels, label_first) -> tuple[np.ndarray, np.ndarray, float]:
@@ -121,7 +113,8 @@ def _hyperparameters(task: Task, gram, labels: Labels, label_first) -> tuple[np.
 
 def _covariance(task: Task, scales: list[FlatEnvironments], order_weights) -> np.ndarray:
     """Upper triangle of the kernel of all labels, on the first rank."""
-    n, rows, report = scales[0].n_labels, shared_rows(scales[0], task.ranks), _part_of(task, "covariance")
+    n, rows = scales[0].n_labels, shared_rows(scales[0], task.ranks)
+    report = part_of(task, "covariance", len(scales))
     kernel = np.zeros((n, n))  # pages come when written to
     for flat, weights in zip(scales, order_weights, strict=True):
         add_covariance(flat, task.options.lmax, weights, kernel, task.threads, report, rows)
@@ -131,15 +124,14 @@ def _covariance(task: Task, scales: list[FlatEnvironments], order_weights) -> np
 
 def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvironments]) -> None:
     """Predict memory and time: Gram matrices of the search, the covariance, its factor and inverse."""
-    order, lmax, n_elements = task.options.order, task.options.lmax, len(task.elements)
+    order, lmax, matrices = task.options.order, task.options.lmax, _n_matrices(task)
     n, n_searched = scales[0].n_labels, searched[0].n_labels
-    matrices = len(scales) * order * n_elements
     assembly = sum(gram_cost(flat, lmax, order) for flat in searched) / 2e10
     if n > n_searched:
         assembly += sum(gram_cost(flat, lmax, order, summed=True) for flat in scales) / 2e10
     solutions = 60 * n_searched**3 / 3.5e10 + n**3 / 5e10
     stored = 2 * sum(flat.jacobian.size for flat in scales)
-    largest = max((2 * matrices + 4) * n_searched**2, n**2 + matrices * n_searched**2 * (n == n_searched))
+    largest = max((matrices + 4) * n_searched**2, n**2 + matrices * n_searched**2 * (n == n_searched))
     predict_cost(task, 8e-9 * (largest + stored), (assembly / task.ranks.size + solutions) / task.threads)
 
 

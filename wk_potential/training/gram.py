@@ -14,7 +14,7 @@ from ..kernel.hessian import hessian_terms
 from ..parallel.communicator import OneRank, Ranks
 from ..threads import run_threads
 from .environments import FrameEnvironments
-from .frame_gram import FramePool, add_gram
+from .frame_gram import FramePool, add_gram, parts_of
 from .gram_pairs import add_pairs
 from .inverse import mirror
 from .shared_rows import SharedRows
@@ -197,13 +197,11 @@ def _add_energies(flat: FlatEnvironments, lmax: int, sets, outs, rows: SharedRow
         threads, progress: as in `gram_matrices`.
 
     """
-    pairs = np.bincount(flat.centres, minlength=len(outs)) ** 2.0
     frames = [slice(flat.frame_first[f], flat.frame_first[f + 1]) for f in np.flatnonzero(flat.energy_label >= 0)]
     coefficients = flat.coefficients.reshape(len(flat.coefficients), (lmax + 1) ** 2, -1)
     labels = flat.energy_label[rows.own_frames()]  # there are no others
-    for z, (weights, out, share) in enumerate(zip(sets, outs, pairs / pairs.sum(), strict=True)):
-        pool = FramePool([coefficients[own][flat.centres[own] == z] for own in frames])
-        report = None if progress is None else lambda fraction, share=share: progress(share * fraction)
+    pools = [FramePool([coefficients[own][flat.centres[own] == z] for own in frames]) for z in range(len(outs))]
+    for pool, weights, out, report in zip(pools, sets, outs, parts_of(progress, pools), strict=True):
         add_gram(pool, lmax, 0, weights, out, labels[labels >= 0], threads, report)
 
 
@@ -214,7 +212,7 @@ def shared_rows(flat: FlatEnvironments, ranks: Ranks | OneRank | None = None) ->
 
 def gram_matrices(
     flat: FlatEnvironments, lmax: int, order: int, n_elements: int, threads: int = 1, progress=None,
-    ranks: Ranks | OneRank | None = None,
+    ranks: Ranks | OneRank | None = None, out: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Gram matrices (n_elements, order, N, N) of all labels, for each central element and order of the kernel.
 
@@ -225,10 +223,12 @@ def gram_matrices(
         threads: how many.
         progress: called with the fraction done, or None.
         ranks: that fill them together [one]; the first has them then, the others zeros where they did nothing.
+        out: zeros to be filled, or None for new ones.
 
     """
     rows = shared_rows(flat, ranks)
-    out = np.zeros((n_elements, order, flat.n_labels, flat.n_labels))  # pages come when written to
+    if out is None:
+        out = np.zeros((n_elements, order, flat.n_labels, flat.n_labels))  # pages come when written to
     targets = np.arange(n_elements * order).reshape(n_elements, order)
     higher = max(order - 2, 0)
     mixtures = np.ascontiguousarray(np.broadcast_to(np.eye(higher), (n_elements, higher, higher)))

@@ -19,11 +19,15 @@ from .task import sampled_frames, score_of_errors
 
 SEARCH_LABELS = 4000  # the likelihood is maximised on this many labels, drawn by frames, where there are more
 SEARCH_ENVIRONMENTS = 20_000  # of these frames at most
+SEARCH_MEMORY = 4.1  # GB that their matrices may take: fewer labels where there are more than four elements
 LEAST_NOISE = 3e-4  # of the rms of a kind of label: below, likelihood grows but errors of unseen frames do not fall
 NOISE_STARTS = 3e-3, 0.1  # of the rms of the labels: from where a maximum is looked for
 START_LABELS = 800  # on which one of the maxima is chosen
 NOISE_FACTORS = 2.0 ** np.arange(4)  # by which the noise of forces may be raised
 SLACK = 0.02  # by which the score may then fall
+FEW_KINDS = {0: "energy_noise", 2: "stress_noise"}  # labels that are few beside forces
+FEW_FACTORS = 4.0 ** -np.arange(1, 7)  # by which their noise may be lowered
+FEW_GAIN = 0.1  # by which the score must rise for it
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,40 @@ def choose_hyperparameters(
     if some is not gram:  # from the same start: weights that are next to nothing would stay so
         weights, noise, _ = maximise_likelihood(gram, labels, options, report, threads, share)
         noise, score = _raised(gram, weights, noise, labels, label_first, options, threads)
+    for kind, name in FEW_KINDS.items():
+        least = _lowered(kind, gram, weights, noise, score, labels, label_first, options, threads)
+        if least < noise[kind]:
+            report(f"  left-out errors want less {name.replace('_', ' ')} than the likelihood: {least:.2g}")
+            options = options.model_copy(update={name: least})
+            weights, noise, _ = maximise_likelihood(gram, labels, options, report, threads, share)
+            noise, score = _raised(gram, weights, noise, labels, label_first, options, threads)
     return weights, noise, score
+
+
+def _lowered(
+    kind: int, gram, weights, noise, score: float, labels: Labels, label_first, options: TrainingOptions, threads: int
+) -> float:
+    """Noise of energies or virials, lowered as far as left-out errors fall by it.
+
+    Where the kernel does not describe all of the labels, the likelihood of many forces sells the few others.
+
+    Args:
+        kind: of the labels.
+        gram, weights, noise, score: as `choose_hyperparameters` has found them.
+        labels, label_first, options, threads: as there.
+
+    """
+    given = options.energy_noise if kind == 0 else options.stress_noise
+    if given is not None or not np.any(labels.kind == kind) or not np.any(labels.kind == 1):
+        return noise[kind]
+    kernel, best, least = np.tensordot(weights, gram, 1), score + FEW_GAIN, noise[kind]
+    for factor in FEW_FACTORS:
+        candidate = noise.copy()
+        candidate[kind] = max(factor * noise[kind], LEAST_NOISE * labels.spread()[kind])
+        found = raised_noise(kernel, candidate, labels, label_first, threads, NOISE_FACTORS[:1])[1]
+        if found > best:
+            best, least = found, candidate[kind]
+    return float(least)
 
 
 def maximise_likelihood(

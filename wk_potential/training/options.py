@@ -61,6 +61,10 @@ class TrainingOptions(BaseModel):
     element_weights: dict[str, float] = Field(
         {}, description="weight of an element's atoms in the density [covalent radius in Angstrom]"
     )
+    element_mixing: float | None = Field(
+        None, ge=0, lt=1, description="kernel between neighbours of different elements (1 between the same), for "
+        "energies; 0: they have nothing in common [chosen]"
+    )  # fmt: skip
     radial_tolerance: float = Field(1e-5, gt=0, lt=0.1, description="part of the radial kernel neglected")
     channel_tolerance: float = Field(1e-4, ge=0, lt=0.3, description="size of the density channels neglected")
 

@@ -66,6 +66,18 @@ class Fit:
     left_out: LeftOut | None = None  # where there are enough frames to leave some out
 
 
+def part_of(task: Task, stage: str, n_parts: int) -> Callable[[float], None]:
+    """Progress of a stage that parts of equal weight add to, each fractions that sum to one."""
+    done = 0.0
+
+    def report(fraction: float) -> None:
+        nonlocal done
+        done += fraction / n_parts
+        task.progress(stage, min(done, 1.0))
+
+    return report
+
+
 def score_of_errors(errors, kinds) -> float:
     """Minus the sum of the logarithms of errors of unseen labels, weighted by `IMPORTANCE`, so that none is sacrificed.
 

@@ -20,14 +20,15 @@ from ..tensors.targets import RANKS, UNITS, TensorPart, TensorTarget, to_spheric
 from .compression import model_density
 from .data import DataError, Frame
 from .environments import frame_environments
-from .frame_gram import FramePool, add_gram, gram_matrices, shared_rows
+from .frame_gram import FramePool, add_gram, gram_matrices, parts_of, shared_rows
 from .likelihood import Labels, choose_hyperparameters, solve
 from .options import TrainingOptions
-from .task import Task, predict_cost, sampled_frames
+from .task import Task, part_of, predict_cost, sampled_frames
 from .tensor_labels import centre_of_mass
 
 SEARCH_LABELS = 1500  # the likelihood is maximised on this many labels, drawn by frames, where there are more
 MOST_LABELS = 10_000  # of the exact regression: 1.6 GB and a few minutes
+PAIR_SECONDS = 1.2e-6  # of the kernel of two environments, measured with lmax 3
 SAMPLE_FRAMES = 60  # from which the environments for the small form are drawn
 MAPPING_SHARE = 0.1  # of the expected error, within which the small form stays
 # How the densities of tensors differ from those of energies, by likelihood and left-out errors on water dimers
@@ -93,10 +94,11 @@ class _Regression:
         self.frames = [frame for frame in task.frames if getattr(frame, name) is not None]
         self.values = np.array([getattr(frame, name) for frame in self.frames])
         self.counts = np.array([[np.sum(f.numbers == z) for z in task.elements] for f in self.frames])
-        _check_size(task, name, len(self.frames))
         options = tensor_options(task.options)
         shapes = [shape for shape in (options.long, options.short) if shape]
+        _check(task, name, len(self.frames))
         self.densities = [model_density(self.frames, task.elements, options, shape, task.ranks) for shape in shapes]
+        _predict(task, name, self.counts, self.densities)
         self.coefficients = [_coefficients(task, self.frames, density) for density in self.densities]
 
     def fit(self, momentum: int) -> tuple[np.ndarray, RankFit, float]:
@@ -145,21 +147,40 @@ def tensor_options(options: TrainingOptions) -> TrainingOptions:
     return options.model_copy(update=changes)
 
 
-def _check_size(task: Task, name: str, n_frames: int) -> None:
-    labels = n_frames * (2 * max(RANKS[name]) + 1)
-    if max(RANKS[name]) > task.options.lmax:
-        raise DataError(f"{name}: needs lmax of at least {max(RANKS[name])}, not {task.options.lmax}")
-    if task.options.order > 4:
-        raise DataError(f"{name}: tensors have kernels of orders 1 to 4, not {task.options.order}; set order to 4")
+def _n_labels(name: str, n_frames: int) -> int:
+    """Labels of the rank that has most of them."""
+    return n_frames * (2 * max(RANKS[name]) + 1)
+
+
+def _check(task: Task, name: str, n_frames: int) -> None:
+    options, labels = task.options, _n_labels(name, n_frames)
+    if max(RANKS[name]) > options.lmax:
+        raise DataError(f"{name}: needs lmax of at least {max(RANKS[name])}, not {options.lmax}")
+    if options.order > 4:
+        raise DataError(f"{name}: tensors have kernels of orders 1 to 4, not {options.order}; set order to 4")
     if labels > MOST_LABELS:
         raise DataError(
             f"{name}: {labels} labels, where {MOST_LABELS} are the limit; train on fewer frames with --frames"
         )
-    matrices = 2 * len(task.elements) * task.options.order
-    searched = min(labels, SEARCH_LABELS)
-    predict_cost(
-        task, 8e-9 * ((matrices + 3) * searched**2 + 3 * labels**2), 60 * searched**3 / 2e10 + labels**3 / 2e10
-    )
+
+
+def _predict(task: Task, name: str, counts, densities: list[Density]) -> None:
+    """Predict memory and time: kernels of the search, the covariance, coefficients of the environments.
+
+    Args:
+        task: with the options.
+        name: of the target.
+        counts: (F, n_elements) atoms of each frame.
+        densities: of each length scale.
+
+    """
+    options, labels = task.options, _n_labels(name, len(counts))
+    searched, matrices = min(labels, SEARCH_LABELS), len(densities) * len(task.elements) * options.order
+    stored = 3 * counts.sum() * (options.lmax + 1) ** 2 * sum(density.projection.shape[3] for density in densities)
+    passes = 1 + (searched / labels) ** 2 * (searched < labels)  # over the pairs of environments
+    pairs = 0.5 * len(densities) * len(RANKS[name]) * passes * np.sum(counts.sum(axis=0) ** 2.0)
+    seconds = PAIR_SECONDS * pairs / (task.threads * task.ranks.size) + (60 * searched**3 + labels**3) / 2e10
+    predict_cost(task, 8e-9 * ((matrices + 3) * searched**2 + 3 * labels**2 + stored), seconds)
 
 
 def _coefficients(task: Task, frames, density: Density) -> list[list[np.ndarray]]:
@@ -185,10 +206,10 @@ def fit_rank(task: Task, coefficients: list[list[list[np.ndarray]]], labels, n_a
     options, (n_frames, width) = task.options, labels.shape
     lmax, momentum, n_elements = options.lmax, (labels.shape[1] - 1) // 2, len(task.elements)
     chosen = sampled_frames(np.full(n_frames, width), SEARCH_LABELS, 1, options.seed)
-    grams = []
+    grams, report = [], part_of(task, "Gram matrices", len(coefficients))
     for scale in coefficients:
         pools = [FramePool([element[f] for f in chosen]) for element in scale]
-        grams.append(gram_matrices(pools, lmax, momentum, options.order, task.threads, ranks=task.ranks))
+        grams.append(gram_matrices(pools, lmax, momentum, options.order, task.threads, report, task.ranks))
     gram = np.concatenate([g.reshape(-1, *g.shape[2:]) for g in grams]) if task.ranks.rank == 0 else None
     del grams
     size = np.repeat(np.sqrt(n_atoms), width)
@@ -203,11 +224,12 @@ def fit_rank(task: Task, coefficients: list[list[list[np.ndarray]]], labels, n_a
     kernel = None if gram is None else np.tensordot(weights, gram, 1)
     if len(chosen) < n_frames:
         kernel = np.zeros((labels.size, labels.size))  # pages come when written to
+        report = part_of(task, "covariance", len(coefficients))
         for scale, scale_weights in zip(coefficients, by_scale, strict=True):
             pools = [FramePool(element) for element in scale]
             rows = shared_rows(pools, momentum, task.ranks)
-            for pool, a in zip(pools, scale_weights, strict=True):
-                add_gram(pool, lmax, momentum, a[None], kernel[None], rows.own_frames(), task.threads)
+            for pool, a, own_report in zip(pools, scale_weights, parts_of(report, pools), strict=True):
+                add_gram(pool, lmax, momentum, a[None], kernel[None], rows.own_frames(), task.threads, own_report)
         rows.collect(kernel[None])
     alpha, residuals, _ = task.ranks.first(solve, kernel, noise, everything, first, task.threads)
     return RankFit(by_scale, float(noise[0]), alpha.reshape(labels.shape), residuals.reshape(labels.shape), score)

@@ -1,4 +1,4 @@
-"""What training tries on some of its frames before it begins: shapes of the density, and its saturation.
+"""What training tries on some of its frames before it begins: shapes of the density, mixed elements, saturation.
 
 The score decides (`task.score_of_errors`), of errors at frames that were left out. What the user has set is not tried.
 """
@@ -18,6 +18,8 @@ SHAPES: tuple[dict[str, float], ...] = (
     {"angular_weight": 0.0, "cutoff": 5.0, "cutoff_width": 2.0},
 )
 GAIN = 0.5  # by which the score must rise for another shape: long runs are stable with that of the defaults
+MIXINGS = 0.6, 0.8  # of elements, tried one after the other: many metals gain from it, molecules and water do not
+MIXING_GAIN = 0.2  # by which the score must rise with each
 SATURATION = {"full": 2.0, "sparse": 1.0}  # tried beside none
 LABELS = {"full": 800, "sparse": 6000}  # of the frames that are used
 SAFETY = 0.2  # what saturation may cost of this score: molecules gain from it, and a liquid may collapse without it
@@ -36,15 +38,22 @@ def tried(frames: Sequence[Frame], options: TrainingOptions, estimator: str, sco
 
     """
     few = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
+    one_element = len(np.unique(np.concatenate([f.numbers for f in frames]))) == 1
     plain = None
     if estimator == "sparse" or options.optimise:
         options, plain = _with_shape(few, options, score, log)
+    if options.element_mixing is None and not one_element:
+        options, plain = _with_mixing(few, options, score, log, plain)
     if options.saturation is None:
-        one_element = len(np.unique(np.concatenate([f.numbers for f in frames]))) == 1
         if estimator == "sparse" and one_element:  # is described less well with it, and no collapse of one is known
             return options.model_copy(update={"saturation": 0.0})
         return _with_saturation(few, options, SATURATION[estimator], score, log, plain)
     return options
+
+
+def _without_saturation(options: TrainingOptions) -> TrainingOptions:
+    """Return the options without saturation unless that is set."""
+    return options.model_copy(update={"saturation": options.saturation or 0.0})
 
 
 def _with_shape(frames, options: TrainingOptions, score: Score, log: Log) -> tuple[TrainingOptions, float | None]:
@@ -52,7 +61,7 @@ def _with_shape(frames, options: TrainingOptions, score: Score, log: Log) -> tup
     free = [shape for shape in SHAPES if not options.model_fields_set.intersection(shape)]
     if not free:
         return options, None
-    plain = options.model_copy(update={"saturation": options.saturation or 0.0})
+    plain = _without_saturation(options)
     scores = [score(frames, plain.model_copy(update=shape)) for shape in ({}, *free)]
     best = int(np.argmax(scores))
     best = best if scores[best] > scores[0] + GAIN else 0
@@ -62,6 +71,21 @@ def _with_shape(frames, options: TrainingOptions, score: Score, log: Log) -> tup
         f"{options.angular_weight:g} (scores " + ", ".join(f"{s:.2f}" for s in scores) + ")"
     )
     return options, scores[best]
+
+
+def _with_mixing(
+    frames, options: TrainingOptions, score: Score, log: Log, plain: float | None
+) -> tuple[TrainingOptions, float]:
+    """Return the options with mixed elements if that pays, and their score as that of `_with_shape`."""
+    without, chosen = _without_saturation(options), 0.0
+    found = {chosen: score(frames, without) if plain is None else plain}
+    for mixing in MIXINGS:
+        found[mixing] = score(frames, without.model_copy(update={"element_mixing": mixing}))
+        if found[mixing] <= found[chosen] + MIXING_GAIN:
+            break
+        chosen = mixing
+    log(f"Mixing of elements {chosen:g} (scores " + ", ".join(f"{m:g}: {s:.2f}" for m, s in found.items()) + ")")
+    return options.model_copy(update={"element_mixing": chosen}), found[chosen]
 
 
 def _with_saturation(
