@@ -15,6 +15,7 @@ from helpers import scale_of
 from wk_potential import Frame, Model, WKCalculator
 from wk_potential.mapping import compression, mapping
 from wk_potential.mapping.compression import exact
+from wk_potential.mapping.features import all_blocks, features
 from wk_potential.mapping.mapping import MappingError, map_model
 from wk_potential.model import PrecisionWarning, SupportPoints, UnknownElementError
 from wk_potential.modelfile import read_container
@@ -425,6 +426,48 @@ def test_too_many_features(unmapped, frames, monkeypatch):
     monkeypatch.setattr(compression, "MOST_FEATURES", 50)
     with pytest.raises(MappingError, match=r"features in a block, where 50 are the limit"):
         unmapped.map(frames)
+
+
+def test_features_are_added_until_they_suffice(unmapped, frames, monkeypatch):
+    """With too few of them there is no form."""
+    sizes, make = [], mapping.make_forms
+
+    def made(*arguments):
+        forms = make(*arguments)
+        sizes.append(max(len(form.block) for form in forms))
+        return forms
+
+    monkeypatch.setattr(mapping, "make_forms", made)
+    whole = unmapped.map(frames, TOLERANCES[1])
+    most = max(sizes)
+    sizes.clear()
+    monkeypatch.setattr(mapping, "FEATURES", (most // 8, most))
+    model = unmapped.map(frames, TOLERANCES[1])
+    assert (min(sizes), max(sizes)) == (most // 8, most)
+    assert model.info["mapping"] == whole.info["mapping"]
+    monkeypatch.setattr(mapping, "FEATURES", (most // 8,))
+    with pytest.raises(MappingError, match="no mapped form is within"):
+        unmapped.map(frames, TOLERANCES[1])
+
+
+@pytest.mark.parametrize("index", [0, 1, 4])  # invariants, vectors, pseudovectors
+def test_products_without_effect_are_left_out_first(index):
+    """The form of the others has the same values; a constant times a product counts as well."""
+    rng = np.random.default_rng(0)
+    block = all_blocks(2, [3, 3, 2])[index]
+    n, single = len(block), block.n_single
+    products = rng.permutation(np.arange(single, n))
+    products, without = products[: len(products) // 3], products[len(products) // 3 :]
+    w = rng.normal(size=(n, n))
+    w[without] = w[:, without] = 0.0
+    if block.constant:
+        w[products[0], 1:] = w[1:, products[0]] = 0.0
+    c, d = rng.normal(size=(2, 40, 9, 3))
+    fewer, small = compression._screened(block, w, c, d, single + len(products))
+    assert len(fewer) == single + len(products) == len(small)
+    values = [np.einsum("imp,pq,imq->i", x, m, x) for b, m in ((block, w), (fewer, small)) for x in [features(b, c)]]
+    np.testing.assert_allclose(values[1], values[0], rtol=1e-10, atol=1e-10)
+    assert compression._screened(block, w, c, d, n)[1] is w
 
 
 def test_precision_must_be_known(mapped, unmapped):

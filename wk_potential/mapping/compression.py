@@ -18,6 +18,7 @@ from .recoupling import recoupled
 
 CHUNK = 2_000_000  # numbers in a block of features
 MOST_FEATURES = 9000  # of a block: matrices of 650 MB, some of them at a time
+FEWER_FEATURES = 3500  # of a block, to begin with: the effort grows with the third power
 VALUES = 0.3  # weight of the features themselves, beside their changes, in the metric
 RIDGE = 1e-9  # relative, of the metric: features that are linearly dependent on the samples
 
@@ -104,6 +105,28 @@ def _moments(block: Block, coefficients, directions):
     return mean, values, changes
 
 
+def _screened(block: Block, w, coefficients, directions, most: int) -> tuple[Block, np.ndarray]:
+    """Return block and matrix with as many products as allowed: those that matter if all are independent."""
+    if len(block) <= most:
+        return block, w
+    width, n = len(block), min(len(coefficients), 200 + 4 * len(block) // (2 * block.L + 1))
+    mean, values, changes = np.zeros((3, width))
+    for k in _chunks(n, (2 * block.L + 1) * width):
+        x = features(block, coefficients[:n][k])
+        mean += x[:, 0].sum(axis=0) / n if block.L == 0 else 0.0
+        values += np.einsum("imp,imp->p", x, x) / n
+        dx = feature_derivatives(block, coefficients[:n][k], directions[:n][k])
+        changes += np.einsum("imp,imp->p", dx, dx) / n
+    values = np.maximum(values - mean**2, 0.0)
+    weight = VALUES * changes.sum() / max(values.sum(), 1e-300)
+    sizes = changes + weight * values
+    importance = sizes * (np.einsum("pq,pq,q->p", w, w, sizes) + weight * (w @ mean) ** 2)
+    importance[: block.n_single] = np.inf
+    keep = np.zeros(width, bool)
+    keep[np.argsort(-importance, kind="stable")[:most]] = True
+    return restricted(block, keep), w[np.ix_(keep, keep)]
+
+
 class MappingError(ValueError):
     """A model that cannot be mapped; the message says why."""
 
@@ -119,7 +142,9 @@ def _all_matrices(support: SupportPoints, order_weights, counts) -> tuple[list[B
     return recoupled(blocks, [dense_form(b, support, order_weights) for b in blocks], counts)
 
 
-def make_forms(support: SupportPoints, order_weights, coefficients, directions, threads: int = 1) -> list[Form]:
+def make_forms(
+    support: SupportPoints, order_weights, coefficients, directions, threads: int = 1, most: int = FEWER_FEATURES
+) -> list[Form]:
     """Forms of all blocks of one element.
 
     Args:
@@ -128,12 +153,14 @@ def make_forms(support: SupportPoints, order_weights, coefficients, directions, 
         coefficients: (n, n_lm, Q) sample environments.
         directions: (n, n_lm, Q) changes of theirs when atoms move, per Angstrom.
         threads: how many.
+        most: features of a block; of more, those that seem to matter least are left out.
 
     """
     counts = channel_counts(support, coefficients, directions)
 
     def make(item) -> Form:
         block, full = item
+        block, full = _screened(block, full, coefficients, directions, most)
         mean, values, changes = _moments(block, coefficients, directions)
         weight = VALUES * np.trace(changes) / max(np.trace(values), 1e-300)
         metric = changes + weight * values

@@ -12,7 +12,7 @@ from ..neighbours import find_neighbours
 from ..potential import Potential, Structure, evaluate
 from ..threads import thread_count
 from ..training.data import Frame
-from .compression import MappingError, compress, exact, make_forms, rounded
+from .compression import FEWER_FEATURES, MOST_FEATURES, Form, MappingError, compress, exact, make_forms, rounded
 from .packing import Factors
 from .samples import draw_samples
 
@@ -22,6 +22,7 @@ DEFAULT_TOLERANCE = 1e-4  # eV/Angstrom
 MOST_FRAMES = 60  # from which the environments are drawn
 MEASURED_ATOMS = 600  # about so many atoms are compared with the direct kernel, half of them in rattled frames
 RATTLE = 0.05  # Angstrom
+FEATURES = FEWER_FEATURES, 2 * FEWER_FEATURES, MOST_FEATURES  # of a block, one after the other until they suffice
 THRESHOLDS = 10.0 ** np.arange(-2.0, -12.01, -0.25)
 
 
@@ -124,27 +125,38 @@ def _search(
     if alone:
         names = ", ".join(chemical_symbols[z] for z in alone)
         raise MappingError(f"no atom of {names} has a neighbour in the frames, so its environments are not known")
-    dense = [
-        make_forms(s, a, x.coefficients, x.directions, comparison.threads)
-        for s, a, x in zip(scale.support, scale.order_weights, samples, strict=True)
-    ]
 
     def deviation(factors) -> float:
         return len(model.scales) * comparison.deviations(Potential([scale.with_forms(factors)]), expected)[0]
 
-    low, high, best = 0, len(THRESHOLDS) - 1, None
+    for most in FEATURES:
+        dense = [
+            make_forms(s, a, x.coefficients, x.directions, comparison.threads, most)
+            for s, a, x in zip(scale.support, scale.order_weights, samples, strict=True)
+        ]
+        best, least = _smallest(dense, deviation, tolerance)
+        if best is not None:
+            short = [rounded(factors) for factors in best]
+            return short if deviation(short) <= tolerance else best
+        if max(len(form.block) for element in dense for form in element) < most:
+            break
+    raise MappingError(f"no mapped form is within {tolerance:g} eV/Å: the best has {least:.1e}; take 0 for exact")
+
+
+def _smallest(
+    dense: list[list[Form]], deviation: Callable[[Elements], float], tolerance: float
+) -> tuple[Elements | None, float]:
+    """Return the smallest forms within the tolerance, or None, and the last deviation that was found."""
+    low, high, best, found = 0, len(THRESHOLDS) - 1, None, float("inf")
     while low <= high:
         middle = (low + high) // 2
         factors = [compress(forms, THRESHOLDS[middle]) for forms in dense]
-        largest = deviation(factors)
-        if largest <= tolerance:
+        found = deviation(factors)
+        if found <= tolerance:
             best, high = factors, middle - 1
         else:
             low = middle + 1
-    if best is None:
-        raise MappingError(f"no mapped form is within {tolerance:g} eV/Å: the best has {largest:.1e}; take 0 for exact")
-    short = [rounded(factors) for factors in best]
-    return short if deviation(short) <= tolerance else best
+    return best, found
 
 
 class _Comparison:

@@ -88,7 +88,9 @@ def choose_hyperparameters(
         weights, noise, _ = maximise_likelihood(gram, labels, options, report, threads, share)
         noise, score = _raised(gram, weights, noise, labels, label_first, options, threads)
     for kind, name in FEW_KINDS.items():
-        least = _lowered(kind, gram, weights, noise, score, labels, label_first, options, threads)
+        if getattr(options, name) is not None or not {1, kind} <= set(labels.kind):
+            continue
+        least = _lowered(kind, np.tensordot(weights, gram, 1), noise, score, labels, label_first, threads)
         if least < noise[kind]:
             report(f"  left-out errors want less {name.replace('_', ' ')} than the likelihood: {least:.2g}")
             options = options.model_copy(update={name: least})
@@ -97,27 +99,23 @@ def choose_hyperparameters(
     return weights, noise, score
 
 
-def _lowered(
-    kind: int, gram, weights, noise, score: float, labels: Labels, label_first, options: TrainingOptions, threads: int
-) -> float:
+def _lowered(kind: int, kernel, noise, score: float, labels: Labels, label_first, threads: int) -> float:
     """Noise of energies or virials, lowered as far as left-out errors fall by it.
 
     Where the kernel does not describe all of the labels, the likelihood of many forces sells the few others.
 
     Args:
         kind: of the labels.
-        gram, weights, noise, score: as `choose_hyperparameters` has found them.
-        labels, label_first, options, threads: as there.
+        kernel, noise: as in `raised_noise`.
+        score: of their left-out errors.
+        labels, label_first, threads: as in `solve`.
 
     """
-    given = options.energy_noise if kind == 0 else options.stress_noise
-    if given is not None or not np.any(labels.kind == kind) or not np.any(labels.kind == 1):
-        return noise[kind]
-    kernel, best, least = np.tensordot(weights, gram, 1), score + FEW_GAIN, noise[kind]
+    best, least = score + FEW_GAIN, noise[kind]
     for factor in FEW_FACTORS:
         candidate = noise.copy()
         candidate[kind] = max(factor * noise[kind], LEAST_NOISE * labels.spread()[kind])
-        found = raised_noise(kernel, candidate, labels, label_first, threads, NOISE_FACTORS[:1])[1]
+        found = left_out_score(kernel, candidate, labels, label_first, threads)
         if found > best:
             best, least = found, candidate[kind]
     return float(least)
@@ -202,13 +200,16 @@ def raised_noise(kernel, noise, labels: Labels, label_first, threads: int = 1, f
 
     """
     candidates = [noise * np.where(np.arange(3) == 1, factor, 1.0) for factor in factors]
-    scores = []
-    for candidate in candidates:
-        residuals = solve(kernel.copy(), candidate, labels, label_first, threads)[1] / labels.size
-        kinds = np.unique(labels.kind)
-        scores.append(score_of_errors([np.sqrt(np.mean(residuals[labels.kind == k] ** 2)) for k in kinds], kinds))
+    scores = [left_out_score(kernel, candidate, labels, label_first, threads) for candidate in candidates]
     last = int(np.flatnonzero(np.array(scores) >= max(scores) - SLACK)[-1])
     return candidates[last], scores[last]
+
+
+def left_out_score(kernel, noise, labels: Labels, label_first, threads: int = 1) -> float:
+    """Score of the leave-one-frame-out errors; arguments as in `raised_noise`."""
+    residuals = solve(kernel.copy(), noise, labels, label_first, threads)[1] / labels.size
+    kinds = np.unique(labels.kind)
+    return score_of_errors([np.sqrt(np.mean(residuals[labels.kind == k] ** 2)) for k in kinds], kinds)
 
 
 def solve(kernel, noise, labels: Labels, label_first, threads: int = 1) -> tuple[np.ndarray, np.ndarray, float]:

@@ -18,8 +18,8 @@ SHAPES: tuple[dict[str, float], ...] = (
     {"angular_weight": 0.0, "cutoff": 5.0, "cutoff_width": 2.0},
 )
 GAIN = 0.5  # by which the score must rise for another shape: long runs are stable with that of the defaults
-MIXINGS = 0.6, 0.8  # of elements, tried one after the other: many metals gain from it, molecules and water do not
-MIXING_GAIN = 0.2  # by which the score must rise with each
+MIXINGS = 0.6, 0.8  # of elements, tried beside none: alloys of many metals gain from it, molecules and water do not
+MIXING_GAIN = 0.2  # by which the score must rise for it
 SATURATION = {"full": 2.0, "sparse": 1.0}  # tried beside none
 LABELS = {"full": 800, "sparse": 6000}  # of the frames that are used
 SAFETY = 0.2  # what saturation may cost of this score: molecules gain from it, and a liquid may collapse without it
@@ -77,13 +77,11 @@ def _with_mixing(
     frames, options: TrainingOptions, score: Score, log: Log, plain: float | None
 ) -> tuple[TrainingOptions, float]:
     """Return the options with mixed elements if that pays, and their score as that of `_with_shape`."""
-    without, chosen = _without_saturation(options), 0.0
-    found = {chosen: score(frames, without) if plain is None else plain}
-    for mixing in MIXINGS:
-        found[mixing] = score(frames, without.model_copy(update={"element_mixing": mixing}))
-        if found[mixing] <= found[chosen] + MIXING_GAIN:
-            break
-        chosen = mixing
+    without = _without_saturation(options)
+    found = {0.0: score(frames, without) if plain is None else plain}
+    found |= {m: score(frames, without.model_copy(update={"element_mixing": m})) for m in MIXINGS}
+    best = max(found, key=lambda m: found[m])
+    chosen = best if found[best] > found[0.0] + MIXING_GAIN else 0.0
     log(f"Mixing of elements {chosen:g} (scores " + ", ".join(f"{m:g}: {s:.2f}" for m, s in found.items()) + ")")
     return options.model_copy(update={"element_mixing": chosen}), found[chosen]
 
