@@ -18,7 +18,7 @@ from .recoupling import recoupled
 
 CHUNK = 2_000_000  # numbers in a block of features
 MOST_FEATURES = 9000  # of a block: matrices of 650 MB, some of them at a time
-FEWER_FEATURES = 3500  # of a block, to begin with: the effort grows with the third power
+FEWER_FEATURES = 2000  # of a block, to begin with: the effort grows with the third power
 VALUES = 0.3  # weight of the features themselves, beside their changes, in the metric
 RIDGE = 1e-9  # relative, of the metric: features that are linearly dependent on the samples
 
