@@ -91,11 +91,17 @@ def choose_hyperparameters(
         if getattr(options, name) is not None or not {1, kind} <= set(labels.kind):
             continue
         least = _lowered(kind, np.tensordot(weights, gram, 1), noise, score, labels, label_first, threads)
-        if least < noise[kind]:
-            report(f"  left-out errors want less {name.replace('_', ' ')} than the likelihood: {least:.2g}")
-            options = options.model_copy(update={name: least})
-            weights, noise, _ = maximise_likelihood(gram, labels, options, report, threads, share)
-            noise, score = _raised(gram, weights, noise, labels, label_first, options, threads)
+        if least == noise[kind]:
+            continue
+        report(f"  left-out errors want less {name.replace('_', ' ')} than the likelihood: {least:.2g}")
+        own = options.model_copy(update={name: least})
+        new_weights, new_noise, _ = maximise_likelihood(gram, labels, own, report, threads, share)
+        try:
+            new_noise, new_score = _raised(gram, new_weights, new_noise, labels, label_first, own, threads)
+        except LinAlgError:  # so little noise is too little for other weights
+            continue
+        if new_score > score:
+            weights, noise, score, options = new_weights, new_noise, new_score, own
     return weights, noise, score
 
 
@@ -115,7 +121,10 @@ def _lowered(kind: int, kernel, noise, score: float, labels: Labels, label_first
     for factor in FEW_FACTORS:
         candidate = noise.copy()
         candidate[kind] = max(factor * noise[kind], LEAST_NOISE * labels.spread()[kind])
-        found = left_out_score(kernel, candidate, labels, label_first, threads)
+        try:
+            found = left_out_score(kernel, candidate, labels, label_first, threads)
+        except LinAlgError:
+            break
         if found > best:
             best, least = found, candidate[kind]
     return float(least)

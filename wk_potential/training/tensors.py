@@ -139,6 +139,7 @@ def tensor_options(options: TrainingOptions) -> TrainingOptions:
     """Options with the parameters of the densities of tensors."""
     changes = {
         "saturation": 0.0,
+        "element_mixing": 0.0,
         "angular_weight": options.angular_weight + ANGULAR_WEIGHT,
         "density_width": options.density_width * WIDTHS[0],
         "short_density_width": options.short_density_width * WIDTHS[1],
