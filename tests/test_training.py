@@ -52,7 +52,7 @@ def test_full_model_is_the_dense_gaussian_process(system, request):
     frames = request.getfixturevalue(system)
     options = TrainingOptions(
         **SMALL, order=4, order_weights=[2.0, 1.0, 0.5, 0.3], energy_noise=1e-3, forces_noise=0.02, stress_noise=0.01,
-        estimator="full", repulsion=False, saturation=2.0,
+        estimator="full", repulsion=False, saturation=2.0, element_mixing=0.3,
     )  # fmt: skip
     train_on, test = frames[:-2], frames[-2:]
     predicted, baseline = dense_prediction(train_on, test, options)
