@@ -27,7 +27,7 @@ Score = Callable[[Sequence[Frame], TrainingOptions], float]
 
 
 def tried(frames: Sequence[Frame], options: TrainingOptions, estimator: str, score: Score, log: Log) -> TrainingOptions:
-    """Return the options with the shape and the saturation of the best scores, with margins for safety.
+    """Return the options with the shape, mixing and saturation of the best scores, with margins for safety.
 
     Args:
         frames: the training set.
