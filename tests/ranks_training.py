@@ -13,20 +13,21 @@ from wk_potential.parallel.communicator import Ranks
 from wk_potential.training import full, shared_rows, tensors
 
 OPTIONS = {"cutoff": 3.5, "short_cutoff": 2.5, "cutoff_width": 2.0, "lmax": 2, "order": 3, "channel_tolerance": 3e-2}
-FEW = {"forces": 100, "energy": 7, "dipole": 30}  # labels
+FEW = {"forces": 100, "energy": 7, "dipole": 30, "dipole sparse": 30}  # labels
 
 
 def run(folder: Path, search_labels, ranks) -> dict[str, np.ndarray]:
     """Predictions and error bars of models that are trained on each kind of label."""
     out = {}
-    for name, labels in search_labels.items():
+    for key, labels in search_labels.items():
+        name, _, estimator = key.partition(" ")
         full.SEARCH_LABELS = tensors.SEARCH_LABELS = labels
         frames = read_frames(folder / f"{name}.xyz", dipole_key="mu" if name == "dipole" else None)
-        options = TrainingOptions(estimator="full", map=False, **OPTIONS)
+        options = TrainingOptions(estimator=estimator or "full", support_points=20, map=False, **OPTIONS)
         predicted = predict_frames(train(frames, options, threads=1, ranks=ranks), frames, 1)
         for value in (name, f"{name}_std"):
             if (values := [getattr(p, value, None) for p in predicted])[0] is not None:
-                out[value] = np.concatenate([np.ravel(v) for v in values])
+                out[f"{value} {estimator}".rstrip()] = np.concatenate([np.ravel(v) for v in values])
     return out
 
 

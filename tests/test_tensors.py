@@ -22,7 +22,7 @@ from wk_potential.mapping.tensors import TensorSupport, compressed, exact_form
 from wk_potential.neighbours import find_neighbours
 from wk_potential.potential import Structure
 from wk_potential.spectra import harmonic_spectrum
-from wk_potential.tensors.evaluate import TensorLayer, evaluate_tensors
+from wk_potential.tensors.evaluate import TensorLayer, evaluate_tensors, tensor_terms_of
 from wk_potential.tensors.targets import RANKS, TensorPart, TensorTarget
 
 WEIGHTS = np.array([0.5, 0.3, 0.2, 0.1])
@@ -100,6 +100,23 @@ def test_compiled_form_is_the_polynomial(momentum):
         c = coefficients(density, vectors[own], elements[neighbours.neighbour[own]], element)
         form = exact_form(random_tensor_support(lmax, momentum, 5, element), momentum, WEIGHTS)
         assert values[i] == pytest.approx(form.values(c[None])[0], abs=1e-10 * np.abs(values).max())
+
+
+@pytest.mark.parametrize("momentum", [0, 1, 2])
+def test_terms_are_what_the_values_consist_of(momentum):
+    positions, cell, elements, pbc = random_structure(periodic=True, n=2 * LANES + 3)
+    layers = random_layers(3, momentum)
+    values, _ = evaluated(layers, positions, cell, elements, pbc)
+    structure = Structure(positions, cell, elements, find_neighbours(positions, cell, pbc, 4.0))
+    terms = tensor_terms_of(layers, structure, 2)
+    forms = [exact_form(random_tensor_support(3, momentum, 5, z), momentum, WEIGHTS) for z in (0, 1)]
+    assert len(terms) == sum(len(core) for form in forms for _, _, core in form.couplings)
+    assert terms.sum(axis=0) == pytest.approx(values.sum(axis=0), abs=1e-10 * np.abs(terms).max())
+    # each is linear in its row of a core
+    i, j, core = forms[0].couplings[0]
+    forms[0].couplings[0] = (i, j, np.vstack([2 * core[:1], core[1:]]))
+    doubled, _ = evaluated([replace(layers[0], forms=[pack_tensor(f) for f in forms])], positions, cell, elements, pbc)
+    assert doubled.sum(axis=0) - values.sum(axis=0) == pytest.approx(terms[0], abs=1e-10 * np.abs(terms).max())
 
 
 @pytest.mark.parametrize("periodic", [False, True])

@@ -27,8 +27,9 @@ from wk_potential.structures import read_structure
 from wk_potential.training.baseline import targets
 from wk_potential.training.data import Frame
 from wk_potential.training.design import frame_design, kernel_matrices
+from wk_potential.training.posterior import Posterior
 from wk_potential.training.regression import whitening
-from wk_potential.training.rigidity import _Posterior, fit_uncertainty
+from wk_potential.training.rigidity import fit_uncertainty
 from wk_potential.training.task import LeftOut
 from wk_potential.uncertainty.calibration import (
     best_factor,
@@ -134,7 +135,7 @@ def test_posterior_is_that_of_bayesian_regression():
         precision = (rows[rest] / noise[rest, None] ** 2).T @ rows[rest] + np.diag(prior**-2)
         own = rows[~rest]
         expected[~rest] = np.sqrt(np.einsum("ir,rs,is->i", own, np.linalg.inv(precision), own))
-    posterior = _Posterior(rows, noise, prior)
+    posterior = Posterior(rows, noise, prior)
     np.testing.assert_allclose(posterior.left_out_deviations(folds), expected, rtol=1e-6)
     draws = posterior.draws(100_000, rng)
     covariance = np.linalg.inv((rows / noise[:, None] ** 2).T @ rows + np.diag(prior**-2))

@@ -23,6 +23,7 @@ TENSOR_PROPERTIES = {
     "dipole_derivatives": ("dipole", True),
     "polarizability_derivatives": ("polarizability", True),
 }
+TENSOR_UNCERTAINTIES = {"dipole_std": "dipole", "polarizability_std": "polarizability"}
 
 
 class WKCalculator(Calculator):
@@ -48,7 +49,8 @@ class WKCalculator(Calculator):
             forces_std (N, 3), stress_std, standard deviations in the units of what they belong to, calibrated on frames
             that were left out of the training; and extrapolation_grade (N,), above 1 where an environment is less
             certain than 99.9 % of those of the training set are without their own frame. See
-            `wk_potential.uncertainty.extrapolation` for a callback.
+            `wk_potential.uncertainty.extrapolation` for a callback. Where it is asked for, dipole_std (3,) and
+            polarizability_std (3, 3) too.
         skin: Angstrom; the neighbour list reaches this far beyond the cutoff and is rebuilt when atoms have moved
             half of it.
         comm: communicator of mpi4py whose ranks compute together, such as MPI.COMM_WORLD in a script that runs under
@@ -96,8 +98,11 @@ class WKCalculator(Calculator):
         self._structure: Structure | None = None
         self.ensemble: EnsemblePotential | None = None
         if uncertainty:
-            self.ensemble = self.model.ensemble
-            self.implemented_properties = [*self.implemented_properties, *UNCERTAINTIES]
+            bars = [name for name, target in TENSOR_UNCERTAINTIES.items() if target in self.model.error_bars]
+            if self.model.scales or not bars:
+                self.ensemble = self.model.ensemble
+                bars += UNCERTAINTIES
+            self.implemented_properties = [*self.implemented_properties, *bars]
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Compute energy, forces and stress at once, dipole and polarisability if they are among `properties`.
@@ -111,13 +116,18 @@ class WKCalculator(Calculator):
         if system_changes or self.atoms is None:
             super().calculate(atoms, properties, system_changes)
             self.results, self._structure = {}, None
-        energy_wanted = not set(properties) <= set(TENSOR_PROPERTIES)
+        energy_wanted = not set(properties) <= {*TENSOR_PROPERTIES, *TENSOR_UNCERTAINTIES}
         last = "energy" if self.ensemble is None else "energy_std"  # results of a file come without error bars
         if self.model.scales and energy_wanted and last not in self.results:
             self._calculate_energy(self.atoms)
         for name in properties:
-            if name in TENSOR_PROPERTIES and name in self.implemented_properties and name not in self.results:
+            if name not in self.implemented_properties or name in self.results:
+                continue
+            if name in TENSOR_PROPERTIES:
                 self._calculate_tensor(self.atoms, name)
+            elif name in TENSOR_UNCERTAINTIES:
+                target = self.model.tensors[TENSOR_UNCERTAINTIES[name]]
+                self.results[name] = target.deviation(self._current(self.atoms), self.threads)
 
     def _current(self, atoms) -> Structure:
         """All atoms, checked, with all of their neighbours; made once for energies, tensors and error bars."""

@@ -30,7 +30,8 @@ class FramePrediction:
             directions.
         dipole: (3,) e Angstrom, from the centre of mass.
         polarizability: (3, 3) Angstrom^3.
-        energy_std, forces_std, stress_std: standard deviations in the same units and shapes, None without error bars.
+        energy_std, forces_std, stress_std, dipole_std, polarizability_std: standard deviations in the same units and
+            shapes, None without error bars.
 
     All are None where the model has no such target.
 
@@ -44,6 +45,8 @@ class FramePrediction:
     energy_std: float | None = None
     forces_std: np.ndarray | None = None
     stress_std: np.ndarray | None = None
+    dipole_std: np.ndarray | None = None
+    polarizability_std: np.ndarray | None = None
 
 
 def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePrediction:
@@ -59,6 +62,9 @@ def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePredicti
     except UnknownElementError as error:
         raise UnknownElementError(f"{frame.source}: {error}") from None
     tensors = {name: target.predict(structure, threads).sum(axis=0) for name, target in model.tensors.items()}
+    for name, target in model.tensors.items():
+        if target.has_error_bars:
+            tensors[f"{name}_std"] = target.deviation(structure, threads)
     if not model.scales:
         return FramePrediction(None, None, None, **tensors)
     prediction = model.predict(structure, threads)

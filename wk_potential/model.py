@@ -191,6 +191,12 @@ class Model:
             raise UncertaintyError("the model has no error bars: train it again, with --uncertainty (the default)")
         return self.uncertainty.potential([scale.density for scale in self.scales])
 
+    @property
+    def error_bars(self) -> list[str]:
+        """What has error bars: energy (with forces and stress), dipole, polarizability."""
+        tensors = [name for name, target in self.tensors.items() if target.has_error_bars]
+        return tensors if self.uncertainty is None else ["energy", *tensors]
+
     def _warn_of_rounding(self) -> None:
         facts = self.info.get("mapping", {})
         accepted = max(LARGE_DEVIATION, 2 * facts.get("largest_force_deviation", 0.0))

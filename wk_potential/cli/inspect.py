@@ -80,14 +80,14 @@ def evaluate(
         if path is not None:
             check_output(path)
     loaded = Model.load(model)
-    if calibration is not None and loaded.uncertainty is None:
+    if calibration is not None and not loaded.error_bars:
         raise UserError(f"{model}: has no error bars to draw; train it again, with --uncertainty (the default)")
     frames = read_frames(data, **reading)
     with screen.progress() as progress:
         predictions = predict_frames(loaded, frames, threads, progress)
     table = errors(frames, predictions)
     show_errors(screen, table, f"Errors on {table['n_frames']} frames, {table['n_atoms']} atoms")
-    if loaded.uncertainty is not None:
+    if loaded.error_bars:
         table["uncertainty"] = reliability(frames, predictions)
         show_reliability(screen, table["uncertainty"])
     if json_file is not None:
@@ -108,16 +108,18 @@ def evaluate(
 
 
 def _write_predictions(path: Path, frames: Any, predictions: Any) -> None:
-    """Write the frames with the predicted energies, forces and stresses, as extended XYZ."""
+    """Write the frames with what is predicted instead of their labels, as extended XYZ."""
     from dataclasses import replace
     from io import StringIO
 
     from ase.io import write
 
     from ..files import write_atomically
+    from ..tensors.targets import RANKS
+    from ..training.data import KINDS
 
     images = [
-        replace(f, energy=p.energy, forces=p.forces, stress=p.stress).to_atoms()
+        replace(f, **{kind: getattr(p, kind) for kind in (*KINDS, *RANKS)}).to_atoms()
         for f, p in zip(frames, predictions, strict=True)
     ]
     text = StringIO()

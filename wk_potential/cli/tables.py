@@ -120,7 +120,8 @@ def _tensor_facts(model: Model) -> list[tuple[str, str]]:
             f"rank {rank} left-out RMSE {r['leave_one_out_rmse']:.3g} {facts['unit']}"
             for rank, r in facts["ranks"].items()
         ]
-        rows.append((name, "; ".join([f"kernels to {cutoffs} Å", *errors])))
+        bars = "error bars calibrated on left-out frames" if target.has_error_bars else "no error bars"
+        rows.append((name, "; ".join([f"kernels to {cutoffs} Å", *errors, bars])))
     return rows
 
 

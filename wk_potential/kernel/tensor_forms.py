@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import njit
-from ..simd import fma, load, splat, store
+from ..simd import fma, item, load, splat, store
 from .mapped import Forms, features_adjoint, fill_features, forms_cost
 from .products import address, multiply
 
@@ -119,6 +119,30 @@ def tensor_values(tensor, n_channels, c, n_atoms, x, y, z, out):
 
 
 @njit
+def tensor_features(tensor, n_channels, c, n_atoms, x, y, z, out):
+    """Add the terms of the values, those of each coupling and each factor of its first block, of up to LANES atoms.
+
+    Args:
+        tensor, n_channels, c, n_atoms, x, y, z: as in `tensor_values`.
+        out: (n, 2L + 1) sums over atoms and over s of core[r, s] (y_r y'_s)_LM, coupling after coupling, added to.
+
+    """
+    _fill_factors(tensor, n_channels, c, n_atoms, x, y)
+    first = 0
+    for k in range(tensor.couplings.shape[0] - 1):
+        rank, at_i, left, _, _, right = _contract(tensor, k, n_atoms, y, z)
+        for t in range(tensor.couplings[k, 3], tensor.couplings[k + 1, 3]):
+            m1, m2, m = tensor.terms[t]
+            for r in range(rank):
+                one, two = at_i + r * left + m1 * n_atoms, r * right + m2 * n_atoms
+                total = 0.0
+                for a in range(n_atoms):
+                    total += item(y, one + a) * item(z, two + a)
+                out[first + r, m] += tensor.coefficients[t] * total
+        first += rank
+
+
+@njit
 def tensor_gradient(tensor, component, n_channels, c, x, y, z, gy, gz, grad):
     """Gradient of one component of the values of LANES atoms with respect to their coefficients.
 
@@ -163,6 +187,11 @@ def tensor_cost(tensor: TensorForms) -> float:
     momenta, ranks = tensor.forms.blocks[:, 0], tensor.forms.blocks[:, 6]
     cores = sum(ranks[i] * ranks[j] * (2 * momenta[j] + 1) for i, j, *_ in tensor.couplings[:-1])
     return forms_cost(tensor.forms) + 2.0 * cores
+
+
+def feature_count(tensor: TensorForms) -> int:
+    """Rows of the output of `tensor_features`."""
+    return int(sum(tensor.forms.blocks[i, 6] for i, *_ in tensor.couplings[:-1]))
 
 
 def tensor_work_sizes(tensor: TensorForms) -> np.ndarray:

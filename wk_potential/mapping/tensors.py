@@ -184,6 +184,13 @@ def compressed(
     return best
 
 
+def coarse(support: TensorSupport, momentum: int, order_weights, samples: Samples, threshold: float) -> TensorForm:
+    """Form of one element with what is above a threshold times its largest part; arguments as those of `exact_form`."""
+    counts = used_channels(support.coefficients, samples.coefficients, samples.directions)
+    found = Compression(exact_form(support, momentum, order_weights, counts), samples)
+    return found.at(threshold * found.largest)
+
+
 def _responses(form: TensorForm, samples: Samples) -> np.ndarray:
     c, d = samples.coefficients[:COMPARED], DISPLACEMENT * samples.directions[:COMPARED]
     return np.concatenate([form.values(c), form.derivatives(c, d)])

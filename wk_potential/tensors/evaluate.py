@@ -1,6 +1,6 @@
 """Vectors and tensors of many atoms and their derivatives: plain arrays in, plain arrays out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +9,16 @@ import numpy as np
 from ..compiled import njit
 from ..density.packed import PackedDensity, adjoint_atom, expand_atom, gather
 from ..density.saturation import saturate, saturate_changes
-from ..kernel.tensor_forms import LANES, TensorForms, tensor_cost, tensor_gradient, tensor_values, tensor_work_sizes
+from ..kernel.tensor_forms import (
+    LANES,
+    TensorForms,
+    feature_count,
+    tensor_cost,
+    tensor_features,
+    tensor_gradient,
+    tensor_values,
+    tensor_work_sizes,
+)
 from ..potential import ClashError, Structure, aligned, divided, move_lane, project, work_space
 from ..threads import run_threads
 
@@ -58,6 +67,23 @@ def _add_derivatives(density, element, tensor, component, batch, structure, spac
                 for a in range(3):
                     out[hood.atom[p], a] += gradient[p, a]
                     out[atom, a] -= gradient[p, a]
+
+
+@njit(nogil=True)
+def _add_features(density, element, tensor, sizes, atoms, structure, out, clash):
+    """Add the terms (n, 2L + 1) of the values of atoms of one element."""
+    projection = density.projection
+    hood, flat, full, c, _, factor, x, y = work_space(density, projection, structure, sizes, LANES)
+    z = aligned(sizes[2], flat)
+    for start in range(0, atoms.shape[0], LANES):
+        batch = atoms[start : start + LANES]
+        for lane in range(batch.shape[0]):
+            gather(batch[lane], density.cutoff, structure, hood, clash)
+            expand_atom(density, hood)
+            move_lane(density, hood, full, lane, LANES, True)
+        project(projection, element, flat, full, c, LANES, False)
+        saturate(density.saturation, c, LANES, factor)
+        tensor_features(tensor, projection.shape[2], c, batch.shape[0], x, y, z, out)
 
 
 @njit(nogil=True)
@@ -116,7 +142,40 @@ def evaluate_tensors(layers: Sequence[TensorLayer], structure: Structure, thread
 
     costs = np.sum([layer.costs for layer in layers], axis=0) * (1 + width * derivatives)
     parts = run_threads(work, divided(costs, [layer.density for layer in layers], structure, threads), threads)
-    for _, clash in parts:
+    _refuse_clash(clash for _, clash in parts)
+    return values, np.sum([slopes for slopes, _ in parts], axis=0)
+
+
+def tensor_terms_of(layers: Sequence[TensorLayer], structure: Structure, threads: int = 1) -> np.ndarray:
+    """Terms (R, 2L + 1) of the sum over the centres, of all layers and elements one after the other: the sum of all.
+
+    Args:
+        layers, structure, threads: as in `evaluate_tensors`.
+
+    Raises:
+        ClashError: two atoms are on one site.
+
+    """
+    elements, width = structure.elements, 2 * layers[0].momentum + 1
+    counts = [feature_count(form) for layer in layers for form in layer.forms]
+
+    def work(atoms):
+        parts, clash = [np.zeros((n, width)) for n in counts], np.full(2, -1)
+        targets = iter(parts)
+        for layer in layers:
+            for element, (form, sizes) in enumerate(zip(layer.forms, layer.work_sizes, strict=True)):
+                own, out = atoms[elements[atoms] == element], next(targets)
+                if len(own) and len(out):
+                    _add_features(layer.density, element, form, sizes, own, structure, out, clash)
+        return np.concatenate(parts), clash
+
+    costs = np.sum([layer.costs for layer in layers], axis=0)
+    found = run_threads(work, divided(costs, [layer.density for layer in layers], structure, threads), threads)
+    _refuse_clash(clash for _, clash in found)
+    return np.sum([out for out, _ in found], axis=0)
+
+
+def _refuse_clash(clashes: Iterable[np.ndarray]) -> None:
+    for clash in clashes:
         if clash[0] >= 0:
             raise ClashError(*map(int, clash))
-    return values, np.sum([slopes for slopes, _ in parts], axis=0)

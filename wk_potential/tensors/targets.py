@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..density.expansion import Density, density_from_arrays, density_to_arrays
-from ..density.packed import pack
-from ..mapping.tensor_packing import TensorForm, pack_tensor, tensor_from_arrays, tensor_to_arrays
+from ..mapping.tensor_packing import TensorForm, tensor_from_arrays, tensor_to_arrays
 from ..modelfile import within
 from ..potential import Structure
 from .evaluate import TensorLayer, evaluate_tensors
+from .spread import TensorSpread, tensor_layers
 
 RANKS = {"dipole": (1,), "polarizability": (0, 2)}  # angular momenta of each target
 UNITS = {"dipole": "e*Angstrom", "polarizability": "Angstrom^3"}
@@ -49,12 +49,14 @@ class TensorPart:
         momentum: L.
         baseline: (n_elements,) component of each atom of an element, for L = 0.
         forms: of each density and each central element.
+        spread: error bars, or None.
 
     """
 
     momentum: int
     baseline: np.ndarray
     forms: list[list[TensorForm]]
+    spread: TensorSpread | None = None
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,19 @@ class TensorTarget:
         """Cutoff radius in Angstrom."""
         return max(density.radial.cutoff for density in self.densities)
 
+    @property
+    def has_error_bars(self) -> bool:
+        """Whether `deviation` can be asked for."""
+        return all(part.spread is not None for part in self.parts)
+
     @cached_property
     def _layers(self) -> list[list[TensorLayer]]:
-        densities = [pack(density) for density in self.densities]
-        return [
-            [
-                TensorLayer(d, part.momentum, [pack_tensor(f) for f in forms])
-                for d, forms in zip(densities, part.forms, strict=True)
-            ]
-            for part in self.parts
-        ]
+        return [tensor_layers(self.densities, part.momentum, part.forms) for part in self.parts]
+
+    @cached_property
+    def _spreads(self) -> list[tuple[TensorSpread, list[TensorLayer]]]:
+        spreads = [part.spread for part in self.parts if part.spread is not None]
+        return [(spread, spread.layers(self.densities)) for spread in spreads]
 
     def predict(self, structure: Structure, threads: int = 1) -> np.ndarray:
         """Return contributions of the atoms, (N, 3) or (N, 3, 3); the target is their sum.
@@ -120,6 +125,19 @@ class TensorTarget:
             out = out + to_cartesian(self.name, part.momentum, np.moveaxis(slopes, 0, -1))
         return out
 
+    def deviation(self, structure: Structure, threads: int = 1) -> np.ndarray:
+        """Standard deviations of the components of the target, (3,) or (3, 3); ranks err independently.
+
+        Raises:
+            ClashError: two atoms are on one site.
+
+        """
+        variance = np.zeros(())
+        for spread, layers in self._spreads:
+            found = to_cartesian(self.name, spread.momentum, spread.deviations(layers, structure, threads))
+            variance = variance + np.mean(found**2, axis=0)
+        return np.sqrt(variance)
+
 
 def targets_to_arrays(targets: dict[str, TensorTarget]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return description and arrays of the targets, for a file."""
@@ -141,6 +159,9 @@ def targets_to_arrays(targets: dict[str, TensorTarget]) -> tuple[dict[str, Any],
                 descriptions.append(description)
                 arrays |= {f"{own}_scale{n}_{key}": array for key, array in more.items()}
             facts[name]["parts"].append({"momentum": part.momentum, "forms": descriptions})
+            if part.spread is not None:
+                facts[name]["parts"][-1]["spread"], more = part.spread.to_arrays()
+                arrays |= {f"{own}_spread_{key}": array for key, array in more.items()}
     return facts, arrays
 
 
@@ -160,6 +181,10 @@ def targets_from_arrays(facts: dict[str, Any], arrays: dict[str, np.ndarray]) ->
             for n, description in enumerate(part["forms"]):
                 more = within(f"{own}_scale{n}_", arrays)
                 forms.append(tensor_from_arrays(part["momentum"], len(baseline), description, more))
-            parts.append(TensorPart(part["momentum"], baseline, forms))
+            spread = None
+            if "spread" in part:
+                more = within(f"{own}_spread_", arrays)
+                spread = TensorSpread.from_arrays(part["momentum"], len(baseline), part["spread"], more)
+            parts.append(TensorPart(part["momentum"], baseline, forms, spread))
         targets[name] = TensorTarget(name, densities, parts)
     return targets

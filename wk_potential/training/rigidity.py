@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import qr, solve_triangular
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
@@ -31,6 +30,7 @@ from .baseline import targets
 from .data import Frame
 from .environments import closest_distances, frame_environments
 from .gram import label_slots
+from .posterior import Posterior
 from .task import LeftOut, label_counts, sampled_frames
 
 BATCH = 32  # environments whose features are formed at once
@@ -47,7 +47,6 @@ MOST_LABELS = 20_000  # of randomly chosen frames, that stand for all
 MOST_FOLDS = 100  # in which frames are left out, one by one where they are fewer
 GRADE_QUANTILE = 0.999  # of the left-out environments has a grade below 1
 CLOSER = 0.9  # times the smallest distance of the training frames: atoms closer than that are beyond it
-ROUNDING = 1e-9
 SMALL_SAMPLE = student_t.ppf(0.75, LANES) / norm.ppf(0.75)  # the spread of so few members is uncertain itself
 
 
@@ -142,43 +141,6 @@ def coarse_forms(model: Model, frames: Sequence[Frame], densities: Sequence[Dens
     return out
 
 
-class _Posterior:
-    """What labels leave open of the weights of features.
-
-    Args:
-        rows: (n, R) features as the labels measure them.
-        noise: (n,) of the labels.
-        prior: (R,) standard deviation of the weights before.
-
-    """
-
-    def __init__(self, rows, noise, prior):
-        self.noise, self.prior = noise, prior
-        scaled = np.concatenate([rows * prior / noise[:, None], np.eye(len(prior))])
-        self.triangle = qr(scaled, mode="r", overwrite_a=True, check_finite=False)[0][: len(prior)]
-        # b b^T are the variances of the labels
-        self.whitened = solve_triangular(self.triangle, (rows * prior).T, trans="T", check_finite=False).T
-
-    def left_out_deviations(self, folds) -> np.ndarray:
-        """Standard deviations (n,) of the labels without what those of the same fold (n,) tell."""
-        variances = np.zeros(len(self.noise))
-        for fold in np.unique(folds):
-            own = folds == fold
-            told = self.whitened[own] / self.noise[own, None]
-            left = np.linalg.cholesky((1 + ROUNDING) * np.eye(len(self.prior)) - told.T @ told)
-            rows = solve_triangular(left, self.whitened[own].T, lower=True, check_finite=False)
-            variances[own] = np.sum(rows**2, axis=0)
-        return np.sqrt(variances)
-
-    def draws(self, n: int, rng) -> np.ndarray:
-        """Weights (R, n), deviations from their mean: made of orthogonal vectors, as far as there are so many."""
-        size = len(self.prior)
-        normal = rng.normal(size=(size, n))
-        for first in range(0, n, size):
-            normal[:, first : first + size] = np.linalg.qr(normal[:, first : first + size])[0] * np.sqrt(size)
-        return solve_triangular(self.triangle, normal, check_finite=False) * self.prior[:, None]
-
-
 def frames_of_error_bars(frames: Sequence[Frame], seed: int) -> np.ndarray:
     """Numbers of the frames that `fit_uncertainty` looks at."""
     return sampled_frames(label_counts(frames), MOST_LABELS, 2, seed)
@@ -223,7 +185,7 @@ def fit_uncertainty(
     weights = np.concatenate([f.values for of_scale in forms for of_element in of_scale for f in of_element])
     errors = _Errors.of(model, frames, residuals)
     rows = np.concatenate([f.labels for f in found])
-    labels = _Posterior(rows, errors.noise / np.sqrt(share), PRIOR * np.abs(weights))
+    labels = Posterior(rows, errors.noise / np.sqrt(share), PRIOR * np.abs(weights))
     deviations = labels.left_out_deviations(np.repeat(folds, label_counts(frames)))
 
     # the environments, as if the energy of each were a label
@@ -231,7 +193,7 @@ def fit_uncertainty(
     elements, present = model.element_indices(np.concatenate([f.numbers for f in frames])), range(len(model.elements))
     mean = np.stack([atoms[elements == z].mean(axis=0) if z in elements else np.zeros(len(weights)) for z in present])
     noise = np.full(len(atoms), errors.each_atom / np.sqrt(share))
-    environments = _Posterior(atoms - mean[elements], noise, LOCAL_PRIOR * np.abs(weights))
+    environments = Posterior(atoms - mean[elements], noise, LOCAL_PRIOR * np.abs(weights))
     local = environments.left_out_deviations(np.repeat(folds, sizes))
     # nothing is uncertain about atoms without neighbours
     largest = [np.quantile(local[elements == z], GRADE_QUANTILE) or 1.0 if z in elements else 1.0 for z in present]

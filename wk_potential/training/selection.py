@@ -1,16 +1,51 @@
 """Choice of support environments by pivoted Cholesky: each next one is what the chosen ones describe worst."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 
+from ..density.expansion import Density
 from ..kernel.coupling import wigner_terms
 from ..kernel.direct import in_blocks, kernel_rows
 from ..parallel.communicator import OneRank, Ranks
 from ..threads import run_threads
+from .data import Frame
+from .design import kernel_matrices
+from .environments import frame_environments
 
+MAX_CANDIDATES = 20_000  # environments of each element among which support points are chosen
 LEAST_RESIDUAL = 1e-9  # of an environment's own kernel: what is left below is rounding
+
+
+def candidates(
+    frames: Sequence[Frame], density: Density, elements, seed: int, progress: Callable[[float], None] | None = None
+) -> list[np.ndarray]:
+    """Coefficients (n, n_lm, Q) of the environments of each element that may become support points."""
+    rng = np.random.default_rng(seed)
+    centres = np.searchsorted(elements, np.concatenate([f.numbers for f in frames]))
+    drawn = np.zeros(len(centres), bool)
+    for z in range(len(elements)):
+        drawn[rng.permutation(np.flatnonzero(centres == z))[:MAX_CANDIDATES]] = True
+    pools: list[list[np.ndarray]] = [[] for _ in elements]
+    first = 0
+    for k, frame in enumerate(frames):
+        own = drawn[first : first + len(frame)]
+        first += len(frame)
+        if own.any():
+            environments = frame_environments(frame, density, elements, derivatives=False)
+            for z, pool in enumerate(pools):
+                pool.append(environments.coefficients[own & (environments.centres == z)])
+        if progress:
+            progress((k + 1) / len(frames))
+    return [np.concatenate(pool) for pool in pools]
+
+
+def mean_kernels(pools: Sequence[np.ndarray], lmax: int, order: int, seed: int) -> np.ndarray:
+    """Mean kernel (order,) of an environment with itself, over a sample of those of all elements."""
+    rng = np.random.default_rng(seed)
+    sample = [c for pool in pools for c in pool[rng.permutation(len(pool))[:50]]]
+    return np.mean([kernel_matrices([c[None]], lmax, order)[:, 0, 0] for c in sample], axis=0)
 
 
 class _Element:

@@ -11,12 +11,10 @@ from ..model import Scale, SupportPoints
 from .baseline import targets
 from .design import frame_design, kernel_matrices, stream_design
 from .doubts import stress_doubt
-from .environments import frame_environments
 from .regression import SparseRegression, left_out_errors
-from .selection import select_support
+from .selection import MAX_CANDIDATES, candidates, mean_kernels, select_support
 from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames, score_of_errors
 
-MAX_CANDIDATES = 20_000  # environments of each element among which support points are chosen
 SEARCH_SUPPORT = 400  # support points with which the order weights are chosen
 SEARCH_LABELS = 20_000
 N_FOLDS = 4
@@ -31,8 +29,10 @@ def fit_sparse(task: Task) -> Fit:
     n_atoms = sum(map(len, task.frames))
     n_support = min(options.support_points, n_atoms)
     _predict(task, n_atoms, n_support)
-    pools = _candidates(task)
-    mean = _mean_kernels(pools, density.lmax, order, options.seed)
+    pools = candidates(
+        task.frames, density, task.elements, options.seed, lambda fraction: task.progress("environments", fraction)
+    )
+    mean = mean_kernels(pools, density.lmax, order, options.seed)
     weights = np.array(options.order_weights) if options.order_weights is not None else 1.0 / (order * mean)
     support = select_support(
         pools, n_support, density.lmax, weights, task.threads,
@@ -119,26 +119,6 @@ def _warn_of_sign(task: Task, regression: SparseRegression, amplitude, noise) ->
             warnings.warn(doubt, stacklevel=2)
 
 
-def _candidates(task: Task) -> list[np.ndarray]:
-    """Coefficients (n, n_lm, Q) of the environments of each element that may become support points."""
-    rng = np.random.default_rng(task.options.seed)
-    centres = np.searchsorted(task.elements, np.concatenate([f.numbers for f in task.frames]))
-    drawn = np.zeros(len(centres), bool)
-    for z in range(len(task.elements)):
-        drawn[rng.permutation(np.flatnonzero(centres == z))[:MAX_CANDIDATES]] = True
-    pools: list[list[np.ndarray]] = [[] for _ in task.elements]
-    first = 0
-    for k, frame in enumerate(task.frames):
-        own = drawn[first : first + len(frame)]
-        first += len(frame)
-        if own.any():
-            environments = frame_environments(frame, task.densities[0], task.elements, derivatives=False)
-            for z, pool in enumerate(pools):
-                pool.append(environments.coefficients[own & (environments.centres == z)])
-        task.progress("environments", (k + 1) / len(task.frames))
-    return [np.concatenate(pool) for pool in pools]
-
-
 def _predict(task: Task, n_atoms: int, n_support: int) -> None:
     """Predict memory and time: kernels with gradients, and two passes of QR (the search, the fit)."""
     options, density = task.options, task.densities[0]
@@ -153,13 +133,6 @@ def _predict(task: Task, n_atoms: int, n_support: int) -> None:
     pairs = n_atoms * (2 * n_support + share * options.order * searched) / len(task.elements)
     products = labels * (n_support**2 + share * columns**2) + 120 * N_FOLDS * 3 * columns * searched**2
     predict_cost(task, gigabytes, (3e-6 * pairs + products / 1e10) / (task.threads * task.ranks.size))
-
-
-def _mean_kernels(pools, lmax: int, order: int, seed: int) -> np.ndarray:
-    """Mean kernel (order,) of an environment with itself, over a sample."""
-    rng = np.random.default_rng(seed)
-    sample = [c for pool in pools for c in pool[rng.permutation(len(pool))[:50]]]
-    return np.mean([kernel_matrices([c[None]], lmax, order)[:, 0, 0] for c in sample], axis=0)
 
 
 def _folds(task: Task, frames) -> np.ndarray:

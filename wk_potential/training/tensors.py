@@ -1,8 +1,8 @@
 """Training of dipoles and polarisabilities: Gaussian process regression on frames, one for each rank.
 
 Ranks are independent. The kernel of rank L is a sum over length scales, central elements and orders whose weights
-maximise the marginal likelihood together with the noise; all environments of a frame share its dual coefficients, so
-that the exact model has one vector of weights for each training environment. It is kept as polynomials of the density.
+maximise the marginal likelihood together with the noise (`tensor_kernels`). The model has a vector of weights for each
+training or support environment, and is kept as polynomials of the density.
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,22 @@ from threadpoolctl import threadpool_limits
 from ..density.expansion import Density
 from ..mapping.samples import draw_samples
 from ..mapping.tensor_packing import TensorForm
-from ..mapping.tensors import TensorSupport, compressed
+from ..mapping.tensors import compressed
+from ..tensors.spread import TensorSpread
 from ..tensors.targets import RANKS, UNITS, TensorPart, TensorTarget, to_spherical
 from .compression import model_density
 from .data import DataError, Frame
-from .environments import frame_environments
-from .frame_gram import FramePool, add_gram, gram_matrices, parts_of, shared_rows
-from .likelihood import Labels, choose_hyperparameters, solve
+from .likelihood import Labels, choose_hyperparameters
 from .options import TrainingOptions
-from .task import Task, part_of, predict_cost, sampled_frames
+from .selection import MAX_CANDIDATES
+from .task import Task, predict_cost, sampled_frames
+from .tensor_kernels import LEFT_OUT_LABELS, FullKernels, Solution, SparseKernels, most_support
 from .tensor_labels import centre_of_mass
+from .tensor_rigidity import fit_spread
 
 SEARCH_LABELS = 1500  # the likelihood is maximised on this many labels, drawn by frames, where there are more
-MOST_LABELS = 10_000  # of the exact regression: 1.6 GB and a few minutes
+MOST_LABELS = 10_000  # of the full estimator: 1.6 GB and a few minutes
+MOST_ENVIRONMENTS = 10_000  # up to which it is the default: some minutes
 PAIR_SECONDS = 1.2e-6  # of the kernel of two environments, measured with lmax 3
 SAMPLE_FRAMES = 60  # from which the environments for the small form are drawn
 MAPPING_SHARE = 0.1  # of the expected error, within which the small form stays
@@ -46,16 +49,14 @@ class RankFit:
     Attributes:
         order_weights: (n_scales, n_elements, order).
         noise: of a component, per sqrt(atom).
-        alpha: (F, 2L + 1) dual coefficients.
-        residuals: (F, 2L + 1) leave-one-frame-out errors.
+        solution: the fit with these.
         score: of the left-out errors of the labels searched.
 
     """
 
     order_weights: np.ndarray
     noise: float
-    alpha: np.ndarray
-    residuals: np.ndarray
+    solution: Solution
     score: float
 
 
@@ -96,10 +97,14 @@ class _Regression:
         self.counts = np.array([[np.sum(f.numbers == z) for z in task.elements] for f in self.frames])
         options = tensor_options(task.options)
         shapes = [shape for shape in (options.long, options.short) if shape]
-        _check(task, name, len(self.frames))
+        self.estimator = _choose_estimator(task, name, self.counts)
         self.densities = [model_density(self.frames, task.elements, options, shape, task.ranks) for shape in shapes]
-        _predict(task, name, self.counts, self.densities)
-        self.coefficients = [_coefficients(task, self.frames, density) for density in self.densities]
+        _predict(task, name, self.estimator, self.counts, self.densities)
+        self.kernels: FullKernels | SparseKernels = (
+            FullKernels(task, self.frames, self.densities)
+            if self.estimator == "full"
+            else SparseKernels(task, self.frames, self.densities, _width(name))
+        )
 
     def fit(self, momentum: int) -> tuple[np.ndarray, RankFit, float]:
         """Baseline (n_elements,), regression, and standard deviation of a component beyond the baseline."""
@@ -108,7 +113,7 @@ class _Regression:
         if momentum == 0:
             baseline = np.linalg.lstsq(self.counts, labels[:, 0], rcond=1e-8)[0]
         labels = labels - (self.counts @ baseline)[:, None]
-        fit = fit_rank(self.task, self.coefficients, labels, self.counts.sum(axis=1))
+        fit = _fit_rank(self.task, self.kernels, labels, self.counts.sum(axis=1))
         return baseline, fit, float(np.std(labels))
 
 
@@ -118,20 +123,23 @@ def _fit_target(task: Task, name: str) -> tuple[TensorTarget, dict[str, Any]]:
     for momentum in RANKS[name]:
         baseline, fit, spread = regression.fit(momentum)
         if name == "dipole":
-            _check_origin(task, regression.frames, fit.residuals)
-        error = float(np.sqrt(np.mean(fit.residuals**2)))
+            _check_origin(task, [regression.frames[k] for k in fit.solution.frames], fit.solution.residuals)
+        error = float(np.sqrt(np.mean(fit.solution.residuals**2)))
         task.log(
             f"{name.capitalize()}, rank {momentum}: expected error (leave one frame out, exact) {error:.3g} "
             f"{UNITS[name]}, {100 * error / max(spread, 1e-300):.2g} % of the standard deviation (rms of components)"
         )
-        parts.append(TensorPart(momentum, baseline, task.ranks.first(_forms, regression, fit)))
+        bars = task.ranks.first(_spread, regression, momentum, fit) if task.options.uncertainty else None
+        parts.append(TensorPart(momentum, baseline, task.ranks.first(_forms, regression, momentum, fit), bars))
         facts[str(momentum)] = {
             "order_weights": fit.order_weights.tolist(),
             "noise": fit.noise,
             "leave_one_out_rmse": error,
             "standard_deviation": spread,
         }
-    header = {"unit": UNITS[name], "frames": len(regression.frames), "ranks": facts}
+    header = {
+        "unit": UNITS[name], "frames": len(regression.frames), "estimator": regression.estimator, "ranks": facts
+    }  # fmt: skip
     return TensorTarget(name, regression.densities, parts), header
 
 
@@ -148,92 +156,87 @@ def tensor_options(options: TrainingOptions) -> TrainingOptions:
     return options.model_copy(update=changes)
 
 
-def _n_labels(name: str, n_frames: int) -> int:
-    """Labels of the rank that has most of them."""
-    return n_frames * (2 * max(RANKS[name]) + 1)
+def _width(name: str) -> int:
+    """Labels of a frame of the rank that has most of them."""
+    return 2 * max(RANKS[name]) + 1
 
 
-def _check(task: Task, name: str, n_frames: int) -> None:
-    options, labels = task.options, _n_labels(name, n_frames)
-    if max(RANKS[name]) > options.lmax:
-        raise DataError(f"{name}: needs lmax of at least {max(RANKS[name])}, not {options.lmax}")
-    if options.order > 4:
-        raise DataError(f"{name}: tensors have kernels of orders 1 to 4, not {options.order}; set order to 4")
-    if labels > MOST_LABELS:
-        raise DataError(
-            f"{name}: {labels} labels, where {MOST_LABELS} are the limit; train on fewer frames with --frames"
-        )
-
-
-def _predict(task: Task, name: str, counts, densities: list[Density]) -> None:
-    """Predict memory and time: kernels of the search, the covariance, coefficients of the environments.
+def _choose_estimator(task: Task, name: str, counts) -> str:
+    """Estimator, and whether it can be: the full one for few labels and environments, unless another is asked for.
 
     Args:
         task: with the options.
         name: of the target.
         counts: (F, n_elements) atoms of each frame.
+
+    """
+    options, labels = task.options, len(counts) * _width(name)
+    if max(RANKS[name]) > options.lmax:
+        raise DataError(f"{name}: needs lmax of at least {max(RANKS[name])}, not {options.lmax}")
+    if options.order > 4:
+        raise DataError(f"{name}: tensors have kernels of orders 1 to 4, not {options.order}; set order to 4")
+    if options.estimator == "full" and labels > MOST_LABELS:
+        raise DataError(
+            f"{name}: {labels} labels, where {MOST_LABELS} are the limit of the full estimator; train with the sparse "
+            "one, or on fewer frames with --frames"
+        )
+    small = labels <= MOST_LABELS and counts.sum() <= MOST_ENVIRONMENTS
+    chosen = options.estimator if options.estimator != "auto" else "full" if small else "sparse"
+    task.log(f"{name.capitalize()}: {chosen} estimator ({labels} labels at most, {counts.sum()} environments)")
+    return chosen
+
+
+def _predict(task: Task, name: str, estimator: str, counts, densities: list[Density]) -> None:
+    """Predict memory and time: kernels of the search and of the fit, linear algebra, what is stored.
+
+    Args:
+        task: with the options.
+        name: of the target.
+        estimator: full or sparse.
+        counts: (F, n_elements) atoms of each frame.
         densities: of each length scale.
 
     """
-    options, labels = task.options, _n_labels(name, len(counts))
-    searched, matrices = min(labels, SEARCH_LABELS), len(densities) * len(task.elements) * options.order
-    stored = 3 * counts.sum() * (options.lmax + 1) ** 2 * sum(density.projection.shape[3] for density in densities)
-    passes = 1 + (searched / labels) ** 2 * (searched < labels)  # over the pairs of environments
-    pairs = 0.5 * len(densities) * len(RANKS[name]) * passes * np.sum(counts.sum(axis=0) ** 2.0)
-    seconds = PAIR_SECONDS * pairs / (task.threads * task.ranks.size) + (60 * searched**3 + labels**3) / 2e10
-    predict_cost(task, 8e-9 * ((matrices + 3) * searched**2 + 3 * labels**2 + stored), seconds)
+    options, labels, n_scales = task.options, len(counts) * _width(name), len(densities)
+    searched, matrices = min(labels, SEARCH_LABELS), n_scales * len(task.elements) * options.order
+    width = (options.lmax + 1) ** 2 * sum(density.projection.shape[3] for density in densities)
+    if estimator == "full":
+        passes = 1 + (searched / labels) ** 2 * (searched < labels)  # over the pairs of environments
+        pairs = 0.5 * n_scales * passes * np.sum(counts.sum(axis=0) ** 2.0)
+        stored, products = 3 * counts.sum() * width + 3 * labels**2, labels**3
+    else:
+        points = most_support(options, n_scales, _width(name))
+        columns, candidates = n_scales * points * _width(name), np.minimum(counts.sum(axis=0), MAX_CANDIDATES).sum()
+        pairs = n_scales * points * ((1 + searched / labels) * counts.sum() / len(task.elements) + candidates)
+        stored = candidates * (width + points) + 8 * columns**2 + (searched * options.order + LEFT_OUT_LABELS) * columns
+        products = 2 * labels * columns**2 + 20 * columns**3
+    seconds = PAIR_SECONDS * len(RANKS[name]) * pairs / (task.threads * task.ranks.size)
+    predict_cost(
+        task, 8e-9 * ((matrices + 3) * searched**2 + stored), seconds + (60 * searched**3 + products) / 2e10
+    )  # fmt: skip
 
 
-def _coefficients(task: Task, frames, density: Density) -> list[list[np.ndarray]]:
-    """Coefficients (n, n_lm, Q) of the environments of each element and frame."""
-    out: list[list[np.ndarray]] = [[] for _ in task.elements]
-    for frame in frames:
-        environments = frame_environments(frame, density, task.elements, derivatives=False)
-        for z, own in enumerate(out):
-            own.append(environments.coefficients[environments.centres == z])
-    return out
-
-
-def fit_rank(task: Task, coefficients: list[list[list[np.ndarray]]], labels, n_atoms) -> RankFit:
+def _fit_rank(task: Task, kernels: FullKernels | SparseKernels, labels, n_atoms) -> RankFit:
     """Choose hyperparameters by likelihood and solve.
 
     Args:
-        task: of which lmax and order, options of the search, threads and log count.
-        coefficients: for each length scale, element and frame, (n, n_lm, Q).
+        task: with the options.
+        kernels: between the frames.
         labels: (F, 2L + 1) spherical components, less a baseline.
         n_atoms: (F,) of each frame.
 
     """
     options, (n_frames, width) = task.options, labels.shape
-    lmax, momentum, n_elements = options.lmax, (labels.shape[1] - 1) // 2, len(task.elements)
+    momentum = (width - 1) // 2
     chosen = sampled_frames(np.full(n_frames, width), SEARCH_LABELS, 1, options.seed)
-    grams, report = [], part_of(task, "Gram matrices", len(coefficients))
-    for scale in coefficients:
-        pools = [FramePool([element[f] for f in chosen]) for element in scale]
-        grams.append(gram_matrices(pools, lmax, momentum, options.order, task.threads, report, task.ranks))
-    gram = np.concatenate([g.reshape(-1, *g.shape[2:]) for g in grams]) if task.ranks.rank == 0 else None
-    del grams
-    size = np.repeat(np.sqrt(n_atoms), width)
-    everything = Labels(labels.ravel(), np.zeros(labels.size, int), size)
-    first = np.arange(0, labels.size + 1, width)
+    gram = kernels.matrices(momentum, chosen)
+    everything = Labels(labels.ravel(), np.zeros(labels.size, int), np.repeat(np.sqrt(n_atoms), width))
     own = options.model_copy(update={"energy_noise": None, "order_weights": None})
-    part, part_first = everything.of_frames(chosen, first), np.arange(len(chosen) + 1) * width
-    weights, noise, score = task.ranks.first(
-        choose_hyperparameters, gram, part, part_first, own, task.log, task.threads
-    )
-    by_scale = weights.reshape(len(coefficients), n_elements, options.order)
-    kernel = None if gram is None else np.tensordot(weights, gram, 1)
-    if len(chosen) < n_frames:
-        kernel = np.zeros((labels.size, labels.size))  # pages come when written to
-        report = part_of(task, "covariance", len(coefficients))
-        for scale, scale_weights in zip(coefficients, by_scale, strict=True):
-            pools = [FramePool(element) for element in scale]
-            rows = shared_rows(pools, momentum, task.ranks)
-            for pool, a, own_report in zip(pools, scale_weights, parts_of(report, pools), strict=True):
-                add_gram(pool, lmax, momentum, a[None], kernel[None], rows.own_frames(), task.threads, own_report)
-        rows.collect(kernel[None])
-    alpha, residuals, _ = task.ranks.first(solve, kernel, noise, everything, first, task.threads)
-    return RankFit(by_scale, float(noise[0]), alpha.reshape(labels.shape), residuals.reshape(labels.shape), score)
+    part, first = everything.of_frames(chosen, np.arange(0, labels.size + 1, width)), np.arange(len(chosen) + 1) * width
+    weights, noise, score = task.ranks.first(choose_hyperparameters, gram, part, first, own, task.log, task.threads)
+    by_scale = weights.reshape(-1, len(task.elements), options.order)
+    solution = kernels.solved(momentum, by_scale, float(noise[0]), everything, gram, chosen)
+    return RankFit(by_scale, float(noise[0]), solution, score)
 
 
 def _check_origin(task: Task, frames, residuals) -> None:
@@ -252,20 +255,29 @@ def _check_origin(task: Task, frames, residuals) -> None:
         )
 
 
-def _forms(regression: _Regression, fit: RankFit) -> list[list[TensorForm]]:
+def _forms(regression: _Regression, momentum: int, fit: RankFit) -> list[list[TensorForm]]:
     """Forms of each length scale and element, small ones unless the tolerance of the mapping is 0."""
     task, frames = regression.task, regression.frames
     order = np.random.default_rng(task.options.seed).permutation(len(frames))
     chosen = [frames[k] for k in order[:SAMPLE_FRAMES]]
-    scales = list(zip(regression.densities, regression.coefficients, fit.order_weights, strict=True))
-    error = np.sqrt(np.mean(fit.residuals**2) / np.mean([len(frame) for frame in frames]))
-    tolerance = MAPPING_SHARE * error / len(scales) if task.options.map_tolerance > 0 else 0.0
+    error = np.sqrt(np.mean(fit.solution.residuals**2) / np.mean([len(frame) for frame in frames]))
+    tolerance = MAPPING_SHARE * error / len(regression.densities) if task.options.map_tolerance > 0 else 0.0
     out = []
-    for density, scale, weights in scales:
+    for density, supports, weights in zip(
+        regression.densities, fit.solution.supports, fit.order_weights, strict=True
+    ):  # fmt: skip
         samples = draw_samples(chosen, density, task.elements)
-        supports = []
-        for element in scale:
-            frame_of = np.repeat(np.arange(len(element)), [len(c) for c in element])
-            supports.append(TensorSupport(np.concatenate(element), fit.alpha[frame_of]))
-        out.append(compressed(supports, (fit.alpha.shape[1] - 1) // 2, weights, samples, tolerance))
+        out.append(compressed(supports, momentum, weights, samples, tolerance))
     return out
+
+
+def _spread(regression: _Regression, momentum: int, fit: RankFit) -> TensorSpread | None:
+    """Error bars, where there are enough frames to leave one out."""
+    task, solution = regression.task, fit.solution
+    if len(solution.frames) < 2:
+        return None
+    return fit_spread(
+        momentum, regression.densities, task.elements, solution.supports, fit.order_weights,
+        [regression.frames[k] for k in solution.frames], solution.residuals, len(regression.frames),
+        task.threads, task.options.seed,
+    )  # fmt: skip

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ..evaluation import FramePrediction
     from ..training.data import Frame
 
+WIDTHS = {"energy": 1, "forces": 3, "stress": 6, "dipole": 3, "polarizability": 9}  # numbers in a row of each kind
 LEVELS = np.linspace(0, 1, 101)  # probabilities of intervals about a prediction
 NEGLIGIBLE = 1e-3  # of the rms deviation: below are components that vanish by symmetry, in truth and prediction
 
@@ -58,11 +59,12 @@ def errors_and_deviations(
     """Errors and predicted standard deviations of each kind of label that there is, with error bars.
 
     Returns:
-        energy: (n,) eV; forces: (n, 3) eV/Angstrom, a row for each atom; stress: (n, 6) eV/Angstrom^3.
+        energy: (n,) eV; forces: (n, 3) eV/Angstrom, a row for each atom; stress: (n, 6) eV/Angstrom^3; dipole:
+        (n, 3) e Angstrom; polarizability: (n, 9) Angstrom^3.
 
     """
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for kind, width in (("energy", 1), ("forces", 3), ("stress", 6)):
+    for kind, width in WIDTHS.items():
         rows = []
         for frame, prediction in zip(frames, predictions, strict=True):
             label, value, deviation = (
@@ -84,16 +86,17 @@ def reliability(frames: Sequence["Frame"], predictions: Sequence["FramePredictio
         predictions: of the same frames, by a model with error bars.
 
     Returns:
-        For each of energy, forces and stress that there is: `rmse`, `rms_std` (eV, eV/Angstrom, eV/Angstrom^3),
-        `miscalibration_area`, `negative_log_likelihood` (components that vanish by symmetry left out of both),
-        `spearman`, the rank correlation of predicted and true errors (of forces the norms for each atom, None where all
-        are the same) and `n`, the number of components.
+        For each of energy, forces, stress, dipole and polarizability that there is: `rmse`, `rms_std` (eV, eV/Angstrom,
+        eV/Angstrom^3, e Angstrom, Angstrom^3), `miscalibration_area`, `negative_log_likelihood` (components that vanish
+        by symmetry left out of both), `spearman`, the rank correlation of predicted and true errors (of vectors and
+        polarisabilities the norms, None where all are the same) and `n`, the number of components.
 
     """
     table = {}
     for kind, (errors, deviations) in errors_and_deviations(frames, predictions).items():
         own = countable(deviations)
-        sizes = [np.linalg.norm(x, axis=1) if kind == "forces" else np.abs(x).ravel() for x in (errors, deviations)]
+        norms = kind in ("forces", "dipole", "polarizability")
+        sizes = [np.linalg.norm(x, axis=1) if norms else np.abs(x).ravel() for x in (errors, deviations)]
         varied = all(np.ptp(x) > 0 for x in sizes)
         table[kind] = {
             "rmse": float(np.sqrt(np.mean(errors**2))),

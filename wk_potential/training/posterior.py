@@ -1,0 +1,43 @@
+"""What labels leave open of the weights of features, in a linear model whose weights are normally distributed."""
+
+import numpy as np
+from scipy.linalg import qr, solve_triangular
+
+ROUNDING = 1e-9
+
+
+class Posterior:
+    """What labels leave open of the weights of features.
+
+    Args:
+        rows: (n, R) features as the labels measure them.
+        noise: (n,) of the labels.
+        prior: (R,) standard deviation of the weights before.
+
+    """
+
+    def __init__(self, rows, noise, prior):
+        self.noise, self.prior = noise, prior
+        scaled = np.concatenate([rows * prior / noise[:, None], np.eye(len(prior))])
+        self.triangle = qr(scaled, mode="r", overwrite_a=True, check_finite=False)[0][: len(prior)]
+        # b b^T are the variances of the labels
+        self.whitened = solve_triangular(self.triangle, (rows * prior).T, trans="T", check_finite=False).T
+
+    def left_out_deviations(self, folds) -> np.ndarray:
+        """Standard deviations (n,) of the labels without what those of the same fold (n,) tell."""
+        variances = np.zeros(len(self.noise))
+        for fold in np.unique(folds):
+            own = folds == fold
+            told = self.whitened[own] / self.noise[own, None]
+            left = np.linalg.cholesky((1 + ROUNDING) * np.eye(len(self.prior)) - told.T @ told)
+            rows = solve_triangular(left, self.whitened[own].T, lower=True, check_finite=False)
+            variances[own] = np.sum(rows**2, axis=0)
+        return np.sqrt(variances)
+
+    def draws(self, n: int, rng) -> np.ndarray:
+        """Weights (R, n), deviations from their mean: made of orthogonal vectors, as far as there are so many."""
+        size = len(self.prior)
+        normal = rng.normal(size=(size, n))
+        for first in range(0, n, size):
+            normal[:, first : first + size] = np.linalg.qr(normal[:, first : first + size])[0] * np.sqrt(size)
+        return solve_triangular(self.triangle, normal, check_finite=False) * self.prior[:, None]

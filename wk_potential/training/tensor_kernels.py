@@ -1,0 +1,236 @@
+"""Kernels of vectors and tensors between frames, by all environments or by support environments.
+
+Both answer the same questions: the kernel matrices on which hyperparameters are chosen, and the fit with these. With
+support environments s, each with 2L + 1 weights, the kernel of two frames is K_ns K_ss^-1 K_sn (Nystroem), and the work
+grows with the number of environments instead of its square.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from ..density.expansion import Density
+from ..kernel.direct import in_blocks
+from ..kernel.tensor import add_tensor_rows, tensor_terms
+from ..mapping.tensors import TensorSupport
+from .data import Frame
+from .environments import frame_environments
+from .frame_gram import FramePool, add_gram, gram_matrices, parts_of, shared_rows
+from .likelihood import Labels, solve
+from .options import TrainingOptions
+from .regression import SparseRegression, TriangularFactor, left_out_errors, whitening
+from .selection import candidates, mean_kernels, select_support
+from .task import Task, part_of, sampled_frames
+
+LEFT_OUT_LABELS = 8000  # of which the sparse estimator finds the errors by fits without their frames
+MOST_COLUMNS = 3000  # weights of the support environments: some matrices of 70 MB, and a minute
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A fit of one rank.
+
+    Attributes:
+        supports: of each length scale and element.
+        frames: (F,) some of the frames, by number.
+        residuals: (F, 2L + 1) errors there of fits without each.
+
+    """
+
+    supports: list[list[TensorSupport]]
+    frames: np.ndarray
+    residuals: np.ndarray
+
+
+class FullKernels:
+    """All environments of the frames are compared with each other, and those of a frame share its dual coefficients.
+
+    Args:
+        task: with the options.
+        frames: with labels.
+        densities: of each length scale.
+
+    """
+
+    def __init__(self, task: Task, frames: Sequence[Frame], densities: Sequence[Density]):
+        self.task, self.frames, self.densities = task, frames, densities
+        # (n, n_lm, Q) of each length scale, element and frame
+        self._coefficients: list[list[list[np.ndarray]]] = [[[] for _ in task.elements] for _ in densities]
+        for density, scale in zip(densities, self._coefficients, strict=True):
+            for frame in frames:
+                found = frame_environments(frame, density, task.elements, derivatives=False)
+                for z, own in enumerate(scale):
+                    own.append(found.coefficients[found.centres == z])
+
+    def matrices(self, momentum: int, frames) -> np.ndarray | None:
+        """Kernels (n, N, N) of rank L between some frames, of each scale, element and order, on the first rank."""
+        task, grams, report = self.task, [], part_of(self.task, "Gram matrices", len(self.densities))
+        for scale in self._coefficients:
+            pools = [FramePool([element[f] for f in frames]) for element in scale]
+            lmax, order = task.options.lmax, task.options.order
+            grams.append(gram_matrices(pools, lmax, momentum, order, task.threads, report, task.ranks))
+        return np.concatenate([g.reshape(-1, *g.shape[2:]) for g in grams]) if task.ranks.rank == 0 else None
+
+    def solved(self, momentum: int, order_weights, noise: float, labels: Labels, gram, searched) -> Solution:
+        """Fit with these hyperparameters.
+
+        Args:
+            momentum: L.
+            order_weights: (n_scales, n_elements, order).
+            noise: of a component, per sqrt(atom).
+            labels: of all frames, 2L + 1 each.
+            gram, searched: `matrices` and their frames.
+
+        """
+        task, width, n_labels = self.task, 2 * momentum + 1, len(labels.values)
+        first = np.arange(0, n_labels + 1, width)
+        kernel = None if gram is None else np.tensordot(order_weights.ravel(), gram, 1)
+        if len(searched) < len(self.frames):
+            kernel = np.zeros((n_labels, n_labels))  # pages come when written to
+            report = part_of(task, "covariance", len(self.densities))
+            for scale, scale_weights in zip(self._coefficients, order_weights, strict=True):
+                pools = [FramePool(element) for element in scale]
+                rows = shared_rows(pools, momentum, task.ranks)
+                for pool, a, own in zip(pools, scale_weights, parts_of(report, pools), strict=True):
+                    lmax, frames = task.options.lmax, rows.own_frames()
+                    add_gram(pool, lmax, momentum, a[None], kernel[None], frames, task.threads, own)
+            rows.collect(kernel[None])
+        alpha, residuals, _ = task.ranks.first(solve, kernel, np.full(3, noise), labels, first, task.threads)
+        by_frame = alpha.reshape(-1, width)
+        supports = [
+            [TensorSupport(np.concatenate(of_z), np.repeat(by_frame, list(map(len, of_z)), axis=0)) for of_z in scale]
+            for scale in self._coefficients
+        ]
+        return Solution(supports, np.arange(len(self.frames)), residuals.reshape(-1, width))
+
+
+class SparseKernels:
+    """Some of the environments stand for all; arguments and methods as those of `FullKernels`.
+
+    Args:
+        task: with the options.
+        frames: with labels.
+        densities: of each length scale.
+        width: labels of a frame, of the rank that has most.
+
+    Attributes:
+        supports: (n, n_lm, Q) for each length scale and element.
+
+    """
+
+    def __init__(self, task: Task, frames: Sequence[Frame], densities: Sequence[Density], width: int):
+        self.task, self.frames, self.densities = task, frames, densities
+        n_support = most_support(task.options, len(densities), width)
+        self.supports = [self._select(n, n_support) for n in range(len(densities))]
+        self._blocks = [[in_blocks(s) for s in scale] for scale in self.supports]
+
+    def _select(self, n: int, n_support: int) -> list[np.ndarray]:
+        task, n_scales = self.task, len(self.densities)
+        lmax, order = task.options.lmax, task.options.order
+
+        def report(stage: str):
+            return lambda fraction: task.progress(stage, (n + fraction) / n_scales)
+
+        pools = candidates(self.frames, self.densities[n], task.elements, task.options.seed, report("environments"))
+        weights = 1.0 / (order * np.maximum(mean_kernels(pools, lmax, order, task.options.seed), 1e-300))
+        return select_support(pools, n_support, lmax, weights, task.threads, report("support points"), task.ranks)
+
+    def _frame_rows(self, frame: Frame, momentum: int, sets) -> list[np.ndarray]:
+        """Kernels (n_sets, 2L + 1, M (2L + 1)) of a frame with the support points of each length scale and element.
+
+        Args:
+            frame: the frame.
+            momentum: L.
+            sets: (n_scales, n_elements, n_sets, order) order weights.
+
+        """
+        lmax, width = self.task.options.lmax, 2 * momentum + 1
+        out: list[np.ndarray] = []
+        terms = tensor_terms(lmax, sets.shape[3], momentum)
+        for density, scale, of_scale in zip(self.densities, self._blocks, sets, strict=True):
+            found = frame_environments(frame, density, self.task.elements, derivatives=False)
+            for z, (blocks, own) in enumerate(zip(scale, of_scale, strict=True)):
+                n = len(self.supports[len(out) // len(scale)][z])
+                columns = np.where(np.arange(blocks.shape[0] * blocks.shape[2]) < n, np.arange(blocks[:, 0].size), -1)
+                rows = np.zeros((len(own), width, n, width))
+                for c in found.coefficients[found.centres == z] if n else ():
+                    add_tensor_rows(terms, lmax, own, c, blocks, columns.reshape(blocks[:, 0].shape), rows)
+                out.append(rows.reshape(len(own), width, -1))
+        return out
+
+    def _rows(self, frames, momentum: int, sets, stage: str) -> Iterator[list[np.ndarray]]:
+        """`_frame_rows` of some frames, one after the other, on all ranks."""
+        task = self.task
+        step = 4 * task.threads * task.ranks.size
+        for first in range(0, len(frames), step):
+            batch = [self.frames[k] for k in frames[first : first + step]]
+            yield from task.ranks.each(lambda frame: self._frame_rows(frame, momentum, sets), batch, task.threads)
+            task.progress(stage, min(1.0, (first + step) / len(frames)))
+
+    def _among(self, momentum: int) -> list[np.ndarray]:
+        """Kernels (order, M (2L + 1), M (2L + 1)) among the support points of each length scale and element."""
+        options, threads = self.task.options, self.task.threads
+        pools = [FramePool([c[None] for c in s]) if len(s) else None for scale in self.supports for s in scale]
+        none = np.zeros((options.order, 0, 0))
+        return [
+            none if pool is None else gram_matrices([pool], options.lmax, momentum, options.order, threads)[0]
+            for pool in pools
+        ]
+
+    def matrices(self, momentum: int, frames) -> np.ndarray | None:
+        """Kernels as those of `FullKernels`, by the support points."""
+        task, order, width = self.task, self.task.options.order, 2 * momentum + 1
+        sets = np.broadcast_to(np.eye(order), (len(self.densities), len(task.elements), order, order))
+        found = list(self._rows(frames, momentum, np.ascontiguousarray(sets), "kernels of each order"))
+        if task.ranks.rank > 0:
+            return None
+        out = []
+        for of_frames, kernels in zip(zip(*found, strict=True), self._among(momentum), strict=True):
+            for nu in range(order):
+                out.append(np.zeros(2 * (width * len(frames),)))
+                if kernels[nu].any():
+                    known = np.concatenate([rows[nu] for rows in of_frames]) @ whitening(kernels[nu])
+                    out[-1] += known @ known.T
+        return np.array(out)
+
+    def solved(self, momentum: int, order_weights, noise: float, labels: Labels, gram, searched) -> Solution:
+        """Fit with these hyperparameters, see `FullKernels.solved`."""
+        task, width = self.task, 2 * momentum + 1
+        targets, sizes = (x.reshape(-1, width) for x in (labels.values, labels.size))
+        few = sampled_frames(np.full(len(self.frames), width), LEFT_OUT_LABELS, 2, task.options.seed)
+        among = zip(order_weights.reshape(-1, task.options.order), self._among(momentum), strict=True)
+        kernel = block_diag(*(np.tensordot(a, kernels, 1) for a, kernels in among))
+        factors, kept = [TriangularFactor(len(kernel) + 1) for _ in range(3)], []
+        sets = np.ascontiguousarray(order_weights[:, :, None])
+        for k, parts in enumerate(self._rows(range(len(self.frames)), momentum, sets, "design")):
+            rows = np.concatenate([part[0] for part in parts], axis=1)
+            if task.ranks.rank == 0:
+                factors[0].add(np.column_stack([rows, targets[k]]) / sizes[k][:, None])
+            if k in few:
+                kept.append(rows)
+
+        def fit():
+            factors[0].merge()
+            weights, leverage = SparseRegression([factors], kernel[None]).fitted(np.ones(1), np.full(3, noise))
+            residuals = [
+                deviation * left_out_errors(rows @ leverage / deviation, (target - rows @ weights) / deviation)
+                for rows, target, deviation in zip(kept, targets[few], noise * sizes[few, :1], strict=True)
+            ]
+            return weights, np.array(residuals)
+
+        weights, residuals = task.ranks.first(fit)
+        supports: list[list[TensorSupport]] = []
+        first = 0
+        for scale in self.supports:
+            supports.append([])
+            for s in scale:
+                supports[-1].append(TensorSupport(s, weights[first : first + width * len(s)].reshape(-1, width)))
+                first += width * len(s)
+        return Solution(supports, few, residuals)
+
+
+def most_support(options: TrainingOptions, n_scales: int, width: int) -> int:
+    """Support points of each length scale."""
+    return min(options.support_points, MOST_COLUMNS // (n_scales * width))

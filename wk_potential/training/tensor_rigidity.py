@@ -1,0 +1,72 @@
+"""Error bars of vectors and tensors: how firmly the labels hold the weights of the terms of a coarse form.
+
+As for energies (`rigidity`): a fit leaves the weights a covariance, draws of which spread as the errors do. One factor
+makes of the spread that of the errors of frames that were left out.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..density.expansion import Density
+from ..mapping.samples import draw_samples
+from ..mapping.tensors import TensorSupport, coarse
+from ..neighbours import find_neighbours
+from ..potential import Structure
+from ..tensors.evaluate import tensor_terms_of
+from ..tensors.spread import TensorSpread, tensor_layers
+from ..threads import run_threads
+from ..uncertainty.calibration import best_factor
+from ..uncertainty.error_bars import coarse as coarse_density
+from .data import Frame
+from .posterior import Posterior
+from .rigidity import CHANNELS, LMAX, MEMBERS, MOST_FOLDS, PRIOR
+
+THRESHOLD = 3e-4  # of `mapping.tensors.coarse`: with fewer terms deviations hardly grow beyond the training set
+SAMPLE_FRAMES = 60  # from which the environments for these forms are drawn
+
+
+def fit_spread(
+    momentum: int, densities: Sequence[Density], elements, supports: list[list[TensorSupport]], order_weights,
+    frames: Sequence[Frame], residuals, n_frames: int, threads: int = 1, seed: int = 0,
+) -> TensorSpread:  # fmt: skip
+    """Error bars of a part of rank L.
+
+    Args:
+        momentum: L.
+        densities: of each length scale.
+        elements: sorted atomic numbers of the model.
+        supports: of each length scale and element.
+        order_weights: (n_scales, n_elements, order).
+        frames: F of the training.
+        residuals: (F, 2L + 1) errors there of fits without each.
+        n_frames: of the training, all of them.
+        threads: how many.
+        seed: of the random choices.
+
+    """
+    lmax = max(LMAX, momentum)
+    small = [coarse_density(density, lmax, CHANNELS) for density in densities]
+    part, forms = np.s_[:, : (lmax + 1) ** 2, :CHANNELS], []
+    for density, scale, weights in zip(small, supports, order_weights, strict=True):
+        samples, of_scale = draw_samples(frames[:SAMPLE_FRAMES], density, elements), []
+        for s, a, x in zip(scale, weights, samples, strict=True):
+            points = TensorSupport(s.coefficients[part], s.weights)
+            of_scale.append(coarse(points, momentum, a, x, THRESHOLD))
+        forms.append(of_scale)
+    layers, cutoff = tensor_layers(small, momentum, forms), max(d.radial.cutoff for d in densities)
+
+    def terms(frame: Frame) -> np.ndarray:
+        neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, cutoff)
+        index = np.searchsorted(elements, frame.numbers)
+        return tensor_terms_of(layers, Structure(frame.positions, np.array(frame.cell, float), index, neighbours))
+
+    rows = np.concatenate([found.T for found in run_threads(terms, frames, threads)])
+    size = np.repeat(np.sqrt([len(frame) for frame in frames]), 2 * momentum + 1)
+    errors, share = np.ravel(residuals), n_frames / len(frames)
+    noise = size * (np.sqrt(np.mean((errors / size) ** 2)) or 1.0)
+    posterior = Posterior(rows, noise / np.sqrt(share), np.full(rows.shape[1], PRIOR))
+    folds = np.repeat(np.arange(len(frames)) % MOST_FOLDS, 2 * momentum + 1)
+    factor = best_factor(errors, posterior.left_out_deviations(folds))
+    members = factor * posterior.draws(MEMBERS, np.random.default_rng(seed))
+    return TensorSpread(momentum, lmax, CHANNELS, forms, members)
