@@ -194,19 +194,19 @@ def labelled(copper_frames, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def trained_on_one_rank(labelled):
-    done = run_ranks(1, HERE / "ranks_training.py", labelled, labelled / "one", 3, timeout=600)
+def _trained_on_ranks(n_ranks, rows, folder, output):
+    """What `ranks_training.py` found, on each rank."""
+    done = run_ranks(n_ranks, HERE / "ranks_training.py", folder, output, rows, timeout=600)
     assert done.returncode == 0, done.stderr
-    return pickle.loads((labelled / "one").read_bytes())[0]
+    return pickle.loads(output.read_bytes())
 
 
 @with_mpi
 @pytest.mark.parametrize(("n_ranks", "rows"), [(2, 3), (4, 100)])  # 100 leave a rank without any
-def test_full_estimator_is_the_same_on_many_ranks(n_ranks, rows, labelled, trained_on_one_rank, tmp_path):
-    done = run_ranks(n_ranks, HERE / "ranks_training.py", labelled, tmp_path / "out", rows)
-    assert done.returncode == 0, done.stderr
-    ranks = pickle.loads((tmp_path / "out").read_bytes())
+def test_full_estimator_is_the_same_on_many_ranks(n_ranks, rows, labelled, tmp_path):
+    trained_on_one_rank, *ranks = (
+        found for n in (1, n_ranks) for found in _trained_on_ranks(n, rows, labelled, tmp_path / f"{n}")
+    )
     assert len(ranks) == n_ranks
     for all_searched in (0, 1):  # or some of the frames
         expected = trained_on_one_rank[all_searched]
