@@ -1,6 +1,7 @@
 """`wk-potential map` and `wk-potential bench`."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,10 @@ def map_command(
     from ..training.data import read_frames
 
     check_output(output)
-    mapped = map_model(Model.load(model), read_frames(data, frames), tolerance, threads, screen.say)
+    loaded, structures = Model.load(model), read_frames(data, frames)
+    with screen.progress() as progress:
+        report = partial(progress, "mapping")
+        mapped = map_model(loaded, structures, tolerance, threads, screen.say, report)
     mapped.save(output)
     screen.say(f"Written to {output}", "bold")
 

@@ -15,10 +15,12 @@ from ..threads import run_threads
 from .features import Block, all_blocks, feature_derivatives, features, multiplicities, order_factors, restricted
 from .packing import Factors
 from .recoupling import recoupled
+from .samples import Samples
 
 CHUNK = 2_000_000  # numbers in a block of features
 MOST_FEATURES = 9000  # of a block: matrices of 650 MB, some of them at a time
-FEWER_FEATURES = 2000  # of a block, to begin with: the effort grows with the third power
+# of a block, of which forms are made, and if these do not suffice: the effort grows with the third power
+FEWER_FEATURES, MORE_FEATURES = 2000, 4000
 VALUES = 0.3  # weight of the features themselves, beside their changes, in the metric
 RIDGE = 1e-9  # relative, of the metric: features that are linearly dependent on the samples
 
@@ -74,18 +76,17 @@ def _chunks(n: int, width: int):
 
 def dense_form(block: Block, support: SupportPoints, order_weights) -> np.ndarray:
     """W (P, P), exactly."""
-    w = np.zeros((len(block), len(block)))
+    half = np.zeros((len(block), len(block)))
     for part in _chunks(len(support), (2 * block.L + 1) * len(block)):
         x = features(block, support.coefficients[part])
-        rows = x.reshape(-1, len(block))
-        weights = np.repeat(support.weights[part], 2 * block.L + 1)[:, None]
-        w += (rows * weights).T @ rows
+        right = 0.5 * support.weights[part, None, None] * x
         if support.tangents is not None:
-            d = feature_derivatives(block, support.coefficients[part], support.tangents[part])
-            cross = rows.T @ d.reshape(-1, len(block))
-            w += cross + cross.T
+            right += feature_derivatives(block, support.coefficients[part], support.tangents[part])
+        half += x.reshape(-1, len(block)).T @ right.reshape(-1, len(block))
     twice = multiplicities(block)
-    return w * order_factors(block, order_weights) * np.outer(twice, twice)
+    half *= order_factors(block, order_weights)
+    half *= np.outer(twice, twice)
+    return half + half.T
 
 
 def _moments(block: Block, coefficients, directions):
@@ -105,20 +106,25 @@ def _moments(block: Block, coefficients, directions):
     return mean, values, changes
 
 
-def _screened(block: Block, w, coefficients, directions, most: int) -> tuple[Block, np.ndarray]:
+def _weight_of_values(values, changes) -> float:
+    """Factor of second moments of features in the metric, beside those of their changes, from traces of both."""
+    return VALUES * changes / max(values, 1e-300)
+
+
+def _screened(block: Block, w, samples: Samples, most: int) -> tuple[Block, np.ndarray]:
     """Return block and matrix with as many products as allowed: those that matter if all are independent."""
     if len(block) <= most:
         return block, w
-    width, n = len(block), min(len(coefficients), 200 + 4 * len(block) // (2 * block.L + 1))
+    width, n = len(block), min(len(samples.coefficients), 200 + 4 * len(block) // (2 * block.L + 1))
     mean, values, changes = np.zeros((3, width))
     for k in _chunks(n, (2 * block.L + 1) * width):
-        x = features(block, coefficients[:n][k])
+        x = features(block, samples.coefficients[:n][k])
         mean += x[:, 0].sum(axis=0) / n if block.L == 0 else 0.0
         values += np.einsum("imp,imp->p", x, x) / n
-        dx = feature_derivatives(block, coefficients[:n][k], directions[:n][k])
+        dx = feature_derivatives(block, samples.coefficients[:n][k], samples.directions[:n][k])
         changes += np.einsum("imp,imp->p", dx, dx) / n
     values = np.maximum(values - mean**2, 0.0)
-    weight = VALUES * changes.sum() / max(values.sum(), 1e-300)
+    weight = _weight_of_values(values.sum(), changes.sum())
     sizes = changes + weight * values
     importance = sizes * (np.einsum("pq,pq,q->p", w, w, sizes) + weight * (w @ mean) ** 2)
     importance[: block.n_single] = np.inf
@@ -131,7 +137,7 @@ class MappingError(ValueError):
     """A model that cannot be mapped; the message says why."""
 
 
-def _all_matrices(support: SupportPoints, order_weights, counts) -> tuple[list[Block], list[np.ndarray]]:
+def _all_matrices(support: SupportPoints, order_weights, counts, threads=1) -> tuple[list[Block], list[np.ndarray]]:
     blocks = all_blocks(len(counts) - 1, counts)
     largest = max(map(len, blocks))
     if largest > MOST_FEATURES:
@@ -139,48 +145,73 @@ def _all_matrices(support: SupportPoints, order_weights, counts) -> tuple[list[B
             f"{largest} features in a block, where {MOST_FEATURES} are the limit: a larger channel_tolerance or a "
             "smaller lmax makes them fewer"
         )
-    return recoupled(blocks, [dense_form(b, support, order_weights) for b in blocks], counts)
+    matrices = run_threads(lambda block: dense_form(block, support, order_weights), blocks, threads)
+    return recoupled(blocks, matrices, counts)
 
 
-def make_forms(
-    support: SupportPoints, order_weights, coefficients, directions, threads: int = 1, most: int = FEWER_FEATURES
-) -> list[Form]:
-    """Forms of all blocks of one element.
+@dataclass(frozen=True)
+class DenseForms:
+    """What smaller forms of one element are made of: matrices of all blocks, but for products that hardly matter.
 
-    Args:
-        support: support points of the element.
-        order_weights: (order,) a_nu, order at most 4.
-        coefficients: (n, n_lm, Q) sample environments.
-        directions: (n, n_lm, Q) changes of theirs when atoms move, per Angstrom.
-        threads: how many.
-        most: features of a block; of more, those that seem to matter least are left out.
+    Attributes:
+        blocks: the features.
+        matrices: (P, P) of each block.
+        samples: environments and changes of theirs, in whose metric forms are made smaller.
 
     """
-    counts = channel_counts(support, coefficients, directions)
 
-    def make(item) -> Form:
-        block, full = item
-        block, full = _screened(block, full, coefficients, directions, most)
-        mean, values, changes = _moments(block, coefficients, directions)
-        weight = VALUES * np.trace(changes) / max(np.trace(values), 1e-300)
-        metric = changes + weight * values
-        diagonal = np.diag_indices(len(metric))
-        metric[diagonal] *= 1 + RIDGE
-        metric[diagonal] += max(1e-3 * RIDGE * np.mean(metric[diagonal]), 1e-300)
-        w, linear, constant = full, np.zeros(len(metric)), 0.0
-        if block.constant:
-            w = full[1:, 1:]
-            linear = full[0, 1:] + w @ mean
-            constant = float(full[0, 0] + (full[0, 1:] + linear) @ mean)
-        root = np.linalg.cholesky(metric)
-        product = w @ root
-        found, vectors = sl.eigh(root.T @ product, driver="evd")
-        basis = sl.solve_triangular(root.T, vectors)
-        squares = np.einsum("pq,pq->p", product, product) + weight * linear**2
-        return Form(block, mean, metric, basis, found, linear, constant, np.sqrt(metric[diagonal] * squares))
+    blocks: list[Block]
+    matrices: list[np.ndarray]
+    samples: Samples
 
-    blocks, matrices = _all_matrices(support, order_weights, counts)
-    return run_threads(make, list(zip(blocks, matrices, strict=True)), threads)
+    @classmethod
+    def of(cls, support: SupportPoints, order_weights, samples: Samples, threads: int = 1, most=MORE_FEATURES):
+        """Matrices of one element.
+
+        Args:
+            support: support points of the element.
+            order_weights: (order,) a_nu, order at most 4.
+            samples: environments of the element.
+            threads: how many.
+            most: features of a block; of more, those that seem to matter least are left out.
+
+        Raises:
+            MappingError: a block has more than `MOST_FEATURES`.
+
+        """
+        counts = channel_counts(support, samples.coefficients, samples.directions)
+        pairs = zip(*_all_matrices(support, order_weights, counts, threads), strict=True)
+        kept = [_screened(block, matrix, samples, most) for block, matrix in pairs]
+        return cls([block for block, _ in kept], [matrix for _, matrix in kept], samples)
+
+    def forms(self, threads: int = 1, most: int = FEWER_FEATURES) -> list[Form]:
+        """Forms of all blocks with so many features at most."""
+
+        def make(n: int) -> Form:
+            block, matrix = _screened(self.blocks[n], self.matrices[n], self.samples, most)
+            return _diagonalised(block, matrix, self.samples)
+
+        return run_threads(make, range(len(self.blocks)), threads)
+
+
+def _diagonalised(block: Block, full, samples: Samples) -> Form:
+    mean, values, changes = _moments(block, samples.coefficients, samples.directions)
+    weight = _weight_of_values(np.trace(values), np.trace(changes))
+    metric = changes + weight * values
+    diagonal = np.diag_indices(len(metric))
+    metric[diagonal] *= 1 + RIDGE
+    metric[diagonal] += max(1e-3 * RIDGE * np.mean(metric[diagonal]), 1e-300)
+    w, linear, constant = full, np.zeros(len(metric)), 0.0
+    if block.constant:
+        w = full[1:, 1:]
+        linear = full[0, 1:] + w @ mean
+        constant = float(full[0, 0] + (full[0, 1:] + linear) @ mean)
+    root = np.linalg.cholesky(metric)
+    product = w @ root
+    found, vectors = sl.eigh(root.T @ product, driver="evd")
+    basis = sl.solve_triangular(root.T, vectors)
+    squares = np.einsum("pq,pq->p", product, product) + weight * linear**2
+    return Form(block, mean, metric, basis, found, linear, constant, np.sqrt(metric[diagonal] * squares))
 
 
 def compress(forms: list[Form], threshold: float) -> list[Factors]:

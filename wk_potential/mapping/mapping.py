@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -12,7 +13,18 @@ from ..neighbours import find_neighbours
 from ..potential import Potential, Structure, evaluate
 from ..threads import thread_count
 from ..training.data import Frame
-from .compression import FEWER_FEATURES, MOST_FEATURES, Form, MappingError, compress, exact, make_forms, rounded
+from .compression import (
+    FEWER_FEATURES,
+    MORE_FEATURES,
+    DenseForms,
+    Form,
+    MappingError,
+    channel_counts,
+    compress,
+    exact,
+    rounded,
+)
+from .features import all_blocks
 from .packing import Factors
 from .samples import draw_samples
 
@@ -22,7 +34,9 @@ DEFAULT_TOLERANCE = 1e-4  # eV/Angstrom
 MOST_FRAMES = 60  # from which the environments are drawn
 MEASURED_ATOMS = 600  # about so many atoms are compared with the direct kernel, half of them in rattled frames
 RATTLE = 0.05  # Angstrom
-FEATURES = FEWER_FEATURES, 2 * FEWER_FEATURES, MOST_FEATURES  # of a block, one after the other until they suffice
+FEATURES = FEWER_FEATURES, MORE_FEATURES  # of a block, one after the other until they suffice
+RECOUPLING_SECONDS = 8e-8  # for an element of the matrices, measured
+FORM_SECONDS = 5e-10  # times the third power of the features of a block, measured
 THRESHOLDS = 10.0 ** np.arange(-2.0, -12.01, -0.25)
 
 
@@ -32,6 +46,8 @@ def map_model(
     tolerance: float = DEFAULT_TOLERANCE,
     threads: int | None = None,
     log: Callable[[str], None] | None = None,
+    progress: Callable[[float], None] | None = None,
+    most_seconds: float = float("inf"),
 ) -> Model:
     """Return the model with its mapped form beside the support points.
 
@@ -44,10 +60,12 @@ def map_model(
         tolerance: eV/Angstrom; 0 makes the form exact and large.
         threads: as in `thread_count`.
         log: receives lines of text for people.
+        progress: called with the fraction done, or None.
+        most_seconds: that it may take, as predicted.
 
     Raises:
-        MappingError: the order is 5 or 6, the tolerance is negative or out of reach, or no frame has one of the
-            elements.
+        MappingError: the order is 5 or 6, the tolerance is negative or out of reach, no frame has one of the elements,
+            or it would take longer than it may.
         UnknownElementError: a frame has an element that the model has not.
 
     """
@@ -59,17 +77,23 @@ def map_model(
         raise MappingError(f"the tolerance must not be negative, not {tolerance}")
     if not frames:
         raise MappingError("mapping needs frames like those of the training set")
+    gigabytes, seconds = _predicted(model, thread_count(threads))
+    if seconds > most_seconds:
+        raise MappingError(
+            f"it would take about {seconds / 60:.0f} min and {gigabytes:.2g} GB; wk-potential map does it nevertheless"
+        )
     rng = np.random.default_rng(0)
     chosen = choose_frames(model, frames, rng)
     comparison = _Comparison(model, chosen, thread_count(threads), rng)
     expected = [comparison.forces(Potential([scale.direct])) for scale in model.scales]
+    forms = []
     with threadpool_limits(1, user_api="blas"):
-        forms = [
-            [exact(s, a) for s, a in zip(scale.support, scale.order_weights, strict=True)]
-            if tolerance == 0
-            else _search(model, scale, chosen, tolerance, comparison, forces)
-            for scale, forces in zip(model.scales, expected, strict=True)
-        ]
+        for n, (scale, forces) in enumerate(zip(model.scales, expected, strict=True)):
+            if tolerance == 0:
+                forms.append([exact(s, a) for s, a in zip(scale.support, scale.order_weights, strict=True)])
+            else:
+                report = partial(_report, progress, n, len(expected))
+                forms.append(_search(model, scale, chosen, tolerance, comparison, forces, report))
     facts = _facts(model, forms, tolerance, comparison, np.sum(expected, axis=0))
     mapped, direct = facts["multiply_adds"], facts["multiply_adds_direct"]
     size = sum(f.vectors.nbytes for scale in forms for element in scale for f in element) / 1e6
@@ -116,8 +140,33 @@ def choose_frames(model: Model, frames: Sequence[Frame], rng) -> list[Frame]:
     return [frames[k] for k in chosen]
 
 
+def _predicted(model: Model, threads: int) -> tuple[float, float]:
+    """Gigabytes and seconds that the forms take, with as few products as may suffice."""
+    most = seconds = 0.0
+    for scale in model.scales:
+        for support in scale.support:
+            counts = channel_counts(support)
+            blocks = all_blocks(len(counts) - 1, counts)
+            squares = sum(float(len(b)) ** 2 for b in blocks)
+            products = 2 * len(support) * sum((2 * b.L + 1) * float(len(b)) ** 2 for b in blocks)
+            kept = [min(len(b), FEWER_FEATURES) for b in blocks if b.L <= 2]
+            most = max(most, 2 * squares)
+            seconds += (
+                products / 2e10 / threads
+                + RECOUPLING_SECONDS * squares
+                + FORM_SECONDS / threads * sum(n**3 for n in kept)
+            )
+    return 8e-9 * most, seconds
+
+
+def _report(progress: Callable[[float], None] | None, n: int, n_scales: int, done: float) -> None:
+    """Tell how much is done, of one length scale after the other."""
+    if progress:
+        progress((n + done) / n_scales)
+
+
 def _search(
-    model: Model, scale: Scale, frames, tolerance: float, comparison: "_Comparison", expected
+    model: Model, scale: Scale, frames, tolerance: float, comparison: "_Comparison", expected, progress
 ) -> Elements:  # fmt: skip
     """Return the smallest forms of a scale within its part of the tolerance, by bisection over the threshold."""
     samples = draw_samples(frames, scale.density, model.elements)
@@ -129,16 +178,20 @@ def _search(
     def deviation(factors) -> float:
         return len(model.scales) * comparison.deviations(Potential([scale.with_forms(factors)]), expected)[0]
 
+    dense = []
+    for s, a, x in zip(scale.support, scale.order_weights, samples, strict=True):
+        dense.append(DenseForms.of(s, a, x, comparison.threads, FEATURES[-1]))
+        progress(0.5 * len(dense) / len(samples))
     for most in FEATURES:
-        dense = [
-            make_forms(s, a, x.coefficients, x.directions, comparison.threads, most)
-            for s, a, x in zip(scale.support, scale.order_weights, samples, strict=True)
-        ]
-        best, least = _smallest(dense, deviation, tolerance)
+        forms = []
+        for of_element in dense:
+            forms.append(of_element.forms(comparison.threads, most))
+            progress(0.5 + 0.5 * len(forms) / len(samples))
+        best, least = _smallest(forms, deviation, tolerance)
         if best is not None:
             short = [rounded(factors) for factors in best]
             return short if deviation(short) <= tolerance else best
-        if max(len(form.block) for element in dense for form in element) < most:
+        if max(len(block) for of_element in dense for block in of_element.blocks) <= most:
             break
     raise MappingError(f"no mapped form is within {tolerance:g} eV/Å: the best has {least:.1e}; take 0 for exact")
 

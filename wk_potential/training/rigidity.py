@@ -16,7 +16,7 @@ from scipy.stats import t as student_t
 
 from ..density.expansion import Density
 from ..kernel.coupling import real_cg
-from ..mapping.compression import compress, make_forms
+from ..mapping.compression import DenseForms, compress
 from ..mapping.features import features
 from ..mapping.mapping import choose_frames
 from ..mapping.packing import Factors
@@ -135,7 +135,7 @@ def coarse_forms(model: Model, frames: Sequence[Frame], densities: Sequence[Dens
             tangents = None if s.tangents is None else s.tangents[part]
             points = SupportPoints(s.coefficients[part], s.weights, tangents)
             known = np.any(x.directions)  # else no atom of the element has neighbours
-            forms = make_forms(points, a, x.coefficients, x.directions, threads) if known else []
+            forms = DenseForms.of(points, a, x, threads).forms(threads) if known else []
             of_scale.append([f for f in compress(forms, THRESHOLD) if len(f.values)] if known else [])
         out.append(of_scale)
     return out

@@ -35,6 +35,7 @@ from .trials import tried
 
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
 FULL_ENVIRONMENTS = 3000
+MAPPING_SECONDS = 1200.0  # that mapping may take, as predicted
 UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
 
 
@@ -171,7 +172,10 @@ def _with_mapped_form(model: Model, task: Task) -> Model:
         return model
     task.progress("mapping", 0.0)
     try:
-        model = map_model(model, task.frames, task.options.map_tolerance, task.threads, task.log)
+        model = map_model(
+            model, task.frames, task.options.map_tolerance, task.threads, task.log,
+            lambda fraction: task.progress("mapping", fraction), MAPPING_SECONDS,
+        )  # fmt: skip
     except MappingError as error:
         task.log(f"Not mapped: {error}")
     task.progress("mapping", 1.0)
