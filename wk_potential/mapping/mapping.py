@@ -64,12 +64,14 @@ def map_model(
         most_seconds: that it may take, as predicted.
 
     Raises:
-        MappingError: the order is 5 or 6, the tolerance is negative or out of reach, no frame has one of the elements,
-            or it would take longer than it may.
+        MappingError: the model has no energies, the order is 5 or 6, the tolerance is negative or out of reach, no frame
+            has one of the elements, or it would take longer than it may.
         UnknownElementError: a frame has an element that the model has not.
 
     """
     log = log or (lambda text: None)
+    if not model.scales:
+        raise MappingError("the model has no energies; dipoles and polarisabilities are always in mapped form")
     order = max(scale.order for scale in model.scales)
     if order > 4:
         raise MappingError(f"kernels of order {order} have no mapped form: only orders 1 to 4 have")
