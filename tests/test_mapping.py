@@ -472,6 +472,15 @@ def test_products_without_effect_are_left_out_first(index):
     assert compression._screened(block, w, Samples(c, d), n)[1] is w
 
 
+@pytest.mark.parametrize(("rmse", "expected"), [(None, 1e-4), (1e-3, 1e-4), (0.05, 1.5e-3), (1.0, 5e-3)])
+def test_default_tolerance(unmapped, rmse, expected):
+    """In proportion to the errors of the model, within limits."""
+    for name in ("leave_one_out_forces_rmse", "cross_validation_forces_rmse"):
+        errors = {"leave_one_out_energy_per_atom_rmse": 3.0} | ({} if rmse is None else {name: rmse})
+        model = dataclasses.replace(unmapped, info={"training": {"errors": errors}})
+        assert mapping.default_tolerance(model) == pytest.approx(expected)
+
+
 def test_precision_must_be_known(mapped, unmapped):
     for model in (mapped[0], unmapped):
         with pytest.raises(ValueError, match="float64 or float32, not 'float16'"):

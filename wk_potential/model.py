@@ -208,7 +208,7 @@ class Model:
                 stacklevel=3,
             )
 
-    def map(self, frames, tolerance: float = 1e-4, threads: int | None = None) -> "Model":
+    def map(self, frames, tolerance: float | None = None, threads: int | None = None) -> "Model":
         """Return the model with its mapped form; see `wk_potential.mapping.mapping.map_model`."""
         from .mapping.mapping import map_model
 

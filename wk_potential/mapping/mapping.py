@@ -30,7 +30,9 @@ from .samples import draw_samples
 
 Elements = list[list[Factors]]  # quadratic forms of each central element
 
-DEFAULT_TOLERANCE = 1e-4  # eV/Angstrom
+# The default tolerance, in units of the expected error of forces and within limits in eV/Angstrom: a deviation that is
+# this large at most is a hundredth of the error in the root mean square
+SHARE, LEAST_TOLERANCE, MOST_TOLERANCE = 0.03, 1e-4, 5e-3
 MOST_FRAMES = 60  # from which the environments are drawn
 MEASURED_ATOMS = 600  # about so many atoms are compared with the direct kernel, half of them in rattled frames
 RATTLE = 0.05  # Angstrom
@@ -43,7 +45,7 @@ THRESHOLDS = 10.0 ** np.arange(-2.0, -12.01, -0.25)
 def map_model(
     model: Model,
     frames: Sequence[Frame],
-    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance: float | None = None,
     threads: int | None = None,
     log: Callable[[str], None] | None = None,
     progress: Callable[[float], None] | None = None,
@@ -57,15 +59,15 @@ def map_model(
     Args:
         model: of order at most 4.
         frames: structures like those of the training set; labels are not looked at.
-        tolerance: eV/Angstrom; 0 makes the form exact and large.
+        tolerance: eV/Angstrom [see `default_tolerance`]; 0 makes the form exact and large.
         threads: as in `thread_count`.
         log: receives lines of text for people.
         progress: called with the fraction done, or None.
         most_seconds: that it may take, as predicted.
 
     Raises:
-        MappingError: the model has no energies, the order is 5 or 6, the tolerance is negative or out of reach, no frame
-            has one of the elements, or it would take longer than it may.
+        MappingError: the model has no energies, the order is 5 or 6, the tolerance is negative or out of reach, no
+            frame has one of the elements, or it would take longer than it may.
         UnknownElementError: a frame has an element that the model has not.
 
     """
@@ -75,6 +77,7 @@ def map_model(
     order = max(scale.order for scale in model.scales)
     if order > 4:
         raise MappingError(f"kernels of order {order} have no mapped form: only orders 1 to 4 have")
+    tolerance = default_tolerance(model) if tolerance is None else tolerance
     if tolerance < 0:
         raise MappingError(f"the tolerance must not be negative, not {tolerance}")
     if not frames:
@@ -109,6 +112,13 @@ def map_model(
         return model
     scales = [replace(s, mapped=f) for s, f in zip(model.scales, forms, strict=True)]
     return replace(model, scales=scales, info={**model.info, "mapping": facts})
+
+
+def default_tolerance(model: Model) -> float:
+    """3 % of the rms error of forces that training expected (eV/Angstrom), within limits; the least if none is known."""
+    errors = model.info.get("training", {}).get("errors", {})
+    found = [error for name, error in errors.items() if name.endswith("_forces_rmse")]
+    return float(np.clip(SHARE * max(found, default=0.0), LEAST_TOLERANCE, MOST_TOLERANCE))
 
 
 def _facts(model: Model, forms: list[Elements], tolerance: float, comparison: "_Comparison", expected) -> dict:

@@ -88,7 +88,10 @@ class TrainingOptions(BaseModel):
     optimise: bool = Field(False, description="search the parameters of the density on the training frames")
     optimise_minutes: float = Field(15.0, gt=0, description="time for that search at most, minutes")
     map: bool = Field(True, description="add the mapped form, which is faster, to the model")
-    map_tolerance: float = Field(1e-4, ge=0, description="largest deviation of forces of that form, eV/Angstrom")
+    map_tolerance: float | None = Field(
+        None, ge=0, description="largest deviation of forces of that form, eV/Angstrom; 0: exact [0.03 of the expected "
+        "rms error of forces, from 1e-4 to 5e-3]"
+    )  # fmt: skip
     uncertainty: bool = Field(True, description="add error bars, calibrated on left-out frames, to the model")
     seed: int = Field(0, description="of the random choices")
 

@@ -261,7 +261,7 @@ def _forms(regression: _Regression, momentum: int, fit: RankFit) -> list[list[Te
     order = np.random.default_rng(task.options.seed).permutation(len(frames))
     chosen = [frames[k] for k in order[:SAMPLE_FRAMES]]
     error = np.sqrt(np.mean(fit.solution.residuals**2) / np.mean([len(frame) for frame in frames]))
-    tolerance = MAPPING_SHARE * error / len(regression.densities) if task.options.map_tolerance > 0 else 0.0
+    tolerance = MAPPING_SHARE * error / len(regression.densities) if task.options.map_tolerance != 0 else 0.0
     out = []
     for density, supports, weights in zip(
         regression.densities, fit.solution.supports, fit.order_weights, strict=True
