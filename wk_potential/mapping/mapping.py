@@ -115,7 +115,7 @@ def map_model(
 
 
 def default_tolerance(model: Model) -> float:
-    """3 % of the rms error of forces that training expected (eV/Angstrom), within limits; the least if none is known."""
+    """3 % of the rms error of forces that training expected (eV/Angstrom), within limits; the least if unknown."""
     errors = model.info.get("training", {}).get("errors", {})
     found = [error for name, error in errors.items() if name.endswith("_forces_rmse")]
     return float(np.clip(SHARE * max(found, default=0.0), LEAST_TOLERANCE, MOST_TOLERANCE))
