@@ -222,6 +222,15 @@ def move_lane(density, hood, full, lane, lanes, to_lane):
 
 
 @njit
+def expand_lanes(density, batch, structure, hood, full, lanes, clash):
+    """Write the coefficients of a batch of atoms to the lanes of `full`."""
+    for lane in range(batch.shape[0]):
+        gather(batch[lane], density.cutoff, structure, hood, clash)
+        expand_atom(density, hood)
+        move_lane(density, hood, full, lane, lanes, True)
+
+
+@njit
 def project(projection, element, flat, source, target, lanes, transposed):
     """Projection (Q, n_full) of each l, or its transpose, times source (l, n_full, 2l + 1, lanes)."""
     n_l, n_channels, n_full = projection.shape[1:]
@@ -267,10 +276,7 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
     energies = np.zeros(lanes)
     for start in range(0, atoms.shape[0], lanes):
         batch = atoms[start : start + lanes]
-        for lane in range(batch.shape[0]):
-            gather(batch[lane], density.cutoff, structure, hood, sums.clash)
-            expand_atom(density, hood)
-            move_lane(density, hood, full, lane, lanes, True)
+        expand_lanes(density, batch, structure, hood, full, lanes, sums.clash)
         if stages < 2:
             continue
         project(projection, element, flat, full, c, lanes, False)

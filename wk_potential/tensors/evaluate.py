@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from ..compiled import njit
-from ..density.packed import PackedDensity, adjoint_atom, expand_atom, gather
+from ..density.packed import PackedDensity, adjoint_atom, gather
 from ..density.saturation import saturate, saturate_changes
 from ..kernel.tensor_forms import (
     LANES,
@@ -19,7 +19,7 @@ from ..kernel.tensor_forms import (
     tensor_values,
     tensor_work_sizes,
 )
-from ..potential import ClashError, Structure, aligned, divided, move_lane, project, work_space
+from ..potential import ClashError, Structure, aligned, divided, expand_lanes, move_lane, project, work_space
 from ..threads import run_threads
 
 
@@ -77,10 +77,7 @@ def _add_features(density, element, tensor, sizes, atoms, structure, out, clash)
     z = aligned(sizes[2], flat)
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
-        for lane in range(batch.shape[0]):
-            gather(batch[lane], density.cutoff, structure, hood, clash)
-            expand_atom(density, hood)
-            move_lane(density, hood, full, lane, LANES, True)
+        expand_lanes(density, batch, structure, hood, full, LANES, clash)
         project(projection, element, flat, full, c, LANES, False)
         saturate(density.saturation, c, LANES, factor)
         tensor_features(tensor, projection.shape[2], c, batch.shape[0], x, y, z, out)
@@ -98,10 +95,7 @@ def _add_tensors(density, element, tensor, sizes, atoms, structure, values, deri
     spaces = (c, factor, x, y, z, gy, gz, grad, full, clash)
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
-        for lane in range(batch.shape[0]):
-            gather(batch[lane], density.cutoff, structure, hood, clash)
-            expand_atom(density, hood)
-            move_lane(density, hood, full, lane, LANES, True)
+        expand_lanes(density, batch, structure, hood, full, LANES, clash)
         project(projection, element, flat, full, c, LANES, False)
         saturate(density.saturation, c, LANES, factor)
         tensor_values(tensor, projection.shape[2], c, LANES if slopes else batch.shape[0], x, y, z, out)

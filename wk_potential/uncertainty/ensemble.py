@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiled import njit
-from ..density.packed import WIDTH, _harmonics, _radial, expand_atom, gather
+from ..density.packed import WIDTH, _harmonics, _radial, gather
 from ..density.saturation import saturate, saturate_changes
 from ..kernel.mapped import features_adjoint, fill_features
 from ..kernel.products import address, multiply
-from ..potential import ClashError, Potential, Structure, aligned, divided, move_lane, project, work_space
+from ..potential import ClashError, Potential, Structure, aligned, divided, expand_lanes, project, work_space
 from ..simd import fma, item, load, mul, splat, store
 from ..threads import run_threads
 
@@ -121,10 +121,7 @@ def _ensemble_energies(density, projection, element, forms, sizes, members, atom
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
         n_atoms = batch.shape[0]
-        for lane in range(n_atoms):
-            gather(batch[lane], density.cutoff, structure, hood, sums.clash)
-            expand_atom(density, hood)
-            move_lane(density, hood, full, lane, LANES, True)
+        expand_lanes(density, batch, structure, hood, full, LANES, sums.clash)
         project(projection, element, flat, full, c, LANES, False)
         saturate(density.saturation, c, LANES, factor)
         for a in range(n_atoms):
