@@ -10,7 +10,9 @@ from mpi4py import MPI
 from wk_potential import TrainingOptions, read_frames, train
 from wk_potential.evaluation import predict_frames
 from wk_potential.parallel.communicator import Ranks
-from wk_potential.training import full, shared_rows, tensors
+from wk_potential.training.full import fit as full
+from wk_potential.training.full import shared_rows
+from wk_potential.training.tensors import fit as tensors
 
 OPTIONS = {"cutoff": 3.5, "short_cutoff": 2.5, "cutoff_width": 2.0, "lmax": 2, "order": 3, "channel_tolerance": 3e-2}
 FEW = {"forces": 100, "energy": 7, "dipole": 30, "dipole sparse": 30}  # labels

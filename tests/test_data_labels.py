@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wk_potential.training.data import DataError, Frame, read_frames
+from wk_potential.training.doubts import stress_doubt
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 numbers6 = st.lists(st.floats(-10, 10), min_size=6, max_size=6).map(np.array)
@@ -262,3 +263,15 @@ def test_duplicates(xyz):
     with pytest.warns(UserWarning, match=text) as record:
         assert len(read_frames(path)) == 4
     assert len(record) == 1
+
+
+def test_few_stresses_say_nothing_of_their_sign():
+    """Chance makes them correlate."""
+    rng = np.random.default_rng(0)
+    for n_frames, expected in ((3, 0), (40, 200)):
+        truth = rng.normal(size=(200, 6 * n_frames))
+        found = [stress_doubt(x, -x + rng.normal(size=len(x))) for x in truth]
+        assert sum("opposite sign" in text for text in found) == expected
+        found = [stress_doubt(x, rng.normal(size=len(x))) for x in truth]
+        assert sum(map(bool, found)) == 0
+    assert stress_doubt(np.zeros(0), np.zeros(0)) == ""

@@ -11,9 +11,9 @@ from wk_potential.active.model import GrowingModel
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import in_blocks
 from wk_potential.training.baseline import targets
-from wk_potential.training.design import frame_design, kernel_matrices, stream_design
-from wk_potential.training.full import fit_full
-from wk_potential.training.regression import SparseRegression
+from wk_potential.training.full.fit import fit_full
+from wk_potential.training.sparse.design import frame_design, kernel_matrices, stream_design
+from wk_potential.training.sparse.regression import SparseRegression
 from wk_potential.training.train import _task
 
 # --- growing regression ---

@@ -29,8 +29,8 @@ from wk_potential.kernel.lanes import lanes_of
 from wk_potential.neighbours import find_neighbours
 from wk_potential.potential import Direct, Layer, Potential, Structure, evaluate
 from wk_potential.training.data import Frame
-from wk_potential.training.environments import VOIGT, frame_environments
-from wk_potential.training.gram import add_covariance, flatten, gram_matrices, label_slots, some_frames
+from wk_potential.training.environments import VOIGT, frame_environments, label_slots
+from wk_potential.training.full.gram import add_covariance, flatten, gram_matrices, some_frames
 
 LANES = lanes_of(np.float64)
 NUMBERS = np.array([6, 14])

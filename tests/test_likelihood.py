@@ -8,13 +8,14 @@ import pytest
 from helpers import SMALL
 
 from wk_potential import TrainingOptions, train
-from wk_potential.training import full, likelihood
 from wk_potential.training.baseline import fit_baseline, targets
 from wk_potential.training.compression import model_density
 from wk_potential.training.environments import frame_environments
-from wk_potential.training.gram import add_covariance, flatten, gram_matrices
-from wk_potential.training.inverse import inverse_of_sum, traces
-from wk_potential.training.likelihood import Labels, choose_hyperparameters, maximise_likelihood, solve
+from wk_potential.training.full import fit as full
+from wk_potential.training.full import likelihood
+from wk_potential.training.full.gram import add_covariance, flatten, gram_matrices
+from wk_potential.training.full.inverse import inverse_of_sum, traces
+from wk_potential.training.full.likelihood import Labels, choose_hyperparameters, maximise_likelihood, solve
 from wk_potential.training.task import label_counts
 
 

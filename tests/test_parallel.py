@@ -14,9 +14,9 @@ from mpi import SILICON, crystal, needs, run_ranks, structures
 from wk_potential import WKCalculator
 from wk_potential.parallel.bisection import lattice_coordinates, share
 from wk_potential.threads import available_cores, thread_count
-from wk_potential.training import shared_rows
-from wk_potential.training.design import deal
-from wk_potential.training.shared_rows import SharedRows
+from wk_potential.training.full import shared_rows
+from wk_potential.training.full.shared_rows import SharedRows
+from wk_potential.training.sparse.design import deal
 
 HERE = Path(__file__).parent
 with_mpi = needs("mpi4py")

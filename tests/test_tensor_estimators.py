@@ -11,9 +11,10 @@ from wk_potential import Model, TrainingOptions, WKCalculator, read_frames, trai
 from wk_potential.cli import main
 from wk_potential.evaluation import errors, predict_frames
 from wk_potential.mapping.tensors import exact_form
-from wk_potential.training import tensor_kernels, tensors
-from wk_potential.training.likelihood import Labels
-from wk_potential.training.tensor_kernels import FullKernels, SparseKernels
+from wk_potential.training.full.likelihood import Labels
+from wk_potential.training.tensors import fit as tensors
+from wk_potential.training.tensors import kernels as tensor_kernels
+from wk_potential.training.tensors.kernels import FullKernels, SparseKernels
 from wk_potential.training.train import _task
 from wk_potential.uncertainty.calibration import reliability
 from wk_potential.uncertainty.error_bars import UncertaintyError

@@ -14,7 +14,7 @@ from wk_potential import Model, TrainingOptions, WKCalculator, read_frames, trai
 from wk_potential.cli import main
 from wk_potential.evaluation import errors, predict_frames
 from wk_potential.training.data import DataError, data_hash
-from wk_potential.training.tensor_labels import TensorLabelError, centre_of_mass
+from wk_potential.training.tensors.labels import TensorLabelError, centre_of_mass
 
 
 @pytest.fixture(scope="module")

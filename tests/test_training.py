@@ -12,12 +12,12 @@ from wk_potential.neighbours import find_neighbours
 from wk_potential.training.baseline import fit_baseline, targets
 from wk_potential.training.compression import model_density
 from wk_potential.training.data import DataError
-from wk_potential.training.design import kernel_matrices, stream_design
 from wk_potential.training.environments import frame_environments
-from wk_potential.training.gram import flatten, gram_matrices
+from wk_potential.training.full.gram import flatten, gram_matrices
 from wk_potential.training.options import OptionsError
-from wk_potential.training.regression import SparseRegression, TriangularFactor, whitening
-from wk_potential.training.selection import select_support
+from wk_potential.training.sparse.design import kernel_matrices, stream_design
+from wk_potential.training.sparse.regression import SparseRegression, TriangularFactor, whitening
+from wk_potential.training.sparse.selection import select_support
 
 
 def predict(model: Model, frame: Frame, direct: bool = False):

@@ -26,10 +26,10 @@ from wk_potential.potential import ClashError, Structure
 from wk_potential.structures import read_structure
 from wk_potential.training.baseline import targets
 from wk_potential.training.data import Frame
-from wk_potential.training.design import frame_design, kernel_matrices
-from wk_potential.training.posterior import Posterior
-from wk_potential.training.regression import whitening
-from wk_potential.training.rigidity import fit_uncertainty
+from wk_potential.training.error_bars.posterior import Posterior
+from wk_potential.training.error_bars.rigidity import fit_uncertainty
+from wk_potential.training.sparse.design import frame_design, kernel_matrices
+from wk_potential.training.sparse.regression import whitening
 from wk_potential.training.task import LeftOut
 from wk_potential.uncertainty.calibration import (
     best_factor,

@@ -18,10 +18,10 @@ from ..kernel.direct import in_blocks, kernel_rows
 from ..threads import run_threads
 from ..training.baseline import targets
 from ..training.data import Frame
-from ..training.design import frame_design
 from ..training.environments import frame_environments
-from ..training.regression import left_out_errors
-from ..training.selection import LEAST_RESIDUAL
+from ..training.sparse.design import frame_design
+from ..training.sparse.regression import left_out_errors
+from ..training.sparse.selection import LEAST_RESIDUAL
 
 
 class GrowingRegression:

@@ -14,8 +14,8 @@ from ..neighbours import find_neighbours
 from ..threads import thread_count
 from ..training.baseline import targets
 from ..training.data import KINDS, DataError, Frame, data_hash
-from ..training.full import leave_one_out_errors, refit_full
-from ..training.likelihood import Labels
+from ..training.full.fit import leave_one_out_errors, refit_full
+from ..training.full.likelihood import Labels
 from ..training.options import TrainingOptions
 from ..training.task import Fit, LeftOut, Log, Progress, Task, kind_counts
 from ..training.train import completed, header, train

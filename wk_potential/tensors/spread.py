@@ -16,7 +16,7 @@ from .evaluate import TensorLayer, tensor_terms_of
 
 @dataclass(frozen=True)
 class TensorSpread:
-    """Error bars of a part of rank L (`wk_potential.training.tensor_rigidity`).
+    """Error bars of a part of rank L (`wk_potential.training.error_bars.tensors`).
 
     Attributes:
         momentum: L.

@@ -20,7 +20,7 @@ from ase.io import iread
 from scipy.spatial.distance import pdist
 
 from ..tensors.targets import RANKS
-from .tensor_labels import TensorReader, tensor_reader
+from .tensors.labels import TensorReader, tensor_reader
 
 KINDS = ("energy", "forces", "stress")
 MIN_DISTANCE = 0.1  # Angstrom; no useful frame has atoms closer than this

@@ -7,10 +7,11 @@ from ase import units
 from scipy.linalg import cho_factor, cho_solve
 
 from .data import UNITS, Frame
-from .likelihood import Labels
+from .full.likelihood import Labels
 
 LARGE_STRESS = 1.0  # eV/Angstrom^3, 160 GPa
 OPPOSITE = -0.3  # correlation of virials below which their sign is in doubt; sound data have 0.95 and more
+SIGNIFICANT = 2.0  # standard deviations of the correlation of stresses that have nothing to do with each other
 SELDOM = 0.1  # of the frames, in which symmetry may well leave one atom without force
 SMALL_FORCE = 0.05  # eV/Angstrom, rms of the other atoms below which atoms without force are at rest
 
@@ -75,12 +76,13 @@ def _zeroed(frame: Frame) -> int:
 
 def stress_doubt(predicted, labelled) -> str:
     """Return a warning if virials (n,) contradict those predicted from energies and forces alone, else nothing."""
-    size = np.linalg.norm(predicted) * np.linalg.norm(labelled)
-    if not size or predicted @ labelled > OPPOSITE * size:
+    correlation = predicted @ labelled / ((np.linalg.norm(predicted) * np.linalg.norm(labelled)) or 1.0)
+    # as if the six components of a stress were one number
+    if correlation > OPPOSITE or correlation * np.sqrt(len(predicted) / 6) > -SIGNIFICANT:
         return ""
     return (
         f"the stresses have the opposite sign of what energies and forces imply (correlation "
-        f"{predicted @ labelled / size:.2f}): here tension is positive, so change their sign, or leave them out with "
+        f"{correlation:.2f}): here tension is positive, so change their sign, or leave them out with "
         "--no-use-stress"
     )
 

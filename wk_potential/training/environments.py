@@ -116,3 +116,13 @@ def closest_distances(frames: Sequence[Frame], elements, reach: float) -> np.nda
         index = np.searchsorted(elements, frame.numbers)
         np.minimum.at(closest, (index[neighbours.centre], index[neighbours.neighbour]), distances)
     return closest
+
+
+def label_slots(frame: Frame) -> np.ndarray:
+    """Positions (1 + 3 N + 6,) of a frame's labels among those it has, -1 for those it lacks."""
+    n = len(frame)
+    has = np.zeros(7 + 3 * n, bool)
+    has[0] = frame.energy is not None
+    has[1 : 1 + 3 * n] = frame.forces is not None
+    has[1 + 3 * n :] = frame.stress is not None
+    return np.where(has, np.cumsum(has) - 1, -1)

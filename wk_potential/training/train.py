@@ -23,14 +23,14 @@ from ..uncertainty.error_bars import Uncertainty
 from .baseline import fit_baseline
 from .compression import model_density
 from .data import KINDS, DataError, Frame, data_hash
-from .full import fit_full
+from .error_bars.rigidity import fit_uncertainty, frames_of_error_bars
+from .full.fit import fit_full
 from .optimise import SUPPORT_POINTS, optimise
 from .options import OptionsError, TrainingOptions
 from .repulsion import choose_repulsion
-from .rigidity import fit_uncertainty, frames_of_error_bars
-from .sparse import fit_sparse
+from .sparse.fit import fit_sparse
 from .task import Fit, LeftOut, Log, Progress, Task, kind_counts, label_counts
-from .tensors import fit_tensors, tensor_counts, tensor_score
+from .tensors.fit import fit_tensors, tensor_counts, tensor_score
 from .trials import tried
 
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes

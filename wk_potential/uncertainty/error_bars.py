@@ -1,8 +1,8 @@
 """Error bars of a model: an ensemble of small mapped forms, calibrated on frames that were left out of the training.
 
 The features of a coarse mapped form are the last layer of the model; the training labels leave their weights uncertain,
-and the members of the ensemble are draws from what they leave (`wk_potential.training.rigidity`). One factor for each
-kind of label turns the spread of the members into the error that unseen frames are found to have.
+and the members of the ensemble are draws from what they leave (`wk_potential.training.error_bars.rigidity`). One factor
+for each kind of label turns the spread of the members into the error that unseen frames are found to have.
 """
 
 from collections.abc import Sequence

@@ -13,9 +13,9 @@ from scipy.linalg import LinAlgError, blas, lapack
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
+from ..options import TrainingOptions
+from ..task import sampled_frames, score_of_errors
 from .inverse import inverse_of_sum, mirror, traces
-from .options import TrainingOptions
-from .task import sampled_frames, score_of_errors
 
 SEARCH_LABELS = 4000  # the likelihood is maximised on this many labels, drawn by frames, where there are more
 SEARCH_ENVIRONMENTS = 20_000  # of these frames at most

@@ -7,10 +7,10 @@ import numpy as np
 from ase import units
 from ase.data import atomic_masses
 
-from ..tensors.targets import RANKS
+from ...tensors.targets import RANKS
 
 if TYPE_CHECKING:
-    from .data import Frame
+    from ..data import Frame
 
 TensorReader: TypeAlias = Callable[..., dict[str, np.ndarray]]  # of a frame and the values found in it
 SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {"dipole": ((3,),), "polarizability": ((3, 3), (9,))}

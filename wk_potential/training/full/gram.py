@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import njit
-from ..kernel.coupling import kernel_size
-from ..kernel.hessian import hessian_terms
-from ..parallel.communicator import OneRank, Ranks
-from ..threads import run_threads
-from .environments import FrameEnvironments
+from ...compiled import njit
+from ...kernel.coupling import kernel_size
+from ...kernel.hessian import hessian_terms
+from ...parallel.communicator import OneRank, Ranks
+from ...threads import run_threads
+from ..environments import FrameEnvironments, label_slots
 from .frame_gram import FramePool, add_gram, parts_of
 from .gram_pairs import add_pairs
 from .inverse import mirror
@@ -50,16 +50,6 @@ class FlatEnvironments(NamedTuple):
     def n_labels(self) -> int:
         """The number of labels."""
         return int(self.label_first[-1])
-
-
-def label_slots(frame):
-    """Positions (1 + 3 N + 6,) of a frame's labels among those it has, -1 for those it lacks."""
-    n = len(frame)
-    has = np.zeros(7 + 3 * n, bool)
-    has[0] = frame.energy is not None
-    has[1 : 1 + 3 * n] = frame.forces is not None
-    has[1 + 3 * n :] = frame.stress is not None
-    return np.where(has, np.cumsum(has) - 1, -1)
 
 
 def flatten(frames, environments: list[FrameEnvironments]) -> FlatEnvironments:

@@ -5,15 +5,15 @@ import warnings
 import numpy as np
 from ase.data import chemical_symbols
 
-from ..kernel.coupling import wigner_terms
-from ..kernel.direct import in_blocks
-from ..model import Scale, SupportPoints
-from .baseline import targets
+from ...kernel.coupling import wigner_terms
+from ...kernel.direct import in_blocks
+from ...model import Scale, SupportPoints
+from ..baseline import targets
+from ..doubts import stress_doubt
+from ..task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames, score_of_errors
 from .design import frame_design, kernel_matrices, stream_design
-from .doubts import stress_doubt
 from .regression import SparseRegression, left_out_errors
 from .selection import MAX_CANDIDATES, candidates, mean_kernels, select_support
-from .task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames, score_of_errors
 
 SEARCH_SUPPORT = 400  # support points with which the order weights are chosen
 SEARCH_LABELS = 20_000

@@ -1,7 +1,7 @@
 """Training of dipoles and polarisabilities: Gaussian process regression on frames, one for each rank.
 
 Ranks are independent. The kernel of rank L is a sum over length scales, central elements and orders whose weights
-maximise the marginal likelihood together with the noise (`tensor_kernels`). The model has a vector of weights for each
+maximise the marginal likelihood together with the noise (`kernels`). The model has a vector of weights for each
 training or support environment, and is kept as polynomials of the density.
 """
 
@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..density.expansion import Density
-from ..mapping.samples import draw_samples
-from ..mapping.tensor_packing import TensorForm
-from ..mapping.tensors import compressed
-from ..tensors.spread import TensorSpread
-from ..tensors.targets import RANKS, UNITS, TensorPart, TensorTarget, to_spherical
-from .compression import model_density
-from .data import DataError, Frame
-from .likelihood import Labels, choose_hyperparameters
-from .options import TrainingOptions
-from .selection import MAX_CANDIDATES
-from .task import Task, predict_cost, sampled_frames
-from .tensor_kernels import LEFT_OUT_LABELS, FullKernels, Solution, SparseKernels, most_support
-from .tensor_labels import centre_of_mass
-from .tensor_rigidity import fit_spread
+from ...density.expansion import Density
+from ...mapping.samples import draw_samples
+from ...mapping.tensor_packing import TensorForm
+from ...mapping.tensors import compressed
+from ...tensors.spread import TensorSpread
+from ...tensors.targets import RANKS, UNITS, TensorPart, TensorTarget, to_spherical
+from ..compression import model_density
+from ..data import DataError, Frame
+from ..error_bars.tensors import fit_spread
+from ..full.likelihood import Labels, choose_hyperparameters
+from ..options import TrainingOptions
+from ..sparse.selection import MAX_CANDIDATES
+from ..task import Task, predict_cost, sampled_frames
+from .kernels import LEFT_OUT_LABELS, FullKernels, Solution, SparseKernels, most_support
+from .labels import centre_of_mass
 
 SEARCH_LABELS = 1500  # the likelihood is maximised on this many labels, drawn by frames, where there are more
 MOST_LABELS = 10_000  # of the full estimator: 1.6 GB and a few minutes

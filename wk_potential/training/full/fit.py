@@ -8,13 +8,13 @@ import warnings
 
 import numpy as np
 
-from ..model import Scale, SupportPoints
-from .baseline import targets
-from .doubts import stress_doubt, virials_without_stress
-from .environments import frame_environments
+from ...model import Scale, SupportPoints
+from ..baseline import targets
+from ..doubts import stress_doubt, virials_without_stress
+from ..environments import frame_environments
+from ..task import Fit, LeftOut, Task, label_counts, part_of, predict_cost, sampled_frames
 from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, shared_rows, some_frames
 from .likelihood import SEARCH_ENVIRONMENTS, SEARCH_LABELS, SEARCH_MEMORY, Labels, choose_hyperparameters, solve
-from .task import Fit, LeftOut, Task, label_counts, part_of, predict_cost, sampled_frames
 
 
 def fit_full(task: Task) -> Fit:

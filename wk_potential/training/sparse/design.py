@@ -4,17 +4,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..density.expansion import Density
-from ..kernel.coupling import wigner_terms
-from ..kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
-from ..parallel.communicator import OneRank, Ranks
-from ..threads import run_threads
-from .baseline import targets
-from .data import Frame
-from .environments import frame_environments
-from .gram import label_slots
+from ...density.expansion import Density
+from ...kernel.coupling import wigner_terms
+from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
+from ...parallel.communicator import OneRank, Ranks
+from ...threads import run_threads
+from ..baseline import targets
+from ..data import Frame
+from ..environments import frame_environments, label_slots
+from ..task import label_counts
 from .regression import TriangularFactor
-from .task import label_counts
 
 
 def kernel_matrices(support: list[np.ndarray], lmax: int, order: int) -> np.ndarray:

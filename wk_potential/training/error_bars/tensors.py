@@ -8,17 +8,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..density.expansion import Density
-from ..mapping.samples import draw_samples
-from ..mapping.tensors import TensorSupport, coarse
-from ..neighbours import find_neighbours
-from ..potential import Structure
-from ..tensors.evaluate import tensor_terms_of
-from ..tensors.spread import TensorSpread, tensor_layers
-from ..threads import run_threads
-from ..uncertainty.calibration import best_factor
-from ..uncertainty.error_bars import coarse as coarse_density
-from .data import Frame
+from ...density.expansion import Density
+from ...mapping.samples import draw_samples
+from ...mapping.tensors import TensorSupport, coarse
+from ...neighbours import find_neighbours
+from ...potential import Structure
+from ...tensors.evaluate import tensor_terms_of
+from ...tensors.spread import TensorSpread, tensor_layers
+from ...threads import run_threads
+from ...uncertainty.calibration import best_factor
+from ...uncertainty.error_bars import coarse as coarse_density
+from ..data import Frame
 from .posterior import Posterior
 from .rigidity import CHANNELS, LMAX, MEMBERS, MOST_FOLDS, PRIOR
 

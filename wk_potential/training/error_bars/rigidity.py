@@ -14,24 +14,23 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from ..density.expansion import Density
-from ..kernel.coupling import real_cg
-from ..mapping.compression import DenseForms, compress
-from ..mapping.features import features
-from ..mapping.mapping import choose_frames
-from ..mapping.packing import Factors
-from ..mapping.samples import draw_samples
-from ..model import Model, SupportPoints
-from ..threads import run_threads
-from ..uncertainty.calibration import best_factor, negative_log_likelihood
-from ..uncertainty.ensemble import LANES
-from ..uncertainty.error_bars import Uncertainty, coarse, feature_slices
-from .baseline import targets
-from .data import Frame
-from .environments import closest_distances, frame_environments
-from .gram import label_slots
+from ...density.expansion import Density
+from ...kernel.coupling import real_cg
+from ...mapping.compression import DenseForms, compress
+from ...mapping.features import features
+from ...mapping.mapping import choose_frames
+from ...mapping.packing import Factors
+from ...mapping.samples import draw_samples
+from ...model import Model, SupportPoints
+from ...threads import run_threads
+from ...uncertainty.calibration import best_factor, negative_log_likelihood
+from ...uncertainty.ensemble import LANES
+from ...uncertainty.error_bars import Uncertainty, coarse, feature_slices
+from ..baseline import targets
+from ..data import Frame
+from ..environments import closest_distances, frame_environments, label_slots
+from ..task import LeftOut, label_counts, sampled_frames
 from .posterior import Posterior
-from .task import LeftOut, label_counts, sampled_frames
 
 BATCH = 32  # environments whose features are formed at once
 LMAX = 2  # of the density that the features are made of

@@ -5,14 +5,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..density.expansion import Density
-from ..kernel.coupling import wigner_terms
-from ..kernel.direct import in_blocks, kernel_rows
-from ..parallel.communicator import OneRank, Ranks
-from ..threads import run_threads
-from .data import Frame
+from ...density.expansion import Density
+from ...kernel.coupling import wigner_terms
+from ...kernel.direct import in_blocks, kernel_rows
+from ...parallel.communicator import OneRank, Ranks
+from ...threads import run_threads
+from ..data import Frame
+from ..environments import frame_environments
 from .design import kernel_matrices
-from .environments import frame_environments
 
 MAX_CANDIDATES = 20_000  # environments of each element among which support points are chosen
 LEAST_RESIDUAL = 1e-9  # of an environment's own kernel: what is left below is rounding

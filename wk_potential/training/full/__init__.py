@@ -1,0 +1,1 @@
+"""The full estimator: exact Gaussian process regression on the kernels of all labels."""

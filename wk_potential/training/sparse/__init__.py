@@ -1,0 +1,1 @@
+"""The sparse estimator: support environments, a streamed design matrix, cross-validation."""

@@ -1,0 +1,1 @@
+"""Training of dipoles and polarisabilities: labels, kernels between frames, the fit."""
