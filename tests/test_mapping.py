@@ -430,16 +430,22 @@ def test_too_many_features(unmapped, frames, monkeypatch):
         unmapped.map(frames)
 
 
-def test_features_are_added_until_they_suffice(unmapped, frames, monkeypatch):
-    """With too few of them there is no form."""
-    sizes, make = [], compression.DenseForms.forms
+@pytest.fixture
+def sizes(monkeypatch):
+    """Features of the largest block of each form that is made."""
+    found, make = [], compression.DenseForms.forms
 
     def made(*arguments):
         forms = make(*arguments)
-        sizes.append(max(len(form.block) for form in forms))
+        found.append(max(len(form.block) for form in forms))
         return forms
 
     monkeypatch.setattr(compression.DenseForms, "forms", made)
+    return found
+
+
+def test_features_are_added_until_they_suffice(unmapped, frames, monkeypatch, sizes):
+    """With too few of them there is no form, but the default tolerance is not kept at any price."""
     whole = unmapped.map(frames, TOLERANCES[1])
     most = max(sizes)
     sizes.clear()
@@ -447,6 +453,11 @@ def test_features_are_added_until_they_suffice(unmapped, frames, monkeypatch):
     model = unmapped.map(frames, TOLERANCES[1])
     assert (min(sizes), max(sizes)) == (most // 8, most)
     assert model.info["mapping"] == whole.info["mapping"]
+    for slack, expected in ((1.0, most), (1e6, most // 8)):
+        sizes.clear()
+        monkeypatch.setattr(mapping, "SLACK", slack)
+        unmapped.map(frames)
+        assert max(sizes) == expected
     monkeypatch.setattr(mapping, "FEATURES", (most // 8,))
     with pytest.raises(MappingError, match="no mapped form is within"):
         unmapped.map(frames, TOLERANCES[1])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -33,6 +33,7 @@ Elements = list[list[Factors]]  # quadratic forms of each central element
 # The default tolerance, in units of the expected error of forces and within limits in eV/Angstrom: a deviation that is
 # this large at most is a hundredth of the error in the root mean square
 SHARE, LEAST_TOLERANCE, MOST_TOLERANCE = 0.03, 1e-4, 5e-3
+SLACK = 3.0  # times the default tolerance is better than eight times the effort
 MOST_FRAMES = 60  # from which the environments are drawn
 MEASURED_ATOMS = 600  # about so many atoms are compared with the direct kernel, half of them in rattled frames
 RATTLE = 0.05  # Angstrom
@@ -77,7 +78,8 @@ def map_model(
     order = max(scale.order for scale in model.scales)
     if order > 4:
         raise MappingError(f"kernels of order {order} have no mapped form: only orders 1 to 4 have")
-    tolerance = default_tolerance(model) if tolerance is None else tolerance
+    tolerances = [default_tolerance(model) * factor for factor in (1.0, SLACK)] if tolerance is None else [tolerance]
+    tolerance = tolerances[0]
     if tolerance < 0:
         raise MappingError(f"the tolerance must not be negative, not {tolerance}")
     if not frames:
@@ -98,7 +100,7 @@ def map_model(
                 forms.append([exact(s, a) for s, a in zip(scale.support, scale.order_weights, strict=True)])
             else:
                 report = partial(_report, progress, n, len(expected))
-                forms.append(_search(model, scale, chosen, tolerance, comparison, forces, report))
+                forms.append(_search(model, scale, chosen, tolerances, comparison, forces, report))
     facts = _facts(model, forms, tolerance, comparison, np.sum(expected, axis=0))
     mapped, direct = facts["multiply_adds"], facts["multiply_adds_direct"]
     size = sum(f.vectors.nbytes for scale in forms for element in scale for f in element) / 1e6
@@ -178,9 +180,12 @@ def _report(progress: Callable[[float], None] | None, n: int, n_scales: int, don
 
 
 def _search(
-    model: Model, scale: Scale, frames, tolerance: float, comparison: "_Comparison", expected, progress
+    model: Model, scale: Scale, frames, tolerances: Sequence[float], comparison: "_Comparison", expected, progress
 ) -> Elements:  # fmt: skip
-    """Return the smallest forms of a scale within its part of the tolerance, by bisection over the threshold."""
+    """Return the smallest forms of a scale within its part of a tolerance, by bisection over the threshold.
+
+    The first tolerance that can be kept counts, and then the fewest products.
+    """
     samples = draw_samples(frames, scale.density, model.elements)
     alone = [z for z, x in zip(model.elements, samples, strict=True) if not np.any(x.directions)]
     if alone:
@@ -199,29 +204,33 @@ def _search(
         for of_element in dense:
             forms.append(of_element.forms(comparison.threads, most))
             progress(0.5 + 0.5 * len(forms) / len(samples))
-        best, least = _smallest(forms, deviation, tolerance)
-        if best is not None:
-            short = [rounded(factors) for factors in best]
-            return short if deviation(short) <= tolerance else best
+        at = cache(partial(_deviation_at, forms, deviation))
+        for tolerance in tolerances:
+            if (best := _largest_threshold(at, tolerance)) is not None:
+                factors = [compress(of_element, THRESHOLDS[best]) for of_element in forms]
+                short = [rounded(of_element) for of_element in factors]
+                return short if deviation(short) <= tolerance else factors
         if max(len(block) for of_element in dense for block in of_element.blocks) <= most:
             break
-    raise MappingError(f"no mapped form is within {tolerance:g} eV/Å: the best has {least:.1e}; take 0 for exact")
+    least = at(len(THRESHOLDS) - 1)
+    raise MappingError(f"no mapped form is within {tolerances[-1]:g} eV/Å: the best has {least:.1e}; take 0 for exact")
 
 
-def _smallest(
-    dense: list[list[Form]], deviation: Callable[[Elements], float], tolerance: float
-) -> tuple[Elements | None, float]:
-    """Return the smallest forms within the tolerance, or None, and the last deviation that was found."""
-    low, high, best, found = 0, len(THRESHOLDS) - 1, None, float("inf")
+def _deviation_at(dense: list[list[Form]], deviation: Callable[[Elements], float], k: int) -> float:
+    """Deviation of the forms with the k-th threshold."""
+    return deviation([compress(forms, THRESHOLDS[k]) for forms in dense])
+
+
+def _largest_threshold(deviation: Callable[[int], float], tolerance: float) -> int | None:
+    """Return the first threshold (the largest) whose deviation is within the tolerance, or None."""
+    low, high, best = 0, len(THRESHOLDS) - 1, None
     while low <= high:
         middle = (low + high) // 2
-        factors = [compress(forms, THRESHOLDS[middle]) for forms in dense]
-        found = deviation(factors)
-        if found <= tolerance:
-            best, high = factors, middle - 1
+        if deviation(middle) <= tolerance:
+            best, high = middle, middle - 1
         else:
             low = middle + 1
-    return best, found
+    return best
 
 
 class _Comparison:
