@@ -13,7 +13,7 @@ from ase.build import bulk, fcc111, molecule
 from helpers import scale_of
 
 from wk_potential import Frame, Model, WKCalculator
-from wk_potential.mapping import compression, mapping
+from wk_potential.mapping import compression, mapping, samples
 from wk_potential.mapping.compression import exact
 from wk_potential.mapping.features import all_blocks, features
 from wk_potential.mapping.mapping import MappingError, map_model
@@ -409,7 +409,7 @@ def test_frames_without_one_of_the_elements(unmapped, frames, missing):
 @pytest.mark.parametrize("place", range(4))
 def test_rare_element(unmapped, frames, monkeypatch, place):
     """Frames are chosen such that each element is among them."""
-    monkeypatch.setattr(mapping, "MOST_FRAMES", 2)
+    monkeypatch.setattr(samples, "MOST_FRAMES", 2)
     carbon = [Frame.from_atoms(rattled(bulk("C"), seed), f"{seed}") for seed in range(4)]
     model = unmapped.map([*carbon[:place], frames[0], *carbon[place:]], TOLERANCES[1])
     exact_forces, forces = (predict(m, frames[0].to_atoms())[1] for m in (unmapped, model))

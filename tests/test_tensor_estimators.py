@@ -1,5 +1,7 @@
 """Full and sparse estimator of tensors, and their error bars."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.io import write
@@ -10,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from wk_potential import Model, TrainingOptions, WKCalculator, read_frames, train
 from wk_potential.cli import main
 from wk_potential.evaluation import errors, predict_frames
+from wk_potential.mapping import samples
 from wk_potential.mapping.tensors import exact_form
 from wk_potential.training.full.likelihood import Labels
 from wk_potential.training.tensors import fit as tensors
@@ -102,6 +105,17 @@ def test_few_support_points_suffice(sparse, frames, unseen):
         assert facts["estimator"] == "sparse"
         spread = np.std([getattr(frame, name) for frame in unseen])
         assert table[f"{name}_rmse"] < 0.02 * spread
+
+
+def test_rare_element(frames, monkeypatch):
+    """It is among the environments in whose metric forms are made small."""
+    monkeypatch.setattr(samples, "MOST_FRAMES", 3)
+    numbers = np.array([16, 1, 1])
+    rare = [replace(frame, numbers=numbers) for frame in frames[20:23]]
+    model = train([*frames[:20], *rare], TrainingOptions(**OPTIONS), threads=1)
+    for frame, found in zip(rare, predict_frames(model, rare, 1), strict=True):
+        assert found.dipole == pytest.approx(frame.dipole, abs=0.02)
+        assert 0 < np.linalg.norm(found.dipole_std) < 0.2
 
 
 def test_estimator_is_chosen_by_size(frames, monkeypatch):

@@ -26,7 +26,7 @@ from .compression import (
 )
 from .features import all_blocks
 from .packing import Factors
-from .samples import draw_samples
+from .samples import choose_frames, draw_samples
 
 Elements = list[list[Factors]]  # quadratic forms of each central element
 
@@ -34,7 +34,6 @@ Elements = list[list[Factors]]  # quadratic forms of each central element
 # this large at most is a hundredth of the error in the root mean square
 SHARE, LEAST_TOLERANCE, MOST_TOLERANCE = 0.03, 1e-4, 5e-3
 SLACK = 3.0  # times the default tolerance is better than eight times the effort
-MOST_FRAMES = 60  # from which the environments are drawn
 MEASURED_ATOMS = 600  # about so many atoms are compared with the direct kernel, half of them in rattled frames
 RATTLE = 0.05  # Angstrom
 FEATURES = FEWER_FEATURES, MORE_FEATURES  # of a block, one after the other until they suffice
@@ -90,7 +89,8 @@ def map_model(
             f"it would take about {seconds / 60:.0f} min and {gigabytes:.2g} GB; wk-potential map does it nevertheless"
         )
     rng = np.random.default_rng(0)
-    chosen = choose_frames(model, frames, rng)
+    _check_elements(model, frames)
+    chosen = choose_frames(frames, model.elements, rng)
     comparison = _Comparison(model, chosen, thread_count(threads), rng)
     expected = [comparison.forces(Potential([scale.direct])) for scale in model.scales]
     forms = []
@@ -139,19 +139,12 @@ def _facts(model: Model, forms: list[Elements], tolerance: float, comparison: "_
     }
 
 
-def choose_frames(model: Model, frames: Sequence[Frame], rng) -> list[Frame]:
-    """Return frames at random, among them some of each element."""
-    present = np.zeros((len(frames), len(model.elements)), bool)
-    for row, frame in zip(present, frames, strict=True):
+def _check_elements(model: Model, frames: Sequence[Frame]) -> None:
+    for frame in frames:
         try:
-            row[model.element_indices(frame.numbers)] = True
+            model.element_indices(frame.numbers)
         except UnknownElementError as error:
             raise UnknownElementError(f"{frame.source}: {error}") from None
-    order = rng.permutation(len(frames))
-    # the first frame of each element goes first
-    first = [order[np.argmax(column)] for column in present[order].T if column.any()]
-    chosen = list(dict.fromkeys([*first, *order]))[: max(MOST_FRAMES, len(set(first)))]
-    return [frames[k] for k in chosen]
 
 
 def _predicted(model: Model, threads: int) -> tuple[float, float]:

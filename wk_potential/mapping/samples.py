@@ -10,6 +10,7 @@ from ..training.data import Frame
 from ..training.environments import frame_environments
 
 RATTLE = 0.1  # Angstrom: dynamics goes where the frames are not
+MOST_FRAMES = 60  # from which they are drawn
 MOST = 3000  # samples of an element
 
 
@@ -25,6 +26,16 @@ class Samples:
 
     coefficients: np.ndarray
     directions: np.ndarray
+
+
+def choose_frames(frames: Sequence[Frame], elements, rng) -> list[Frame]:
+    """Return frames at random, among them some of each element."""
+    present = np.array([np.isin(elements, frame.numbers) for frame in frames])
+    order = rng.permutation(len(frames))
+    # the first frame of each element goes first
+    first = [order[np.argmax(column)] for column in present[order].T if column.any()]
+    chosen = list(dict.fromkeys([*first, *order]))[: max(MOST_FRAMES, len(set(first)))]
+    return [frames[k] for k in chosen]
 
 
 def draw_samples(frames: Sequence[Frame], density: Density, elements, seed: int = 0) -> list[Samples]:

@@ -18,9 +18,8 @@ from ...density.expansion import Density
 from ...kernel.coupling import real_cg
 from ...mapping.compression import DenseForms, compress
 from ...mapping.features import features
-from ...mapping.mapping import choose_frames
 from ...mapping.packing import Factors
-from ...mapping.samples import draw_samples
+from ...mapping.samples import choose_frames, draw_samples
 from ...model import Model, SupportPoints
 from ...threads import run_threads
 from ...uncertainty.calibration import best_factor, negative_log_likelihood
@@ -125,7 +124,7 @@ def coarse_forms(model: Model, frames: Sequence[Frame], densities: Sequence[Dens
         threads: how many.
 
     """
-    chosen = choose_frames(model, frames, np.random.default_rng(0))
+    chosen = choose_frames(frames, model.elements, np.random.default_rng(0))
     out = []
     for scale, density in zip(model.scales, densities, strict=True):
         part, of_scale = np.s_[:, : (density.lmax + 1) ** 2, : density.projection.shape[3]], []

@@ -23,11 +23,10 @@ from .posterior import Posterior
 from .rigidity import CHANNELS, LMAX, MEMBERS, MOST_FOLDS, PRIOR
 
 THRESHOLD = 3e-4  # of `mapping.tensors.coarse`: with fewer terms deviations hardly grow beyond the training set
-SAMPLE_FRAMES = 60  # from which the environments for these forms are drawn
 
 
 def fit_spread(
-    momentum: int, densities: Sequence[Density], elements, supports: list[list[TensorSupport]], order_weights,
+    momentum: int, densities: Sequence[Density], elements, supports: list[list[TensorSupport]], order_weights, sampled,
     frames: Sequence[Frame], residuals, n_frames: int, threads: int = 1, seed: int = 0,
 ) -> TensorSpread:  # fmt: skip
     """Error bars of a part of rank L.
@@ -38,6 +37,7 @@ def fit_spread(
         elements: sorted atomic numbers of the model.
         supports: of each length scale and element.
         order_weights: (n_scales, n_elements, order).
+        sampled: some frames, with all elements, from which the environments for the forms are drawn.
         frames: F of the training.
         residuals: (F, 2L + 1) errors there of fits without each.
         n_frames: of the training, all of them.
@@ -49,7 +49,7 @@ def fit_spread(
     small = [coarse_density(density, lmax, CHANNELS) for density in densities]
     part, forms = np.s_[:, : (lmax + 1) ** 2, :CHANNELS], []
     for density, scale, weights in zip(small, supports, order_weights, strict=True):
-        samples, of_scale = draw_samples(frames[:SAMPLE_FRAMES], density, elements), []
+        samples, of_scale = draw_samples(sampled, density, elements), []
         for s, a, x in zip(scale, weights, samples, strict=True):
             points = TensorSupport(s.coefficients[part], s.weights)
             of_scale.append(coarse(points, momentum, a, x, THRESHOLD))

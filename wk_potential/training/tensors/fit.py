@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ...density.expansion import Density
-from ...mapping.samples import draw_samples
+from ...mapping.samples import choose_frames, draw_samples
 from ...mapping.tensor_packing import TensorForm
 from ...mapping.tensors import compressed
 from ...tensors.spread import TensorSpread
@@ -32,7 +32,6 @@ SEARCH_LABELS = 1500  # the likelihood is maximised on this many labels, drawn b
 MOST_LABELS = 10_000  # of the full estimator: 1.6 GB and a few minutes
 MOST_ENVIRONMENTS = 10_000  # up to which it is the default: some minutes
 PAIR_SECONDS = 1.2e-6  # of the kernel of two environments, measured with lmax 3
-SAMPLE_FRAMES = 60  # from which the environments for the small form are drawn
 MAPPING_SHARE = 0.1  # of the expected error, within which the small form stays
 # How the densities of tensors differ from those of energies, by likelihood and left-out errors on water dimers
 WIDTHS = 5 / 3, 3 / 4  # factors of the Gaussian widths of the two densities
@@ -97,6 +96,7 @@ class _Regression:
         self.counts = np.array([[np.sum(f.numbers == z) for z in task.elements] for f in self.frames])
         options = tensor_options(task.options)
         shapes = [shape for shape in (options.long, options.short) if shape]
+        self.sampled = choose_frames(self.frames, task.elements, np.random.default_rng(task.options.seed))
         self.estimator = _choose_estimator(task, name, self.counts)
         self.densities = [model_density(self.frames, task.elements, options, shape, task.ranks) for shape in shapes]
         _predict(task, name, self.estimator, self.counts, self.densities)
@@ -258,15 +258,13 @@ def _check_origin(task: Task, frames, residuals) -> None:
 def _forms(regression: _Regression, momentum: int, fit: RankFit) -> list[list[TensorForm]]:
     """Forms of each length scale and element, small ones unless the tolerance of the mapping is 0."""
     task, frames = regression.task, regression.frames
-    order = np.random.default_rng(task.options.seed).permutation(len(frames))
-    chosen = [frames[k] for k in order[:SAMPLE_FRAMES]]
     error = np.sqrt(np.mean(fit.solution.residuals**2) / np.mean([len(frame) for frame in frames]))
     tolerance = MAPPING_SHARE * error / len(regression.densities) if task.options.map_tolerance != 0 else 0.0
     out = []
     for density, supports, weights in zip(
         regression.densities, fit.solution.supports, fit.order_weights, strict=True
     ):  # fmt: skip
-        samples = draw_samples(chosen, density, task.elements)
+        samples = draw_samples(regression.sampled, density, task.elements)
         out.append(compressed(supports, momentum, weights, samples, tolerance))
     return out
 
@@ -277,7 +275,7 @@ def _spread(regression: _Regression, momentum: int, fit: RankFit) -> TensorSprea
     if len(solution.frames) < 2:
         return None
     return fit_spread(
-        momentum, regression.densities, task.elements, solution.supports, fit.order_weights,
+        momentum, regression.densities, task.elements, solution.supports, fit.order_weights, regression.sampled,
         [regression.frames[k] for k in solution.frames], solution.residuals, len(regression.frames),
         task.threads, task.options.seed,
     )  # fmt: skip
