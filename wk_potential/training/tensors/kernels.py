@@ -12,7 +12,6 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from ...density.expansion import Density
-from ...kernel.direct import in_blocks
 from ...kernel.tensor import add_tensor_rows, tensor_terms
 from ...mapping.tensors import TensorSupport
 from ..data import Frame
@@ -124,7 +123,8 @@ class SparseKernels:
         self.task, self.frames, self.densities = task, frames, densities
         n_support = most_support(task.options, len(densities), width)
         self.supports = [self._select(n, n_support) for n in range(len(densities))]
-        self._blocks = [[in_blocks(s) for s in scale] for scale in self.supports]
+        # each support point a frame of its own; None where an element has none
+        self._pools = [[FramePool(list(s[:, None])) if len(s) else None for s in scale] for scale in self.supports]
 
     def _select(self, n: int, n_support: int) -> list[np.ndarray]:
         task, n_scales = self.task, len(self.densities)
@@ -146,17 +146,15 @@ class SparseKernels:
             sets: (n_scales, n_elements, n_sets, order) order weights.
 
         """
-        lmax, width = self.task.options.lmax, 2 * momentum + 1
-        out: list[np.ndarray] = []
+        lmax, width, out = self.task.options.lmax, 2 * momentum + 1, []
         terms = tensor_terms(lmax, sets.shape[3], momentum)
-        for density, scale, of_scale in zip(self.densities, self._blocks, sets, strict=True):
+        for density, pools, of_scale in zip(self.densities, self._pools, sets, strict=True):
             found = frame_environments(frame, density, self.task.elements, derivatives=False)
-            for z, (blocks, own) in enumerate(zip(scale, of_scale, strict=True)):
-                n = len(self.supports[len(out) // len(scale)][z])
-                columns = np.where(np.arange(blocks.shape[0] * blocks.shape[2]) < n, np.arange(blocks[:, 0].size), -1)
-                rows = np.zeros((len(own), width, n, width))
-                for c in found.coefficients[found.centres == z] if n else ():
-                    add_tensor_rows(terms, lmax, own, c, blocks, columns.reshape(blocks[:, 0].shape), rows)
+            for z, (pool, own) in enumerate(zip(pools, of_scale, strict=True)):
+                rows = np.zeros((len(own), width, len(pool.frame) if pool else 0, width))
+                if pool:
+                    for c in found.coefficients[found.centres == z]:
+                        add_tensor_rows(terms, lmax, own, c, pool.blocks, pool.columns, rows)
                 out.append(rows.reshape(len(own), width, -1))
         return out
 
@@ -172,10 +170,10 @@ class SparseKernels:
     def _among(self, momentum: int) -> list[np.ndarray]:
         """Kernels (order, M (2L + 1), M (2L + 1)) among the support points of each length scale and element."""
         options, threads = self.task.options, self.task.threads
-        pools = [FramePool([c[None] for c in s]) if len(s) else None for scale in self.supports for s in scale]
         none = np.zeros((options.order, 0, 0))
         return [
-            none if pool is None else gram_matrices([pool], options.lmax, momentum, options.order, threads)[0]
+            gram_matrices([pool], options.lmax, momentum, options.order, threads)[0] if pool else none
+            for pools in self._pools
             for pool in pools
         ]
 
