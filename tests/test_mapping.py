@@ -15,9 +15,7 @@ from helpers import scale_of
 from wk_potential import Frame, Model, WKCalculator
 from wk_potential.mapping import compression, mapping, samples
 from wk_potential.mapping.compression import exact
-from wk_potential.mapping.features import all_blocks, features
 from wk_potential.mapping.mapping import MappingError, map_model
-from wk_potential.mapping.samples import Samples
 from wk_potential.model import PrecisionWarning, SupportPoints, UnknownElementError
 from wk_potential.modelfile import read_container
 from wk_potential.neighbours import find_neighbours
@@ -461,26 +459,6 @@ def test_features_are_added_until_they_suffice(unmapped, frames, monkeypatch, si
     monkeypatch.setattr(mapping, "FEATURES", (most // 8,))
     with pytest.raises(MappingError, match="no mapped form is within"):
         unmapped.map(frames, TOLERANCES[1])
-
-
-@pytest.mark.parametrize("index", [0, 1, 4])  # invariants, vectors, pseudovectors
-def test_products_without_effect_are_left_out_first(index):
-    """The form of the others has the same values; a constant times a product counts as well."""
-    rng = np.random.default_rng(0)
-    block = all_blocks(2, [3, 3, 2])[index]
-    n, single = len(block), block.n_single
-    products = rng.permutation(np.arange(single, n))
-    products, without = products[: len(products) // 3], products[len(products) // 3 :]
-    w = rng.normal(size=(n, n))
-    w[without] = w[:, without] = 0.0
-    if block.constant:
-        w[products[0], 1:] = w[1:, products[0]] = 0.0
-    c, d = rng.normal(size=(2, 40, 9, 3))
-    fewer, small = compression._screened(block, w, Samples(c, d), single + len(products))
-    assert len(fewer) == single + len(products) == len(small)
-    values = [np.einsum("imp,pq,imq->i", x, m, x) for b, m in ((block, w), (fewer, small)) for x in [features(b, c)]]
-    np.testing.assert_allclose(values[1], values[0], rtol=1e-10, atol=1e-10)
-    assert compression._screened(block, w, Samples(c, d), n)[1] is w
 
 
 @pytest.mark.parametrize(("rmse", "expected"), [(None, 1e-4), (1e-3, 1e-4), (0.05, 1.5e-3), (1.0, 5e-3)])

@@ -7,10 +7,12 @@ import pytest
 from helpers import random_support, scale_of, support_energy
 
 from wk_potential.kernel.coupling import real_cg
+from wk_potential.mapping import compression
 from wk_potential.mapping.compression import channel_counts, dense_form, exact
 from wk_potential.mapping.features import all_blocks, feature_derivatives, features, restricted
 from wk_potential.mapping.packing import pack_forms
 from wk_potential.mapping.recoupling import recoupled, recoupling
+from wk_potential.mapping.samples import Samples
 from wk_potential.model import SupportPoints
 
 # lmax and channels of each l
@@ -138,6 +140,26 @@ def test_recoupled_polynomials_are_equal(lmax, channels):
     assert polynomial(new_blocks, new_matrices, c) == pytest.approx(expected, abs=1e-10 * scale_of(expected))
     assert max(block.L for block in new_blocks) <= min(lmax, 2)
     assert all(w == pytest.approx(w.T, abs=1e-12 * scale_of(w)) for w in new_matrices)
+
+
+@pytest.mark.parametrize("index", [0, 1, 4])  # invariants, vectors, pseudovectors
+def test_products_without_effect_are_left_out_first(index):
+    """The form of the others has the same values; a constant times a product counts as well."""
+    rng = np.random.default_rng(0)
+    block = all_blocks(2, [3, 3, 2])[index]
+    n, single = len(block), block.n_single
+    products = rng.permutation(np.arange(single, n))
+    products, without = products[: len(products) // 3], products[len(products) // 3 :]
+    w = rng.normal(size=(n, n))
+    w[without] = w[:, without] = 0.0
+    if block.constant:
+        w[products[0], 1:] = w[1:, products[0]] = 0.0
+    c, d = rng.normal(size=(2, 40, 9, 3))
+    fewer, small = compression._screened(block, w, Samples(c, d), single + len(products))
+    assert len(fewer) == single + len(products) == len(small)
+    values = [np.einsum("imp,pq,imq->i", x, m, x) for b, m in ((block, w), (fewer, small)) for x in [features(b, c)]]
+    np.testing.assert_allclose(values[1], values[0], rtol=1e-10, atol=1e-10)
+    assert compression._screened(block, w, Samples(c, d), n)[1] is w
 
 
 def test_packed_type():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .model import Model, UnknownElementError
+from .model import Model
 from .neighbours import find_neighbours
 from .potential import VOIGT
 from .tensors.targets import RANKS
@@ -56,11 +56,9 @@ def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePredicti
         UnknownElementError: an element is not in the model; the message names the frame.
 
     """
+    model.check_elements([frame])
     neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
-    try:
-        structure = model.structure(frame.numbers, frame.positions, frame.cell, neighbours)
-    except UnknownElementError as error:
-        raise UnknownElementError(f"{frame.source}: {error}") from None
+    structure = model.structure(frame.numbers, frame.positions, frame.cell, neighbours)
     tensors = {name: target.predict(structure, threads).sum(axis=0) for name, target in model.tensors.items()}
     for name, target in model.tensors.items():
         if target.has_error_bars:
@@ -99,11 +97,7 @@ def predict_frames(
         UnknownElementError: an element is not in the model; the message names the frame.
 
     """
-    for frame in frames:
-        try:
-            model.element_indices(frame.numbers)
-        except UnknownElementError as error:
-            raise UnknownElementError(f"{frame.source}: {error}") from None
+    model.check_elements(frames)
     for numbers in {tuple(np.sort(frame.numbers)) for frame in frames if model.scales}:
         model.check_composition(np.array(numbers))
     count, done, lock = thread_count(threads), 0, Lock()

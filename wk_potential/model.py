@@ -1,8 +1,10 @@
 """A trained model: what it is made of, how it is saved, what it predicts for arrays of atoms."""
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from .potential import Direct, Layer, Potential, Structure, evaluate
 from .repulsion import Repulsion
 from .tensors.targets import TensorTarget, targets_from_arrays, targets_to_arrays
 from .uncertainty.error_bars import EnsemblePotential, Uncertainty, UncertaintyError
+
+if TYPE_CHECKING:
+    from .training.data import Frame
 
 LARGE_DEVIATION = 1e-3  # eV/Angstrom by which float32 may change forces without a warning
 
@@ -232,6 +237,19 @@ class Model:
                 f"{', '.join(chemical_symbols[z] for z in self.elements)} only"
             )
         return index
+
+    def check_elements(self, frames: Iterable["Frame"]) -> None:
+        """Refuse frames with elements that the model has not.
+
+        Raises:
+            UnknownElementError: there is one; the message names the frame.
+
+        """
+        for frame in frames:
+            try:
+                self.element_indices(frame.numbers)
+            except UnknownElementError as error:
+                raise UnknownElementError(f"{frame.source}: {error}") from None
 
     def predict(self, structure: Structure, threads: int = 1, potential: Potential | None = None) -> Prediction:
         """Energies, forces and virial of one structure, or of those atoms in it that have neighbours listed.

@@ -140,6 +140,13 @@ class ClashError(ValueError):
         return "atoms {} and {} are on one site".format(*self.args)
 
 
+def refuse_clash(clashes: Iterable[np.ndarray]) -> None:
+    """Raise `ClashError` if any of these pairs (2,), one of each thread, is there: -1 stands for none."""
+    for clash in clashes:
+        if clash[0] >= 0:
+            raise ClashError(*map(int, clash))
+
+
 @njit
 def _add_forces(atom, hood, gradient, sums):
     """Add the forces and the virial of one environment."""
@@ -357,9 +364,7 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
         return sums
 
     parts = run_threads(work, divided(potential.costs, potential.densities, structure, threads), threads)
-    for part in parts:
-        if part.clash[0] >= 0:
-            raise ClashError(*map(int, part.clash))
+    refuse_clash(part.clash for part in parts)
     forces, virial = parts[0].forces, sum(part.virial for part in parts)
     for part in parts[1:]:
         forces += part.forces

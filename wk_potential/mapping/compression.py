@@ -62,9 +62,8 @@ def channel_counts(support: SupportPoints, *others) -> np.ndarray:
 
 def used_channels(*arrays) -> np.ndarray:
     """Channels (lmax + 1,) in use of each l in any of the arrays (n, n_lm, Q)."""
-    coefficients = np.concatenate(arrays)
-    lmax = int(np.sqrt(coefficients.shape[1])) - 1
-    used = np.any(coefficients != 0.0, axis=0)
+    used = np.any([np.any(x != 0.0, axis=0) for x in arrays], axis=0)
+    lmax = int(np.sqrt(len(used))) - 1
     channels = [np.flatnonzero(used[l * l : (l + 1) ** 2].any(axis=0)) for l in range(lmax + 1)]
     return np.array([c[-1] + 1 if len(c) else 0 for c in channels])
 

@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from threadpoolctl import threadpool_limits
 
-from ..model import Model, Scale, UnknownElementError
+from ..model import Model, Scale
 from ..neighbours import find_neighbours
 from ..potential import Potential, Structure, evaluate
 from ..threads import thread_count
@@ -72,24 +72,10 @@ def map_model(
 
     """
     log = log or (lambda text: None)
-    if not model.scales:
-        raise MappingError("the model has no energies; dipoles and polarisabilities are always in mapped form")
-    order = max(scale.order for scale in model.scales)
-    if order > 4:
-        raise MappingError(f"kernels of order {order} have no mapped form: only orders 1 to 4 have")
     tolerances = [default_tolerance(model) * factor for factor in (1.0, SLACK)] if tolerance is None else [tolerance]
     tolerance = tolerances[0]
-    if tolerance < 0:
-        raise MappingError(f"the tolerance must not be negative, not {tolerance}")
-    if not frames:
-        raise MappingError("mapping needs frames like those of the training set")
-    gigabytes, seconds = _predicted(model, thread_count(threads))
-    if seconds > most_seconds:
-        raise MappingError(
-            f"it would take about {seconds / 60:.0f} min and {gigabytes:.2g} GB; wk-potential map does it nevertheless"
-        )
+    _refuse(model, frames, tolerance, thread_count(threads), most_seconds)
     rng = np.random.default_rng(0)
-    _check_elements(model, frames)
     chosen = choose_frames(frames, model.elements, rng)
     comparison = _Comparison(model, chosen, thread_count(threads), rng)
     expected = [comparison.forces(Potential([scale.direct])) for scale in model.scales]
@@ -116,6 +102,25 @@ def map_model(
     return replace(model, scales=scales, info={**model.info, "mapping": facts})
 
 
+def _refuse(model: Model, frames: Sequence[Frame], tolerance: float, threads: int, most_seconds: float) -> None:
+    """Raise what can be known beforehand; see `map_model`."""
+    if not model.scales:
+        raise MappingError("the model has no energies; dipoles and polarisabilities are always in mapped form")
+    order = max(scale.order for scale in model.scales)
+    if order > 4:
+        raise MappingError(f"kernels of order {order} have no mapped form: only orders 1 to 4 have")
+    if tolerance < 0:
+        raise MappingError(f"the tolerance must not be negative, not {tolerance}")
+    if not frames:
+        raise MappingError("mapping needs frames like those of the training set")
+    model.check_elements(frames)
+    gigabytes, seconds = _predicted(model, threads)
+    if seconds > most_seconds:
+        raise MappingError(
+            f"it would take about {seconds / 60:.0f} min and {gigabytes:.2g} GB; wk-potential map does it nevertheless"
+        )
+
+
 def default_tolerance(model: Model) -> float:
     """3 % of the rms error of forces that training expected (eV/Angstrom), within limits; the least if unknown."""
     errors = model.info.get("training", {}).get("errors", {})
@@ -137,14 +142,6 @@ def _facts(model: Model, forms: list[Elements], tolerance: float, comparison: "_
         "multiply_adds": round(float(double.costs @ comparison.shares)),
         "multiply_adds_direct": round(float(model.direct.costs @ comparison.shares)),
     }
-
-
-def _check_elements(model: Model, frames: Sequence[Frame]) -> None:
-    for frame in frames:
-        try:
-            model.element_indices(frame.numbers)
-        except UnknownElementError as error:
-            raise UnknownElementError(f"{frame.source}: {error}") from None
 
 
 def _predicted(model: Model, threads: int) -> tuple[float, float]:

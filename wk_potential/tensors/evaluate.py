@@ -1,6 +1,6 @@
 """Vectors and tensors of many atoms and their derivatives: plain arrays in, plain arrays out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +19,7 @@ from ..kernel.tensor_forms import (
     tensor_values,
     tensor_work_sizes,
 )
-from ..potential import ClashError, Structure, aligned, divided, expand_lanes, move_lane, project, work_space
+from ..potential import Structure, aligned, divided, expand_lanes, move_lane, project, refuse_clash, work_space
 from ..threads import run_threads
 
 
@@ -136,7 +136,7 @@ def evaluate_tensors(layers: Sequence[TensorLayer], structure: Structure, thread
 
     costs = np.sum([layer.costs for layer in layers], axis=0) * (1 + width * derivatives)
     parts = run_threads(work, divided(costs, [layer.density for layer in layers], structure, threads), threads)
-    _refuse_clash(clash for _, clash in parts)
+    refuse_clash(clash for _, clash in parts)
     return values, np.sum([slopes for slopes, _ in parts], axis=0)
 
 
@@ -165,11 +165,5 @@ def tensor_terms_of(layers: Sequence[TensorLayer], structure: Structure, threads
 
     costs = np.sum([layer.costs for layer in layers], axis=0)
     found = run_threads(work, divided(costs, [layer.density for layer in layers], structure, threads), threads)
-    _refuse_clash(clash for _, clash in found)
+    refuse_clash(clash for _, clash in found)
     return np.sum([out for out, _ in found], axis=0)
-
-
-def _refuse_clash(clashes: Iterable[np.ndarray]) -> None:
-    for clash in clashes:
-        if clash[0] >= 0:
-            raise ClashError(*map(int, clash))

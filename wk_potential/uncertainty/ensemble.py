@@ -15,7 +15,7 @@ from ..density.packed import WIDTH, _harmonics, _radial, gather
 from ..density.saturation import saturate, saturate_changes
 from ..kernel.mapped import features_adjoint, fill_features
 from ..kernel.products import address, multiply
-from ..potential import ClashError, Potential, Structure, aligned, divided, expand_lanes, project, work_space
+from ..potential import Potential, Structure, aligned, divided, expand_lanes, project, refuse_clash, work_space
 from ..simd import fma, item, load, mul, splat, store
 from ..threads import run_threads
 
@@ -192,9 +192,7 @@ def evaluate_ensemble(
         return sums
 
     parts = run_threads(work, divided(potential.costs, potential.densities, structure, threads), threads)
-    for part in parts:
-        if part.clash[0] >= 0:
-            raise ClashError(*map(int, part.clash))
+    refuse_clash(part.clash for part in parts)
     forces, virial = parts[0].forces, sum(part.virial for part in parts)
     for part in parts[1:]:
         forces += part.forces

@@ -45,9 +45,8 @@ def fit_spread(
         seed: of the random choices.
 
     """
-    lmax = max(LMAX, momentum)
-    small = [coarse_density(density, lmax, CHANNELS) for density in densities]
-    part, forms = np.s_[:, : (lmax + 1) ** 2, :CHANNELS], []
+    small = [coarse_density(density, LMAX, CHANNELS) for density in densities]
+    part, forms = np.s_[:, : (LMAX + 1) ** 2, :CHANNELS], []
     for density, scale, weights in zip(small, supports, order_weights, strict=True):
         samples, of_scale = draw_samples(sampled, density, elements), []
         for s, a, x in zip(scale, weights, samples, strict=True):
@@ -69,4 +68,4 @@ def fit_spread(
     folds = np.repeat(np.arange(len(frames)) % MOST_FOLDS, 2 * momentum + 1)
     factor = best_factor(errors, posterior.left_out_deviations(folds))
     members = factor * posterior.draws(MEMBERS, np.random.default_rng(seed))
-    return TensorSpread(momentum, lmax, CHANNELS, forms, members)
+    return TensorSpread(momentum, LMAX, CHANNELS, forms, members)
