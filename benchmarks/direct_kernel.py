@@ -8,14 +8,15 @@ import numpy as np
 from ase.build import bulk
 from common import parser, show
 
+from wk_potential.analysis.timing import cpu_median, peak_rate
+from wk_potential.atoms.neighbours import find_neighbours
+from wk_potential.atoms.structure import Structure
 from wk_potential.density.expansion import full_density
 from wk_potential.density.packed import pack
 from wk_potential.density.radial import radial_table
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import make_support
-from wk_potential.neighbours import find_neighbours
-from wk_potential.potential import Direct, Layer, Potential, Structure, direct_cost, evaluate
-from wk_potential.speed import cpu_median, peak_rate
+from wk_potential.model.energy import Direct, Layer, Potential, direct_cost, evaluate
 
 
 def measure(

@@ -11,8 +11,8 @@ from ase.calculators.emt import EMT
 from common import parser, show
 
 from wk_potential import train
-from wk_potential.speed import measure
-from wk_potential.training.data import Frame
+from wk_potential.analysis.timing import measure
+from wk_potential.atoms.frame import Frame
 from wk_potential.training.options import TrainingOptions
 
 METALS = ("Cu", "Ag", "Au", "Pt")

@@ -7,7 +7,7 @@ import numpy as np
 from common import parser, show
 
 from wk_potential import WKCalculator, load, read_frames
-from wk_potential.neighbours import find_neighbours
+from wk_potential.atoms.neighbours import find_neighbours
 
 
 def deviations(model, frames, precision: str) -> list[float]:

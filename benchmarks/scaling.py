@@ -14,7 +14,7 @@ import time
 import numpy as np
 from common import HERE, parser, show
 
-RANKS = [1, 2, 4]
+TENSORS = [1, 2, 4]
 STRONG = 8  # conventional cells along each side, 8 atoms each
 SIZES = [5, 11, 22, 32, 50]  # 1,000 to 1,000,000 atoms
 MESSAGES = [8, 1_000, 10_000, 100_000, 1_000_000, 32_000_000]  # bytes
@@ -37,7 +37,7 @@ def crystal(shape):
 
 def parts_of_evaluation(calculator, atoms) -> dict[str, float]:
     """CPU microseconds per atom of each part of the evaluation, on a small structure."""
-    from wk_potential.speed import measure
+    from wk_potential.analysis.timing import measure
 
     return measure(calculator.model, atoms, threads=1).microseconds
 
@@ -124,7 +124,7 @@ def run_messages() -> None:
     """Median wall seconds of the messages that the two ways of running send, by size."""
     from mpi4py import MPI
 
-    from wk_potential.parallel.communicator import Ranks
+    from wk_potential.compute.ranks import Ranks
 
     ranks, out = Ranks(MPI.COMM_WORLD), []
     for n_bytes in MESSAGES:
@@ -153,7 +153,7 @@ def run_training(frames: str) -> None:
     from mpi4py import MPI
 
     from wk_potential import read_frames, train
-    from wk_potential.parallel.communicator import Ranks
+    from wk_potential.compute.ranks import Ranks
 
     ranks = Ranks(MPI.COMM_WORLD)
     before = peak_memory()
@@ -193,7 +193,7 @@ def scaling(model: str, rounds: int, out) -> None:
     for how in ("steps", "lammps"):
         for kind in ("strong", "weak"):
             base = None
-            for n in RANKS:
+            for n in TENSORS:
                 shape = [STRONG * (n if kind == "weak" else 1), STRONG, STRONG]
                 command = ["--one", how, "--shape", *shape, "--steps", 30, "--model", model]
                 results = [launch(n, *command) for _ in range(rounds)]
@@ -242,13 +242,13 @@ def main():
     elif args.one:
         (run_steps if args.one == "steps" else run_lammps)(args.model, args.shape, args.steps)
     else:
-        from wk_potential.model import Model
-        from wk_potential.speed import measure
+        from wk_potential.analysis.timing import measure
+        from wk_potential.model.model import Model
 
         parts = measure(Model.load(args.model), crystal((8, 8, 8)), threads=1)
         rows = [[name, us] for name, us in parts.microseconds.items()] + [["list, when made", parts.list_build]]
         show("parts on one core, CPU us per atom", ["part", "us/atom"], rows, args.out / "scaling_parts.json")
-        rows = [[n, *row] for n in RANKS[1:] for row in launch(n, "--one", "messages")]
+        rows = [[n, *row] for n in TENSORS[1:] for row in launch(n, "--one", "messages")]
         rows = [[n, size, 1e6 * total, 1e6 * exchange] for n, size, total, exchange in rows]
         columns = ["ranks", "bytes", "sum, us", "exchange, us"]
         show("messages, wall time", columns, rows, args.out / "scaling_messages.json")

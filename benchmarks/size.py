@@ -49,7 +49,7 @@ def main():
     if args.one:
         run(args.model, *args.one, args.precision)
         return
-    from wk_potential.threads import thread_count
+    from wk_potential.compute.threads import thread_count
 
     counts = sorted({1, thread_count(args.threads)})
     results: dict = {}

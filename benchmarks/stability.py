@@ -14,8 +14,9 @@ from ase.neighborlist import natural_cutoffs, neighbor_list
 from common import HERE, parser, show, thread_option, wk_potential
 
 from wk_potential import Model, WKCalculator, read_frames
-from wk_potential.dynamics import run_md
-from wk_potential.ensembles import DynamicsError, MDSettings
+from wk_potential.errors import DynamicsError
+from wk_potential.simulation.dynamics import run_md
+from wk_potential.simulation.integrators import MDSettings
 
 FRAMES = 2000  # of a trajectory, about
 

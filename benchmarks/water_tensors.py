@@ -15,9 +15,10 @@ import numpy as np
 from common import draw, parser, show
 
 from wk_potential import TrainingOptions, read_frames, train
-from wk_potential.evaluation import predict_frames
-from wk_potential.tensors.targets import RANKS, to_spherical
-from wk_potential.uncertainty.calibration import reliability
+from wk_potential.analysis.evaluation import predict_frames
+from wk_potential.analysis.reliability import reliability
+from wk_potential.atoms.frame import TENSORS
+from wk_potential.model.tensors import to_spherical
 
 SETS = ("monomer", "dimer", "zundel")
 SIZES = (50, 100, 200, 500)
@@ -26,7 +27,7 @@ MODELS: dict[str, dict] = {
     "lambda-SOAP": {"order": 2, "short_cutoff": 0.0},
     "sparse": {"estimator": "sparse"},
 }
-PARTS = [(name, rank) for name, ranks in RANKS.items() for rank in ranks]
+PARTS = [(name, rank) for name, ranks in TENSORS.items() for rank in ranks]
 MEASURES = ("miscalibration_area", "spearman")
 COLUMNS = ["dipole", "polarisability, isotropic", "polarisability, anisotropic"]
 

@@ -9,12 +9,13 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.io import write
-from helpers import labelled_copper, rattled_frame
+from oracles.systems import labelled_copper, rattled_frame
 
 from wk_potential import Frame, Model, TrainingOptions, WKCalculator, train
 from wk_potential.density.expansion import full_density
 from wk_potential.density.radial import radial_table
-from wk_potential.model import Scale, SupportPoints
+from wk_potential.model.scale import Scale
+from wk_potential.model.support import SupportPoints
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from ase.phonons import Phonons
 from threadpoolctl import threadpool_limits
 
 from wk_potential import Model, WKCalculator
-from wk_potential.model import CompositionWarning, UnknownElementError
+from wk_potential.errors import CompositionWarning, UnknownElementError
 
 PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
 

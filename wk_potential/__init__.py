@@ -11,10 +11,10 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "WKCalculator": "calculator",
-    "Model": "model",
-    "load": "model",
-    "Frame": "training.data",
-    "read_frames": "training.data",
+    "Model": "model.model",
+    "load": "model.model",
+    "Frame": "atoms.frame",
+    "read_frames": "atoms.reading",
     "TrainingOptions": "training.options",
     "train": "training.train",
 }

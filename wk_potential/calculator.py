@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
-from .model import Model
-from .neighbours import VerletList, find_neighbours
-from .potential import VOIGT, Structure
-from .threads import thread_count
-from .uncertainty.error_bars import EnsemblePotential
+from .atoms.neighbours import VerletList, find_neighbours
+from .atoms.structure import VOIGT, Structure
+from .compute.threads import thread_count
+from .model.error_bars import EnsemblePotential
+from .model.model import Model
 
 UNCERTAINTIES = ("energy_std", "energies_std", "forces_std", "stress_std", "extrapolation_grade")
 
@@ -49,7 +49,7 @@ class WKCalculator(Calculator):
             forces_std (N, 3), stress_std, standard deviations in the units of what they belong to, calibrated on frames
             that were left out of the training; and extrapolation_grade (N,), above 1 where an environment is less
             certain than 99.9 % of those of the training set are without their own frame. See
-            `wk_potential.uncertainty.extrapolation` for a callback. Where it is asked for, dipole_std (3,) and
+            `wk_potential.simulation.extrapolation` for a callback. Where it is asked for, dipole_std (3,) and
             polarizability_std (3, 3) too.
         skin: Angstrom; the neighbour list reaches this far beyond the cutoff and is rebuilt when atoms have moved
             half of it.
@@ -87,7 +87,7 @@ class WKCalculator(Calculator):
             self.parallel = None
             self.neighbour_list = VerletList(self.model.cutoff, skin, self.threads)
         else:
-            from .parallel.communicator import Ranks
+            from .compute.ranks import Ranks
             from .parallel.prediction import ParallelPredictor
 
             ranks = Ranks(comm)

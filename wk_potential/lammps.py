@@ -17,22 +17,18 @@ import numpy as np
 from ase import units
 from ase.data import atomic_numbers, chemical_symbols
 
-from .model import Model
-from .parallel.communicator import Ranks, end_all_ranks, import_mpi
+from .compute.ranks import Ranks, end_all_ranks, import_mpi
+from .compute.threads import thread_count
+from .errors import ClashError, LammpsError
+from .model.model import Model
 from .parallel.foreign import ForeignNeighbours
 from .parallel.ghosts import GhostForces
-from .potential import ClashError
-from .threads import thread_count
 
 MPI = import_mpi()
 
 FIX = "wk_potential"  # name of the fix in LAMMPS
 ENERGY = {"metal": 1.0, "real": units.mol / units.kcal}  # an eV in the unit styles that have our length
 _VIRIAL = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])  # LAMMPS' order: xx yy zz xy xz yz
-
-
-class LammpsError(ValueError):
-    """LAMMPS cannot be coupled to the potential; the message says why."""
 
 
 class Coupling:

@@ -154,7 +154,7 @@ def check_drift(
     """
     from ase.md.verlet import VelocityVerlet
 
-    from .ensembles import set_velocities
+    from .simulation.integrators import set_velocities
 
     atoms = _free_copy(atoms)
     set_velocities(atoms, temperature, np.random.default_rng(seed))

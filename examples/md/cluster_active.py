@@ -22,9 +22,9 @@ from wk_potential import Frame, TrainingOptions
 from wk_potential.active.explore import explore
 from wk_potential.active.learner import ActiveLearner
 from wk_potential.active.model import GrowingModel
-from wk_potential.dynamics import run_md
-from wk_potential.ensembles import MDSettings, set_velocities
-from wk_potential.evaluation import predict_frames
+from wk_potential.analysis.evaluation import predict_frames
+from wk_potential.simulation.dynamics import run_md
+from wk_potential.simulation.integrators import MDSettings, set_velocities
 
 KELVIN, ENERGY = 300.0, 2.0  # of the cluster; eV of the gold atom
 FORCES_LIMIT = 0.25  # eV/Angstrom, above which there is something to learn

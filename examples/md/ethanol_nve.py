@@ -14,7 +14,7 @@ from ase.md.verlet import VelocityVerlet
 
 import wk_potential
 from wk_potential import TrainingOptions, WKCalculator, read_frames, train
-from wk_potential.spectra import correlation_spectrum
+from wk_potential.analysis.spectra import correlation_spectrum
 
 DATA = Path(wk_potential.__file__).parent / "demo_data" / "ethanol.xyz"
 

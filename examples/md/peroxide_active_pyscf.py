@@ -15,7 +15,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from wk_potential import TrainingOptions
 from wk_potential.active.learner import ActiveLearner
-from wk_potential.ensembles import MDSettings
+from wk_potential.simulation.integrators import MDSettings
 
 
 class PBE(Calculator):

@@ -15,8 +15,8 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
 from wk_potential import TrainingOptions, WKCalculator, read_frames, train
-from wk_potential.plots import spectrum_figure
-from wk_potential.spectra import harmonic_spectrum, peaks, predict_targets, spectrum
+from wk_potential.analysis.plots import spectrum_figure
+from wk_potential.analysis.spectra import harmonic_spectrum, peaks, predict_targets, spectrum
 
 STEP = 0.1  # fs: with 0.5 velocity Verlet makes vibrations of hydrogen 20 cm^-1 too fast
 EVERY = 20  # steps between frames

@@ -11,8 +11,9 @@ from typing import Any
 
 from ase import Atoms
 
-from ..dynamics import run_md
-from ..ensembles import DynamicsError, MDSettings
+from ..errors import DynamicsError
+from ..simulation.dynamics import run_md
+from ..simulation.integrators import MDSettings
 from .learner import FAR, ActiveLearner
 from .reference import clash
 

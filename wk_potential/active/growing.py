@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg import lapack, qr, solve_triangular
 
+from ..atoms.frame import Frame
+from ..compute.threads import run_threads
 from ..density.expansion import Density
+from ..density.frames import frame_environments
 from ..kernel.coupling import wigner_terms
 from ..kernel.direct import in_blocks, kernel_rows
-from ..threads import run_threads
 from ..training.baseline import targets
-from ..training.data import Frame
-from ..training.environments import frame_environments
 from ..training.sparse.design import frame_design
 from ..training.sparse.regression import left_out_errors
 from ..training.sparse.selection import LEAST_RESIDUAL

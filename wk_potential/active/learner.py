@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from ..atoms.frame import Frame
 from ..calculator import WKCalculator
-from ..dynamics import FinishedError, run_md
-from ..ensembles import DynamicsError, MDSettings
-from ..model import Model
-from ..training.data import Frame
+from ..errors import ActiveLearningError, DynamicsError, FinishedError, ReferenceFailed
+from ..model.model import Model
+from ..simulation.dynamics import run_md
+from ..simulation.integrators import MDSettings
 from ..training.options import TrainingOptions
 from ..training.task import Log, Progress
 from .model import GrowingModel
-from .reference import ActiveLearningError, LabelledFile, ReferenceFailed, clash
+from .reference import LabelledFile, clash
 
 FORCES_LIMIT = 0.2  # eV/Angstrom, of the standard deviation of a force component
 GRADE_LIMIT = 5.0  # of the extrapolation grade, which a few frames to start from say little of

@@ -7,19 +7,22 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..mapping.compression import MappingError
-from ..mapping.mapping import map_model
-from ..model import Model, Scale, SupportPoints
-from ..neighbours import find_neighbours
-from ..threads import thread_count
-from ..training.baseline import targets
-from ..training.data import KINDS, DataError, Frame, data_hash
+from ..atoms.dataset import data_hash, kind_counts
+from ..atoms.frame import Frame
+from ..atoms.kinds import KINDS
+from ..atoms.neighbours import find_neighbours
+from ..compute.threads import thread_count
+from ..errors import DataError, MappingError
+from ..model.committee import count_close
+from ..model.model import Model
+from ..model.scale import Scale
+from ..model.support import SupportPoints
+from ..training.baseline import Labels, targets
 from ..training.full.fit import leave_one_out_errors, refit_full
-from ..training.full.likelihood import Labels
+from ..training.mapping.mapping import map_model
 from ..training.options import TrainingOptions
-from ..training.task import Fit, LeftOut, Log, Progress, Task, kind_counts
+from ..training.task import Fit, LeftOut, Log, Progress, Task
 from ..training.train import completed, header, train
-from ..uncertainty.ensemble import count_close
 from .growing import GrowingRegression
 
 OUTGROWN = 1.5  # times the labels that the hyperparameters were chosen with: they are chosen anew

@@ -10,20 +10,14 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import covalent_radii
 
-from ..neighbours import find_neighbours
-from ..structures import append_frame, drop_half_frame
-from ..training.data import Frame, read_frames
+from ..atoms.frame import Frame
+from ..atoms.neighbours import find_neighbours
+from ..atoms.reading import read_frames
+from ..atoms.trajectories import append_frame, drop_half_frame
+from ..errors import ReferenceFailed
 
 CLASH = 0.5  # of the sum of covalent radii: no reference method is asked about atoms closer than that
 KEPT = ("charge", "spin")  # of what is known of a structure, for the reference
-
-
-class ActiveLearningError(ValueError):
-    """Learning on the fly that cannot go on; the message says why and what is kept."""
-
-
-class ReferenceFailed(Exception):
-    """The reference calculator has raised an error, or its labels make no sense."""
 
 
 def clash(atoms: Atoms) -> str | None:

@@ -118,9 +118,9 @@ def active(
     """
     from ..active import explore as rounds
     from ..active.learner import ActiveLearner, labelled_file
-    from ..ensembles import MDSettings
-    from ..structures import read_structure
-    from ..training.data import read_frames
+    from ..atoms.reading import read_frames
+    from ..atoms.trajectories import read_structure
+    from ..simulation.integrators import MDSettings
     from ..training.options import TrainingOptions
 
     run = MDSettings(**settings)

@@ -61,7 +61,7 @@ class Command(click.Command):
             _end()
 
     def _check_ranks(self) -> None:
-        from ..parallel.communicator import launched_ranks
+        from ..compute.ranks import launched_ranks
 
         if not self.many_ranks and launched_ranks().size > 1:
             raise UserError(
@@ -79,7 +79,7 @@ class RanksCommand(Command):
 def _end() -> NoReturn:
     """Exit with 1, under mpiexec all ranks: the others may wait for this one."""
     if (mpi := sys.modules.get("mpi4py.MPI")) is not None and mpi.COMM_WORLD.Get_size() > 1:
-        from ..parallel.communicator import abort
+        from ..compute.ranks import abort
 
         abort(mpi.COMM_WORLD)
     sys.exit(1)

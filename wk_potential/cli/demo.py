@@ -42,7 +42,7 @@ def demo(screen: "Screen", output: Path, threads: int | None) -> None:
     Example:
       wk-potential demo -o ethanol-demo
     """
-    from ..demo import run_demo
+    from ..demo.run import run_demo
     from .simulate import show_run
     from .tables import show_errors
 

@@ -69,11 +69,11 @@ def evaluate(
       wk-potential evaluate ethanol.wkp test.xyz --json errors.json --plot parity.png
       wk-potential evaluate ethanol.wkp rmd17_ethanol.npz --frames -100: --energy-unit kcal/mol
     """
-    from ..evaluation import errors, predict_frames
-    from ..files import write_atomically
-    from ..model import Model
-    from ..training.data import read_frames
-    from ..uncertainty.calibration import reliability
+    from ..analysis.evaluation import errors, predict_frames
+    from ..analysis.reliability import reliability
+    from ..atoms.files import write_atomically
+    from ..atoms.reading import read_frames
+    from ..model.model import Model
     from .tables import show_errors, show_reliability
 
     for path in (json_file, plot, calibration, output):
@@ -93,11 +93,11 @@ def evaluate(
     if json_file is not None:
         write_atomically(json_file, (json.dumps(table, indent=1, allow_nan=False) + "\n").encode())
     if plot is not None:
-        from ..plots import parity_figure
+        from ..analysis.plots import parity_figure
 
         parity_figure(frames, predictions, plot)
     if calibration is not None:
-        from ..plots import calibration_figure
+        from ..analysis.plots import calibration_figure
 
         calibration_figure(frames, predictions, calibration)
     if output is not None:
@@ -114,12 +114,11 @@ def _write_predictions(path: Path, frames: Any, predictions: Any) -> None:
 
     from ase.io import write
 
-    from ..files import write_atomically
-    from ..tensors.targets import RANKS
-    from ..training.data import KINDS
+    from ..atoms.files import write_atomically
+    from ..atoms.kinds import KINDS, TENSORS
 
     images = [
-        replace(f, **{kind: getattr(p, kind) for kind in (*KINDS, *RANKS)}).to_atoms()
+        replace(f, **{kind: getattr(p, kind) for kind in (*KINDS, *TENSORS)}).to_atoms()
         for f, p in zip(frames, predictions, strict=True)
     ]
     text = StringIO()
@@ -142,8 +141,8 @@ def info(screen: "Screen", model: Path, as_json: bool, dimers: Path | None) -> N
       wk-potential info ethanol.wkp
       wk-potential info ethanol.wkp --dimers dimers.png
     """
-    from ..model import Model
-    from ..modelfile import read_container
+    from ..model.container import read_container
+    from ..model.model import Model
     from .tables import show_model
 
     if dimers is not None:
@@ -153,8 +152,8 @@ def info(screen: "Screen", model: Path, as_json: bool, dimers: Path | None) -> N
     else:
         show_model(screen, Model.load(model), str(model))
     if dimers is not None:
-        from ..dimers import dimer_curves
-        from ..plots import dimer_figure
+        from ..analysis.dimers import dimer_curves
+        from ..analysis.plots import dimer_figure
 
         dimer_figure(dimer_curves(Model.load(model)), dimers)
         if not as_json:

@@ -47,7 +47,7 @@ def lammps(
       mpiexec -n 4 wk-potential lammps --threads 1 Si.wkp in.melt -var T 1500 -log melt.log
     """
     from ..lammps import run_script
-    from ..model import Model
+    from ..model.model import Model
 
     coupling = run_script(Model.load(model), script, arguments, threads, precision)
     if coupling.ranks.rank == 0:

@@ -5,15 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import (
-    Command,
-    Interrupted,
-    UserError,
-    check_output,
-    model_argument,
-    structure_argument,
-    threads_option,
-)
+from .common import Command, Interrupted, UserError, check_output, model_argument, structure_argument, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -68,8 +60,8 @@ def load_atoms(
     model: Path, structure: Path, frame: int, threads: int | None, precision: str, uncertainty: bool = False
 ) -> Any:
     """Return the structure with a calculator."""
+    from ..atoms.trajectories import read_structure
     from ..calculator import WKCalculator
-    from ..structures import read_structure
 
     calculator = WKCalculator(model, threads, precision, uncertainty=uncertainty)
     atoms = read_structure(structure, frame)
@@ -128,8 +120,8 @@ def md(
     Example:
       wk-potential md ethanol.wkp ethanol.xyz --ensemble nve --temperature 300 --time 5 -o md.traj
     """
-    from ..dynamics import read_log, run_md
-    from ..ensembles import MDSettings
+    from ..simulation.dynamics import read_log, run_md
+    from ..simulation.integrators import MDSettings
 
     run = MDSettings(**settings)
     log = output.with_suffix(".log") if log is None else log
@@ -149,7 +141,7 @@ def md(
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; {output} is whole up to its last frame, go on with --restart") from None
     if plot is not None:
-        from ..plots import md_figure
+        from ..analysis.plots import md_figure
 
         md_figure(read_log(log), len(atoms), plot, f"{atoms.get_chemical_formula()}, {run.ensemble}")
     show_run(screen, summary, run, [path for path in (output, log, plot) if path is not None])
@@ -198,8 +190,8 @@ def relax(
     Example:
       wk-potential relax silicon.wkp silicon.cif --cell --fmax 0.001 -o relaxed.xyz
     """
-    from ..relaxation import relax as relax_atoms
-    from ..structures import output_format, write_structure
+    from ..atoms.trajectories import output_format, write_structure
+    from ..simulation.relaxation import relax as relax_atoms
 
     check_output(output)
     output_format(output)

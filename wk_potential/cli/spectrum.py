@@ -50,11 +50,11 @@ def spectrum(
       wk-potential md water.wkp water.xyz --time 20 --interval 4 -o water.traj
       wk-potential spectrum water.traj water.wkp --plot water.png -o water.csv --harmonic
     """
-    from ..files import write_atomically
-    from ..model import Model
-    from ..spectra import frames_interval, frames_temperature, harmonic_spectrum
-    from ..spectra import spectrum as correlate
-    from ..structures import read_trajectory
+    from ..analysis.spectra import frames_interval, frames_temperature, harmonic_spectrum
+    from ..analysis.spectra import spectrum as correlate
+    from ..atoms.files import write_atomically
+    from ..atoms.trajectories import read_trajectory
+    from ..model.model import Model
 
     for path in (output, plot):
         if path is not None:
@@ -76,7 +76,7 @@ def spectrum(
     if output is not None:
         write_atomically(output, _table(found).encode())
     if plot is not None:
-        from ..plots import spectrum_figure
+        from ..analysis.plots import spectrum_figure
 
         spectrum_figure(found, plot, modes)
     if written := [str(path) for path in (output, plot) if path is not None]:
@@ -85,7 +85,7 @@ def spectrum(
 
 def _warn_of_folding(screen: "Screen", images, step: float) -> None:
     """Say so if vibrations of hydrogen are too fast for the time between frames."""
-    from ..spectra import LIGHT, STRETCH
+    from ..analysis.spectra import LIGHT, STRETCH
 
     highest = 0.5 / (LIGHT * step)
     if highest < STRETCH and 1 in images[0].numbers:
@@ -97,7 +97,7 @@ def _warn_of_folding(screen: "Screen", images, step: float) -> None:
 
 def _predicted(screen: "Screen", model, images, threads):
     """Dipoles and polarisabilities of the frames."""
-    from ..spectra import predict_targets
+    from ..analysis.spectra import predict_targets
 
     done = 0.0
     with screen.progress() as progress:
@@ -111,7 +111,7 @@ def _predicted(screen: "Screen", model, images, threads):
 
 
 def _show_bands(screen: "Screen", found) -> None:
-    from ..spectra import peaks
+    from ..analysis.spectra import peaks
 
     for name, unit in _UNITS.items():
         if (values := getattr(found, name)) is not None:

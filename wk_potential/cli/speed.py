@@ -47,9 +47,9 @@ def map_command(
     Example:
       wk-potential map ethanol.wkp train.xyz --tolerance 1e-3 -o ethanol_fast.wkp
     """
-    from ..mapping.mapping import map_model
-    from ..model import Model
-    from ..training.data import read_frames
+    from ..atoms.reading import read_frames
+    from ..model.model import Model
+    from ..training.mapping.mapping import map_model
 
     check_output(output)
     loaded, structures = Model.load(model), read_frames(data, frames)
@@ -96,12 +96,12 @@ def bench(screen: "Screen", model: Path, structure: Path | None, json_file: Path
     """
     from dataclasses import asdict
 
-    from ..files import write_atomically
-    from ..model import Model
-    from ..potential import PARTS
-    from ..speed import measure
-    from ..structures import read_structure
-    from ..threads import thread_count
+    from ..analysis.timing import measure
+    from ..atoms.files import write_atomically
+    from ..atoms.trajectories import read_structure
+    from ..compute.threads import thread_count
+    from ..model.energy import PARTS
+    from ..model.model import Model
 
     if json_file is not None:
         check_output(json_file)

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..model import Model, Scale
-from ..training.data import Frame, label_table
+from ..atoms.dataset import label_table
+from ..atoms.frame import Frame
+from ..model.model import Model
+from ..model.scale import Scale
 from .screen import Screen
 
 GPA = 160.2176634  # GPa in an eV/Angstrom^3
@@ -41,7 +43,7 @@ def show_labels(screen: Screen, frames: Sequence[Frame]) -> None:
 
 
 def show_errors(screen: Screen, table: Mapping[str, Any], title: str) -> None:
-    """Print the errors that `wk_potential.evaluation.errors` found."""
+    """Print the errors that `wk_potential.analysis.evaluation.errors` found."""
     kinds = [kind for kind in _ERRORS if table[f"{kind}_mae"] is not None]
     rows = [[_ERRORS[k][0], _ERRORS[k][1], *_numbers(table, k), str(table[_ERRORS[k][3]])] for k in kinds]
     screen.table(title, ("", "unit", "MAE", "RMSE", "values"), rows)
@@ -61,7 +63,7 @@ def show_errors(screen: Screen, table: Mapping[str, Any], title: str) -> None:
 
 
 def show_reliability(screen: Screen, table: Mapping[str, Any]) -> None:
-    """Print what `wk_potential.calibration.reliability` found."""
+    """Print what `wk_potential.analysis.reliability.reliability` found."""
     rows = []
     for kind, found in table.items():
         name, unit, factor, _ = _ERRORS[kind]

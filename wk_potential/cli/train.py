@@ -134,8 +134,8 @@ def train_model(
     screen: "Screen", data: tuple[Path, ...], output: Path, options: TrainingOptions, threads: int | None
 ) -> None:
     """Read frames, train on them, write the model and tell what happens."""
-    from ..parallel.communicator import launched_ranks
-    from ..training.data import read_frames
+    from ..atoms.reading import read_frames
+    from ..compute.ranks import launched_ranks
     from ..training.doubts import label_warnings, unit_warnings
     from ..training.train import train as fit
     from .tables import show_labels, show_model

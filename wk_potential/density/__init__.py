@@ -1,0 +1,1 @@
+"""The atomic density: radial functions, harmonics, coefficients of environments and their derivatives."""

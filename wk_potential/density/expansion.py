@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compiled import njit
+from ..compute.jit import njit
 from .harmonics import spherical_harmonics
 from .radial import RadialTable
 from .saturation import saturate, saturate_changes

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..compiled import njit
+from ..compute.jit import njit
 
 
 @njit

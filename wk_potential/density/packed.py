@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import njit
-from ..simd import fma, item, load, mul, splat, store, total
+from ..compute.jit import njit
+from ..compute.simd import fma, item, load, mul, splat, store, total
 from .expansion import Density
 
 WIDTH = 8  # numbers of float64 in a vector

@@ -10,7 +10,7 @@ Arrays are flat, (coefficients, lanes): environments, or what belongs to one env
 
 import numpy as np
 
-from ..compiled import njit
+from ..compute.jit import njit
 
 
 @njit

@@ -1,0 +1,1 @@
+"""Wigner kernels between environments, computed by iteration."""

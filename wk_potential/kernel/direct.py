@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import njit
+from ..compute.jit import njit
 from .iteration import gradient, gradient_tangent, inner, invariants, iterate, iterate_tangent, workspace
 from .lanes import aligned_zeros, lanes_of, row_products, weighted_rows
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import njit
+from ..compute.jit import njit
+from ..compute.products import ROWS, WIDTH, multiply_add, padded
 from .coupling import block_offsets, iteration_terms, kernel_size
-from .products import ROWS, WIDTH, multiply_add, padded
 
 
 class MultiplicationTerms(NamedTuple):

@@ -7,7 +7,7 @@ products of the scaled kernels, and order 4 needs one iteration, order 6 two. `w
 a_nu in k = sum_nu a_nu k^(nu).
 """
 
-from ..compiled import njit
+from ..compute.jit import njit
 from .lanes import add_rows, aligned_zeros, bilinear, bilinear_adjoint, row_products
 
 

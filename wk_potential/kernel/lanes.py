@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from ..compiled import njit
+from ..compute.jit import njit
 
 BYTES = 64  # of one vector: one AVX-512 register, two AVX2, four NEON
 VECTORS = 2  # in a row: each weight that is loaded and spread serves two multiply-adds

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import njit
+from ..compute.jit import njit
 from .coupling import Groups, Terms, WignerTerms, forward_groups, product_terms, wigner_terms
 from .direct import pair_kernel
 from .iteration import iterate, workspace

@@ -1,0 +1,1 @@
+"""One structure divided among MPI ranks."""

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..neighbours import Neighbours, find_neighbours
+from ..atoms.neighbours import Neighbours, find_neighbours
 from .bisection import Coordinates
 
 

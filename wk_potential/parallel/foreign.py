@@ -8,8 +8,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..compiled import njit
-from ..neighbours import Neighbours
+from ..atoms.neighbours import Neighbours
+from ..compute.jit import njit
 
 _INDEX = 0x1FFFFFFF  # bits of a neighbour that are its index; the others mark bonded neighbours
 _INT, _LONG = ir.IntType(32), ir.IntType(64)

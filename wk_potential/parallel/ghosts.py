@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..compiled import njit
-from .communicator import Ranks
+from ..compute.jit import njit
+from ..compute.ranks import Ranks
 
 
 @njit

@@ -6,13 +6,15 @@ from functools import partial
 
 import numpy as np
 
-from ..model import Model, Prediction
-from ..neighbours import VerletList, complete_cell
-from ..potential import ClashError, Potential, Structure
-from ..uncertainty.ensemble import Deviations
-from ..uncertainty.error_bars import EnsemblePotential
+from ..atoms.neighbours import VerletList, complete_cell
+from ..atoms.structure import Structure
+from ..compute.ranks import Ranks
+from ..errors import ClashError
+from ..model.committee import Deviations
+from ..model.energy import Potential
+from ..model.error_bars import EnsemblePotential
+from ..model.model import Model, Prediction
 from .bisection import lattice_coordinates, share
-from .communicator import Ranks
 from .domain import Domain, make_domain
 
 UNEVEN = 1.05  # largest over mean work above which the first division is made once more

@@ -1,11 +1,13 @@
 """Energies per element that the kernel does not have to learn, and the numbers that it does."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from .data import DataError, Frame
+from ..atoms.frame import Frame
+from ..errors import DataError
 
 
 def fit_baseline(frames: Sequence[Frame], elements, isolated_atoms: dict[str, float] | None = None):
@@ -85,3 +87,25 @@ def targets(frames: Sequence[Frame], elements, baseline):
             kind.append(np.full(6, 2))
             size.append(np.full(6, root))
     return np.concatenate(values), np.concatenate(kind).astype(np.int64), np.concatenate(size)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Targets of the fit: `values`, `kind` and `size` (n_labels,) as `baseline.targets` returns them."""
+
+    values: np.ndarray
+    kind: np.ndarray
+    size: np.ndarray
+
+    def of_frames(self, frames, label_first) -> "Labels":
+        """Return the labels of some of the frames."""
+        rows = np.concatenate([np.arange(label_first[k], label_first[k + 1]) for k in frames])
+        return Labels(self.values[rows], self.kind[rows], self.size[rows])
+
+    def spread(self) -> np.ndarray:
+        """Root mean square (3,) of each kind in units of its size, 1 for a kind without labels."""
+        out = np.ones(3)
+        for kind in np.unique(self.kind):
+            of_kind = self.kind == kind
+            out[kind] = np.sqrt(np.mean((self.values[of_kind] / self.size[of_kind]) ** 2)) or 1.0
+        return out

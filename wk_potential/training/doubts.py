@@ -6,8 +6,9 @@ import numpy as np
 from ase import units
 from scipy.linalg import cho_factor, cho_solve
 
-from .data import UNITS, Frame
-from .full.likelihood import Labels
+from ..atoms.frame import Frame
+from ..atoms.kinds import ENERGY_UNITS
+from .baseline import Labels
 
 LARGE_STRESS = 1.0  # eV/Angstrom^3, 160 GPa
 OPPOSITE = -0.3  # correlation of virials below which their sign is in doubt; sound data have 0.95 and more
@@ -24,8 +25,8 @@ def unit_warnings(frames: Sequence[Frame]) -> list[str]:
     """
     found = []
     ratios = np.array([f.energy / _free_atoms(f.numbers) for f in frames if f.energy is not None])
-    suspects = {name: 1 / factor for name, factor in UNITS.items() if name not in ("eV", "Ha")}
-    suspects |= {f"eV that was converted from {name}": UNITS[name] for name in ("Hartree", "kcal/mol")}
+    suspects = {name: 1 / factor for name, factor in ENERGY_UNITS.items() if name not in ("eV", "Ha")}
+    suspects |= {f"eV that was converted from {name}": ENERGY_UNITS[name] for name in ("Hartree", "kcal/mol")}
     # all frames have to agree: valence energies come close to the ratios below 1 by chance
     looks = [name for name, ratio in suspects.items() if (abs(ratios / ratio - 1) < 0.05).all()]
     if len(ratios) and (looks or np.median(ratios) > 2):

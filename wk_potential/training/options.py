@@ -6,11 +6,9 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..errors import OptionsError
+
 SHORT_CUTOFF_WIDTH = 2 / 3  # of the short cutoff
-
-
-class OptionsError(ValueError):
-    """Options that make no sense; the message names the option and what is allowed."""
 
 
 class DensityShape(NamedTuple):

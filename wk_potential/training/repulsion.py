@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from ase.data import covalent_radii
 
-from ..repulsion import Repulsion
-from .data import Frame
-from .environments import closest_distances
+from ..atoms.frame import Frame
+from ..density.frames import closest_distances
+from ..model.repulsion import Repulsion
 
 OUTER = 0.9  # of the smallest distance in the training frames
 INNER = 0.5  # of the outer radius

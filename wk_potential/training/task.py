@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atoms.frame import Frame
+from ..compute.ranks import OneRank, Ranks
 from ..density.expansion import Density
-from ..model import Scale
-from ..parallel.communicator import OneRank, Ranks
-from .data import KINDS, Frame
+from ..model.scale import Scale
 from .options import TrainingOptions
 
 # weight of the logarithm of the error of energies, forces and stresses in a score. Stresses count less: those of
@@ -115,29 +115,3 @@ def predict_cost(task: Task, gigabytes: float, seconds: float) -> None:
             f"the fit needs {gigabytes:.2g} GB and {free:.2g} GB are free: train on fewer frames, or use the sparse "
             "estimator with fewer support points"
         )
-
-
-def sampled_frames(counts, n_labels: int, least: int, seed: int) -> np.ndarray:
-    """Return random frames, in order, that have n_labels labels together or fewer, but at least so many frames.
-
-    Args:
-        counts: (F,) labels of each frame.
-        n_labels: at most.
-        least: number of frames.
-        seed: of the choice.
-
-    """
-    order = np.random.default_rng(seed).permutation(len(counts))
-    within = np.cumsum(np.asarray(counts)[order]) <= n_labels
-    within[:least] = True
-    return np.sort(order[within])
-
-
-def label_counts(frames) -> list[int]:
-    """Number of labels of each frame."""
-    return [sum(np.size(v) for k in KINDS if (v := getattr(f, k)) is not None) for f in frames]
-
-
-def kind_counts(frames) -> dict[str, int]:
-    """Number of labels of each kind."""
-    return {kind: sum(np.size(v) for f in frames if (v := getattr(f, kind)) is not None) for kind in KINDS}

@@ -14,22 +14,25 @@ from ase.data import chemical_symbols
 from threadpoolctl import threadpool_limits
 
 from .. import __version__
-from ..mapping.mapping import MappingError, map_model
-from ..model import Model
-from ..neighbours import find_neighbours
-from ..parallel.communicator import OneRank, Ranks
-from ..threads import thread_count
-from ..uncertainty.error_bars import Uncertainty
+from ..atoms.dataset import data_hash, kind_counts, label_counts
+from ..atoms.frame import Frame
+from ..atoms.kinds import KINDS
+from ..atoms.neighbours import find_neighbours
+from ..compute.ranks import OneRank, Ranks
+from ..compute.threads import thread_count
+from ..errors import DataError, OptionsError
+from ..model.error_bars import Uncertainty
+from ..model.model import Model
 from .baseline import fit_baseline
-from .compression import model_density
-from .data import KINDS, DataError, Frame, data_hash
+from .channels import model_density
 from .error_bars.rigidity import fit_uncertainty, frames_of_error_bars
 from .full.fit import fit_full
-from .optimise import SUPPORT_POINTS, optimise
-from .options import OptionsError, TrainingOptions
+from .mapping.mapping import MappingError, map_model
+from .options import TrainingOptions
 from .repulsion import choose_repulsion
+from .search import SUPPORT_POINTS, optimise
 from .sparse.fit import fit_sparse
-from .task import Fit, LeftOut, Log, Progress, Task, kind_counts, label_counts
+from .task import Fit, LeftOut, Log, Progress, Task
 from .tensors.fit import fit_tensors, tensor_counts, tensor_score
 from .trials import tried
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .data import Frame
+from ..atoms.dataset import label_counts, sampled_frames
+from ..atoms.frame import Frame
 from .options import TrainingOptions
-from .task import Log, label_counts, sampled_frames
+from .task import Log
 
 # Tried by the sparse estimator, and before a search: support points want less weight of angles, dense metals a shorter
 # cutoff too

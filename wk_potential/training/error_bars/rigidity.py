@@ -14,21 +14,23 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
+from ...analysis.reliability import best_factor, negative_log_likelihood
+from ...atoms.dataset import label_counts, label_slots, sampled_frames
+from ...atoms.frame import Frame
+from ...compute.threads import run_threads
 from ...density.expansion import Density
+from ...density.frames import closest_distances, frame_environments
+from ...forms.features import features
+from ...forms.quadratic import Factors
 from ...kernel.coupling import real_cg
-from ...mapping.compression import DenseForms, compress
-from ...mapping.features import features
-from ...mapping.packing import Factors
-from ...mapping.samples import choose_frames, draw_samples
-from ...model import Model, SupportPoints
-from ...threads import run_threads
-from ...uncertainty.calibration import best_factor, negative_log_likelihood
-from ...uncertainty.ensemble import LANES
-from ...uncertainty.error_bars import Uncertainty, coarse, feature_slices
+from ...model.committee import LANES
+from ...model.error_bars import Uncertainty, coarse, feature_slices
+from ...model.model import Model
+from ...model.support import SupportPoints
 from ..baseline import targets
-from ..data import Frame
-from ..environments import closest_distances, frame_environments, label_slots
-from ..task import LeftOut, label_counts, sampled_frames
+from ..mapping.compression import DenseForms, compress
+from ..mapping.samples import choose_frames, draw_samples
+from ..task import LeftOut
 from .posterior import Posterior
 
 BATCH = 32  # environments whose features are formed at once

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...analysis.reliability import best_factor
+from ...atoms.frame import Frame
+from ...atoms.neighbours import find_neighbours
+from ...atoms.structure import Structure
+from ...compute.threads import run_threads
 from ...density.expansion import Density
-from ...mapping.samples import draw_samples
-from ...mapping.tensors import TensorSupport, coarse
-from ...neighbours import find_neighbours
-from ...potential import Structure
-from ...tensors.evaluate import tensor_terms_of
-from ...tensors.spread import TensorSpread, tensor_layers
-from ...threads import run_threads
-from ...uncertainty.calibration import best_factor
-from ...uncertainty.error_bars import coarse as coarse_density
-from ..data import Frame
+from ...model.error_bars import coarse as coarse_density
+from ...model.tensor_error_bars import TensorSpread, tensor_layers
+from ...model.tensor_evaluation import tensor_terms_of
+from ..mapping.samples import draw_samples
+from ..mapping.tensors import TensorSupport, coarse
 from .posterior import Posterior
 from .rigidity import CHANNELS, LMAX, MEMBERS, MOST_FOLDS, PRIOR
 

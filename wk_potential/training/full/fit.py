@@ -8,13 +8,15 @@ import warnings
 
 import numpy as np
 
-from ...model import Scale, SupportPoints
-from ..baseline import targets
+from ...atoms.dataset import label_counts, sampled_frames
+from ...density.frames import frame_environments
+from ...model.scale import Scale
+from ...model.support import SupportPoints
+from ..baseline import Labels, targets
 from ..doubts import stress_doubt, virials_without_stress
-from ..environments import frame_environments
-from ..task import Fit, LeftOut, Task, label_counts, part_of, predict_cost, sampled_frames
+from ..task import Fit, LeftOut, Task, part_of, predict_cost
 from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, shared_rows, some_frames
-from .likelihood import SEARCH_ENVIRONMENTS, SEARCH_LABELS, SEARCH_MEMORY, Labels, choose_hyperparameters, solve
+from .likelihood import SEARCH_ENVIRONMENTS, SEARCH_LABELS, SEARCH_MEMORY, choose_hyperparameters, solve
 
 
 def fit_full(task: Task) -> Fit:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ...compute.ranks import OneRank, Ranks
+from ...compute.threads import run_threads
 from ...kernel.direct import in_blocks
 from ...kernel.tensor import add_tensor_rows, tensor_terms
-from ...parallel.communicator import OneRank, Ranks
-from ...threads import run_threads
 from .inverse import mirror
 from .shared_rows import SharedRows
 

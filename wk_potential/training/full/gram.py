@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...compiled import njit
+from ...atoms.dataset import label_slots
+from ...compute.jit import njit
+from ...compute.ranks import OneRank, Ranks
+from ...compute.threads import run_threads
+from ...density.frames import FrameEnvironments
 from ...kernel.coupling import kernel_size
 from ...kernel.hessian import hessian_terms
-from ...parallel.communicator import OneRank, Ranks
-from ...threads import run_threads
-from ..environments import FrameEnvironments, label_slots
 from .frame_gram import FramePool, add_gram, parts_of
 from .gram_pairs import add_pairs
 from .inverse import mirror

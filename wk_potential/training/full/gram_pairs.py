@@ -7,9 +7,9 @@ belongs to. Rows of labels x lie along the vector registers.
 
 import numpy as np
 
-from ...compiled import njit
+from ...compute.jit import njit
+from ...compute.products import multiply_add, padded
 from ...kernel.hessian import hessian_workspace, higher_kernels
-from ...kernel.products import multiply_add, padded
 
 
 @njit

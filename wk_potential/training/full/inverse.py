@@ -7,9 +7,9 @@ take up blocks of rows as they come free.
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from ...compiled import njit
-from ...kernel.products import multiply_add
-from ...threads import run_threads
+from ...compute.jit import njit
+from ...compute.products import multiply_add
+from ...compute.threads import run_threads
 
 BLOCK = 128
 PANEL = 32  # columns of a packed operand: it stays in the nearest cache

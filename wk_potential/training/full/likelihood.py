@@ -5,7 +5,6 @@ are fitted to the last digit, and the highest maximum may be of this kind; left-
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -13,8 +12,10 @@ from scipy.linalg import LinAlgError, blas, lapack
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
+from ...atoms.dataset import sampled_frames
+from ..baseline import Labels
 from ..options import TrainingOptions
-from ..task import sampled_frames, score_of_errors
+from ..task import score_of_errors
 from .inverse import inverse_of_sum, mirror, traces
 
 SEARCH_LABELS = 4000  # the likelihood is maximised on this many labels, drawn by frames, where there are more
@@ -28,28 +29,6 @@ SLACK = 0.02  # by which the score may then fall
 FEW_KINDS = {0: "energy_noise", 2: "stress_noise"}  # labels that are few beside forces
 FEW_FACTORS = 4.0 ** -np.arange(1, 7)  # by which their noise may be lowered
 FEW_GAIN = 0.1  # by which the score must rise for it
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Targets of the fit: `values`, `kind` and `size` (n_labels,) as `baseline.targets` returns them."""
-
-    values: np.ndarray
-    kind: np.ndarray
-    size: np.ndarray
-
-    def of_frames(self, frames, label_first) -> "Labels":
-        """Return the labels of some of the frames."""
-        rows = np.concatenate([np.arange(label_first[k], label_first[k + 1]) for k in frames])
-        return Labels(self.values[rows], self.kind[rows], self.size[rows])
-
-    def spread(self) -> np.ndarray:
-        """Root mean square (3,) of each kind in units of its size, 1 for a kind without labels."""
-        out = np.ones(3)
-        for kind in np.unique(self.kind):
-            of_kind = self.kind == kind
-            out[kind] = np.sqrt(np.mean((self.values[of_kind] / self.size[of_kind]) ** 2)) or 1.0
-        return out
 
 
 def _start(gram, labels: Labels, share: float):

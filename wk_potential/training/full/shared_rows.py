@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...parallel.communicator import OneRank, Ranks
+from ...compute.ranks import OneRank, Ranks
 
 ROWS = 64  # about as many are filled and sent together
 

@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ...atoms.dataset import label_counts, label_slots
+from ...atoms.frame import Frame
+from ...compute.ranks import OneRank, Ranks
+from ...compute.threads import run_threads
 from ...density.expansion import Density
+from ...density.frames import frame_environments
 from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
-from ...parallel.communicator import OneRank, Ranks
-from ...threads import run_threads
 from ..baseline import targets
-from ..data import Frame
-from ..environments import frame_environments, label_slots
-from ..task import label_counts
 from .regression import TriangularFactor
 
 

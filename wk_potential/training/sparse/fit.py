@@ -5,12 +5,14 @@ import warnings
 import numpy as np
 from ase.data import chemical_symbols
 
+from ...atoms.dataset import label_counts, sampled_frames
 from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks
-from ...model import Scale, SupportPoints
+from ...model.scale import Scale
+from ...model.support import SupportPoints
 from ..baseline import targets
 from ..doubts import stress_doubt
-from ..task import Fit, LeftOut, Task, label_counts, predict_cost, sampled_frames, score_of_errors
+from ..task import Fit, LeftOut, Task, predict_cost, score_of_errors
 from .design import frame_design, kernel_matrices, stream_design
 from .regression import SparseRegression, left_out_errors
 from .selection import MAX_CANDIDATES, candidates, mean_kernels, select_support

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg import qr, solve_triangular
 from scipy.optimize import minimize
 
-from ...parallel.communicator import OneRank, Ranks
+from ...compute.ranks import OneRank, Ranks
 from ..task import score_of_errors
 
 LEAST_NOISE = 1e-4  # of the rms of a kind of label: with less of it errors at left-out frames are rounding

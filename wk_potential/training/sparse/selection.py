@@ -5,13 +5,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from ...atoms.frame import Frame
+from ...compute.ranks import OneRank, Ranks
+from ...compute.threads import run_threads
 from ...density.expansion import Density
+from ...density.frames import frame_environments
 from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows
-from ...parallel.communicator import OneRank, Ranks
-from ...threads import run_threads
-from ..data import Frame
-from ..environments import frame_environments
 from .design import kernel_matrices
 
 MAX_CANDIDATES = 20_000  # environments of each element among which support points are chosen

@@ -12,21 +12,25 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ...atoms.dataset import sampled_frames
+from ...atoms.frame import Frame
+from ...atoms.kinds import TENSOR_UNITS, TENSORS
+from ...atoms.tensor_labels import centre_of_mass
 from ...density.expansion import Density
-from ...mapping.samples import choose_frames, draw_samples
-from ...mapping.tensor_packing import TensorForm
-from ...mapping.tensors import compressed
-from ...tensors.spread import TensorSpread
-from ...tensors.targets import RANKS, UNITS, TensorPart, TensorTarget, to_spherical
-from ..compression import model_density
-from ..data import DataError, Frame
+from ...errors import DataError
+from ...forms.bilinear import TensorForm
+from ...model.tensor_error_bars import TensorSpread
+from ...model.tensors import TensorPart, TensorTarget, to_spherical
+from ..baseline import Labels
+from ..channels import model_density
 from ..error_bars.tensors import fit_spread
-from ..full.likelihood import Labels, choose_hyperparameters
+from ..full.likelihood import choose_hyperparameters
+from ..mapping.samples import choose_frames, draw_samples
+from ..mapping.tensors import compressed
 from ..options import TrainingOptions
 from ..sparse.selection import MAX_CANDIDATES
-from ..task import Task, predict_cost, sampled_frames
+from ..task import Task, predict_cost
 from .kernels import LEFT_OUT_LABELS, FullKernels, Solution, SparseKernels, most_support
-from .labels import centre_of_mass
 
 SEARCH_LABELS = 1500  # the likelihood is maximised on this many labels, drawn by frames, where there are more
 MOST_LABELS = 10_000  # of the full estimator: 1.6 GB and a few minutes
@@ -61,7 +65,7 @@ class RankFit:
 
 def tensor_counts(frames: Sequence[Frame]) -> dict[str, int]:
     """Number of frames with each kind of tensor, of those that there are."""
-    counts = {name: sum(getattr(frame, name) is not None for frame in frames) for name in RANKS}
+    counts = {name: sum(getattr(frame, name) is not None for frame in frames) for name in TENSORS}
     return {name: n for name, n in counts.items() if n}
 
 
@@ -83,7 +87,7 @@ def tensor_score(task: Task) -> float:
     """Sum of the scores of all tensors, for the search of the density."""
     with threadpool_limits(1, user_api="blas"):
         regressions = [_Regression(task, name) for name in tensor_counts(task.frames)]
-        return sum(r.fit(momentum)[1].score for r in regressions for momentum in RANKS[r.name])
+        return sum(r.fit(momentum)[1].score for r in regressions for momentum in TENSORS[r.name])
 
 
 class _Regression:
@@ -120,14 +124,15 @@ class _Regression:
 def _fit_target(task: Task, name: str) -> tuple[TensorTarget, dict[str, Any]]:
     regression = _Regression(task, name)
     parts, facts = [], {}
-    for momentum in RANKS[name]:
+    for momentum in TENSORS[name]:
         baseline, fit, spread = regression.fit(momentum)
         if name == "dipole":
             _check_origin(task, [regression.frames[k] for k in fit.solution.frames], fit.solution.residuals)
         error = float(np.sqrt(np.mean(fit.solution.residuals**2)))
         task.log(
             f"{name.capitalize()}, rank {momentum}: expected error (leave one frame out, exact) {error:.3g} "
-            f"{UNITS[name]}, {100 * error / max(spread, 1e-300):.2g} % of the standard deviation (rms of components)"
+            f"{TENSOR_UNITS[name]}, {100 * error / max(spread, 1e-300):.2g} % of the standard deviation "
+            "(rms of components)"
         )
         bars = task.ranks.first(_spread, regression, momentum, fit) if task.options.uncertainty else None
         parts.append(TensorPart(momentum, baseline, task.ranks.first(_forms, regression, momentum, fit), bars))
@@ -138,7 +143,7 @@ def _fit_target(task: Task, name: str) -> tuple[TensorTarget, dict[str, Any]]:
             "standard_deviation": spread,
         }
     header = {
-        "unit": UNITS[name], "frames": len(regression.frames), "estimator": regression.estimator, "ranks": facts
+        "unit": TENSOR_UNITS[name], "frames": len(regression.frames), "estimator": regression.estimator, "ranks": facts
     }  # fmt: skip
     return TensorTarget(name, regression.densities, parts), header
 
@@ -158,7 +163,7 @@ def tensor_options(options: TrainingOptions) -> TrainingOptions:
 
 def _width(name: str) -> int:
     """Labels of a frame of the rank that has most of them."""
-    return 2 * max(RANKS[name]) + 1
+    return 2 * max(TENSORS[name]) + 1
 
 
 def _choose_estimator(task: Task, name: str, counts) -> str:
@@ -171,8 +176,8 @@ def _choose_estimator(task: Task, name: str, counts) -> str:
 
     """
     options, labels = task.options, len(counts) * _width(name)
-    if max(RANKS[name]) > options.lmax:
-        raise DataError(f"{name}: needs lmax of at least {max(RANKS[name])}, not {options.lmax}")
+    if max(TENSORS[name]) > options.lmax:
+        raise DataError(f"{name}: needs lmax of at least {max(TENSORS[name])}, not {options.lmax}")
     if options.order > 4:
         raise DataError(f"{name}: tensors have kernels of orders 1 to 4, not {options.order}; set order to 4")
     if options.estimator == "full" and labels > MOST_LABELS:
@@ -210,7 +215,7 @@ def _predict(task: Task, name: str, estimator: str, counts, densities: list[Dens
         pairs = n_scales * points * ((1 + searched / labels) * counts.sum() / len(task.elements) + candidates)
         stored = candidates * (width + points) + 8 * columns**2 + (searched * options.order + LEFT_OUT_LABELS) * columns
         products = 2 * labels * columns**2 + 20 * columns**3
-    seconds = PAIR_SECONDS * len(RANKS[name]) * pairs / (task.threads * task.ranks.size)
+    seconds = PAIR_SECONDS * len(TENSORS[name]) * pairs / (task.threads * task.ranks.size)
     predict_cost(
         task, 8e-9 * ((matrices + 3) * searched**2 + stored), seconds + (60 * searched**3 + products) / 2e10
     )  # fmt: skip

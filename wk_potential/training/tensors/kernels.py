@@ -11,17 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import block_diag
 
+from ...atoms.dataset import sampled_frames
+from ...atoms.frame import Frame
 from ...density.expansion import Density
+from ...density.frames import frame_environments
 from ...kernel.tensor import add_tensor_rows, tensor_terms
-from ...mapping.tensors import TensorSupport
-from ..data import Frame
-from ..environments import frame_environments
+from ..baseline import Labels
 from ..full.frame_gram import FramePool, add_gram, gram_matrices, parts_of, shared_rows
-from ..full.likelihood import Labels, solve
+from ..full.likelihood import solve
+from ..mapping.tensors import TensorSupport
 from ..options import TrainingOptions
 from ..sparse.regression import SparseRegression, TriangularFactor, left_out_errors, whitening
 from ..sparse.selection import candidates, mean_kernels, select_support
-from ..task import Task, part_of, sampled_frames
+from ..task import Task, part_of
 
 LEFT_OUT_LABELS = 8000  # of which the sparse estimator finds the errors by fits without their frames
 MOST_COLUMNS = 3000  # weights of the support environments: some matrices of 70 MB, and a minute

@@ -1,0 +1,1 @@
+"""Inputs that go wrong, and kept model files of every format."""

@@ -1,0 +1,1 @@
+"""Oracles that share no code with the package, and small systems to test on."""

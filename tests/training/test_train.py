@@ -1,0 +1,315 @@
+"""Training from end to end on small sets: baselines, options, both estimators against dense algebra written out."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from oracles.systems import SMALL
+
+from wk_potential import Frame, Model, TrainingOptions, train
+from wk_potential.atoms.neighbours import find_neighbours
+from wk_potential.density.frames import frame_environments
+from wk_potential.errors import DataError, OptionsError
+from wk_potential.training.baseline import fit_baseline, targets
+from wk_potential.training.channels import model_density
+from wk_potential.training.full.gram import flatten, gram_matrices
+from wk_potential.training.sparse.design import kernel_matrices, stream_design
+from wk_potential.training.sparse.regression import SparseRegression, TriangularFactor, whitening
+from wk_potential.training.sparse.selection import select_support
+
+
+def predict(model: Model, frame: Frame, direct: bool = False):
+    """Energy, forces and virial per volume, or the virial of what has none; `direct` as in `Model.potential`."""
+    neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
+    structure = model.structure(frame.numbers, frame.positions, frame.cell, neighbours)
+    p = model.predict(structure, potential=model.potential(direct=direct))
+    return p.energies.sum(), p.forces, p.virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / (frame.volume or 1.0)
+
+
+def dense_prediction(frames, test, options):
+    """Gaussian process regression written out: predicted labels of the test frames."""
+    elements = np.unique(np.concatenate([f.numbers for f in frames]))
+    everything = [*frames, *test]
+    kernel = 0.0
+    for shape in (options.long, options.short):
+        density = model_density(frames, elements, options, shape)
+        flat = flatten(everything, [frame_environments(f, density, elements) for f in everything])
+        gram = gram_matrices(flat, options.lmax, options.order, len(elements))
+        kernel = kernel + np.tensordot(options.order_weights, gram.sum(axis=0), 1)
+    baseline, _ = fit_baseline(frames, elements)
+    y, kind, size = targets(frames, elements, baseline)
+    noise = np.array([options.energy_noise, options.forces_noise, options.stress_noise])[kind] * size
+    n = len(y)
+    predicted = kernel[n:, :n] @ np.linalg.solve(kernel[:n, :n] + np.diag(noise**2), y)
+    counts = np.array([baseline[np.searchsorted(elements, f.numbers)].sum() for f in test])
+    return predicted, counts
+
+
+@pytest.mark.parametrize("system", ["molecules", "crystals"])
+def test_full_model_is_the_dense_gaussian_process(system, request):
+    frames = request.getfixturevalue(system)
+    options = TrainingOptions(
+        **SMALL, order=4, order_weights=[2.0, 1.0, 0.5, 0.3], energy_noise=1e-3, forces_noise=0.02, stress_noise=0.01,
+        estimator="full", repulsion=False, saturation=2.0, element_mixing=0.3,
+    )  # fmt: skip
+    train_on, test = frames[:-2], frames[-2:]
+    predicted, baseline = dense_prediction(train_on, test, options)
+    model = train(train_on, options, threads=1)
+    place = 0
+    for frame, constant in zip(test, baseline, strict=True):
+        energy, forces, stress = predict(model, frame, direct=True)
+        n = 3 * len(frame)
+        assert energy - constant == pytest.approx(predicted[place], abs=1e-8)
+        assert forces.ravel() == pytest.approx(-predicted[place + 1 : place + 1 + n], abs=1e-8)
+        place += 1 + n
+        if frame.stress is not None:
+            assert stress * frame.volume == pytest.approx(predicted[place : place + 6], abs=1e-8)
+            place += 6
+    assert place == len(predicted)
+
+
+def test_training_adds_the_mapped_form(crystals):
+    """Unless it is not wanted, or there is none; the support points are the same."""
+    lines = []
+    mapped, direct, high = (
+        train(crystals[:6], TrainingOptions(**SMALL, **more), threads=1, log=lines.append)
+        for more in ({"order": 2, "map_tolerance": 1e-3}, {"order": 2, "map": False}, {"order": 5})
+    )
+    assert mapped.info["mapping"]["tolerance"] == 1e-3
+    for model in (direct, high):
+        assert not model.is_mapped
+        assert "mapping" not in model.info
+    assert lines[-1].startswith("Not mapped: kernels of order 5")
+    for frame in crystals[:6]:
+        exact, same, near = predict(direct, frame), predict(mapped, frame, direct=True), predict(mapped, frame)
+        assert all(np.array_equal(a, b) for a, b in zip(exact, same, strict=True))
+        assert near[1] == pytest.approx(exact[1], abs=1e-3)
+
+
+# the sparse estimator
+
+
+def test_triangular_factor_of_batches_is_that_of_all_rows():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(9000, 7)) * 10.0 ** -np.arange(7)
+    factor = TriangularFactor(7)
+    for batch in np.array_split(rows, 13):
+        factor.add(batch)
+    r = factor.merge()
+    assert factor.n_rows == 9000
+    assert r.shape == (7, 7)
+    assert np.abs(r.T @ r) == pytest.approx(np.abs(rows.T @ rows), rel=1e-10, abs=1e-12)
+
+
+def test_whitening_drops_rounding_only():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(20, 12))
+    t = whitening(a @ a.T)
+    assert t.shape == (20, 12)
+    assert t.T @ (a @ a.T) @ t == pytest.approx(np.eye(12), abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def sparse_parts(crystals, molecules):
+    frames = [*crystals, *molecules]
+    options = TrainingOptions(**SMALL, order=3)
+    elements = np.unique(np.concatenate([f.numbers for f in frames]))
+    density = model_density(frames, elements, options)
+    baseline, _ = fit_baseline(frames, elements)
+    pools = [[] for _ in elements]
+    for frame in frames:
+        environments = frame_environments(frame, density, elements, derivatives=False)
+        for z, c in zip(environments.centres, environments.coefficients, strict=True):
+            pools[z].append(c)
+    support = select_support([np.array(p) for p in pools], 40, density.lmax, np.ones(3))
+    return frames, density, elements, baseline, support
+
+
+def test_support_selection(sparse_parts):
+    *_, support = sparse_parts
+    assert sum(map(len, support)) == 40
+    assert all(len(s) for s in support)
+    for points in support:  # no environment twice: the kernel of those chosen is regular
+        kernel = kernel_matrices([points], 2, 3).sum(axis=0)
+        assert np.linalg.eigvalsh(kernel)[0] > 1e-12 * np.linalg.eigvalsh(kernel)[-1]
+
+
+def test_selection_stops_when_nothing_is_left():
+    rng = np.random.default_rng(0)
+    c = rng.normal(size=(5, 9, 3))
+    (chosen,) = select_support([np.concatenate([c, c])], 10, 2, np.ones(2))
+    assert len(chosen) == 5
+
+
+def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(sparse_parts):
+    frames, density, elements, baseline, support = sparse_parts
+    sets = np.array([[1.0, 0.5, 0.2], [0.1, 0.0, 2.0]])
+    folds = np.arange(len(frames)) % 3
+    factors = stream_design(frames, folds, density, elements, baseline, support, sets, threads=2)
+    kernels = np.tensordot(sets, kernel_matrices(support, density.lmax, 3), 1)
+    regression = SparseRegression(factors, kernels)
+    amplitudes, noise = np.array([0.7, 0.3]), np.array([0.01, 0.1, 0.05])
+
+    # written out: the design by finite differences, the normal equations in full
+    values, kind, size = targets(frames, elements, baseline)
+    flat = flatten(frames, [frame_environments(f, density, elements) for f in frames])
+    design = dense_design(flat, density, support, sets.T @ amplitudes)
+    kernel = np.tensordot(amplitudes, kernels, 1)
+    sigma = noise[kind] * size
+
+    def fitted(rows):
+        x = design[rows] / sigma[rows, None]
+        return design @ np.linalg.solve(x.T @ x + kernel, x.T @ (values[rows] / sigma[rows]))
+
+    everything = np.ones(len(values), bool)
+    tolerance = 2e-5 * np.abs(values).max()
+    assert design @ regression.weights(amplitudes, noise) == pytest.approx(fitted(everything), abs=tolerance)
+
+    fold = np.repeat(folds, np.diff(flat.label_first))
+    misfit = np.concatenate([((fitted(fold != k) - values) / size)[fold == k] for k in range(3)])
+    kinds = np.concatenate([kind[fold == k] for k in range(3)])
+    expected = [np.sqrt(np.mean(misfit[kinds == k] ** 2)) for k in range(3)]
+    assert regression.errors(amplitudes, noise) == pytest.approx(expected, rel=1e-3)
+
+    better, quieter = regression.choose(amplitudes, noise, (None, 0.1, None), np.eye(2), 30)
+    assert np.prod(regression.errors(better, quieter)) < np.prod(expected)
+    assert quieter[1] == 0.1
+
+
+def dense_design(flat, density, support, order_weights):
+    """Labels by support points, from central differences along the Jacobian's rows."""
+    order = len(order_weights)
+    n_lm, channels = (density.lmax + 1) ** 2, density.projection.shape[3]
+    first = np.concatenate([[0], np.cumsum([len(s) for s in support])])
+    out = np.zeros((flat.n_labels, first[-1]))
+    frame = np.repeat(np.arange(len(flat.energy_label)), np.diff(flat.frame_first))
+
+    def kernels(c, points):
+        joint = np.concatenate([c.reshape(-1, n_lm, channels), points])
+        matrix = np.tensordot(order_weights, kernel_matrices([joint], density.lmax, order), 1)
+        return matrix[: len(joint) - len(points), len(joint) - len(points) :]
+
+    for i, (z, c) in enumerate(zip(flat.centres, flat.coefficients, strict=True)):
+        columns = slice(first[z], first[z + 1])
+        if flat.energy_label[frame[i]] >= 0:
+            out[flat.energy_label[frame[i]], columns] += kernels(c[None], support[z])[0]
+        rows = slice(flat.row_first[i], flat.row_first[i + 1])
+        h = 1e-4
+        up, down = c + h * flat.jacobian[rows], c - h * flat.jacobian[rows]
+        n = len(up)
+        both = kernels(np.concatenate([up, down]), support[z]) if n else np.zeros((0, len(support[z])))
+        out[flat.label[rows], columns] += (both[:n] - both[n:]) / (2 * h)
+    return out
+
+
+# train()
+
+
+def test_train_sparse_learns_a_crystal(crystals):
+    seen = []
+    options = TrainingOptions(**SMALL, order=3, estimator="sparse", support_points=12)
+    lines: list[str] = []
+    model = train(crystals[:12], options, 1, lines.append, lambda stage, f: seen.append((stage, f)))
+    for frame in crystals[12:]:
+        energy, forces, stress = predict(model, frame)
+        assert energy == pytest.approx(frame.energy, abs=0.05)
+        assert np.abs(forces - frame.forces).mean() < 0.3 * np.abs(frame.forces).mean()
+        assert np.abs(stress - frame.stress).mean() < 0.3 * np.abs(frame.stress).mean()
+    assert model.info["training"]["estimator"] == "sparse"
+    assert {stage for stage, _ in seen} >= {"environments", "support points", "design"}
+    for stage in {s for s, _ in seen}:
+        fractions = [f for s, f in seen if s == stage]
+        assert fractions == sorted(fractions)
+        assert fractions[-1] == pytest.approx(1.0)
+    assert any("Predicted" in line and "GB" in line for line in lines)
+    json.dumps(model.info)
+
+
+def test_more_support_points_do_not_fit_worse(crystals):
+    misfits = []
+    for n in (4, 12):
+        options = TrainingOptions(
+            **SMALL, order=3, order_weights=[1, 1, 1], estimator="sparse", support_points=n, energy_noise=0.01,
+            forces_noise=0.05, stress_noise=0.05,
+        )  # fmt: skip
+        model = train(crystals, options, 1)
+        misfits.append(np.mean([np.mean((predict(model, f)[1] - f.forces) ** 2) for f in crystals]))
+    assert misfits[1] < misfits[0]
+
+
+@pytest.mark.parametrize("drop", [("forces",), ("energy",), ("forces", "stress")])
+@pytest.mark.parametrize("estimator", ["full", "sparse"])
+def test_any_kind_of_label_may_be_missing(crystals, drop, estimator):
+    frames = [dataclasses.replace(f, **dict.fromkeys(drop)) for f in crystals]
+    model = train(frames, TrainingOptions(**SMALL, order=2, estimator=estimator, support_points=10), 1)
+    energy, forces, _ = predict(model, crystals[0])
+    assert np.isfinite(energy)
+    assert np.isfinite(forces).all()
+    for kind in drop:
+        assert model.info["training"]["labels"][kind] == 0
+
+
+def test_estimator_is_chosen_by_size(crystals, molecules):
+    assert train(molecules, TrainingOptions(**SMALL, order=2), 1).info["training"]["estimator"] == "full"
+    lines: list[str] = []
+    train(crystals, TrainingOptions(**SMALL, order=2, estimator="sparse", support_points=5), 1, lines.append)
+    assert any("sparse" in line and "as asked" in line for line in lines)
+
+
+def test_saved_model_predicts_the_same(molecules, tmp_path):
+    model = train(molecules, TrainingOptions(**SMALL, order=3), 1)
+    model.save(tmp_path / "m.wkp")
+    again = Model.load(tmp_path / "m.wkp")
+    assert again.info == model.info
+    for a, b in zip(predict(model, molecules[0]), predict(again, molecules[0]), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_training_is_reproducible_and_independent_of_threads(crystals):
+    options = TrainingOptions(**SMALL, order=3, estimator="sparse", support_points=10)
+    first, second, third = (predict(train(crystals, options, t), crystals[0]) for t in (1, 1, 2))
+    assert first[0] == second[0]
+    assert first[0] == pytest.approx(third[0], abs=1e-6)
+
+
+# baseline and options
+
+
+def test_baseline_of_known_composition():
+    frames = [
+        Frame(np.array(z), np.zeros((len(z), 3)), np.zeros((3, 3)), np.zeros(3, bool), energy=-1.0 * sum(z))
+        for z in ([1, 1, 8], [8, 8], [1, 1], [6, 8])
+    ]
+    elements = np.array([1, 6, 8])
+    baseline, compositions = fit_baseline(frames, elements)
+    assert baseline == pytest.approx([-1, -6, -8])
+    assert compositions.shape == (3, 3)
+    _, one = fit_baseline(frames[:1], elements)
+    assert one.shape == (1, 3)
+    with pytest.raises(DataError, match="lacks O"):
+        fit_baseline(frames, elements, {"H": 0.0, "C": 0.0})
+    assert fit_baseline(frames, elements, {"H": -0.5, "C": -1, "O": -2})[0].tolist() == [-0.5, -1, -2]
+
+
+def test_options_name_what_is_wrong(tmp_path):
+    with pytest.raises(OptionsError, match="did you mean 'cutoff'"):
+        TrainingOptions.checked({"cuttoff": 5.0})
+    with pytest.raises(OptionsError, match="lmax"):
+        TrainingOptions.checked({"lmax": 9})
+    path = tmp_path / "options.toml"
+    path.write_text("cutoff = 4.5\n[isolated_atoms]\nH = -13.6\n")
+    options = TrainingOptions.from_toml(path, lmax=2)
+    assert (options.cutoff, options.lmax, options.isolated_atoms) == (4.5, 2, {"H": -13.6})
+    path.write_text("cutoff = = 4")
+    with pytest.raises(OptionsError, match="TOML"):
+        TrainingOptions.from_toml(path)
+
+
+def test_contradictions_are_refused(crystals):
+    with pytest.raises(OptionsError, match="order_weights has 2"):
+        train(crystals, TrainingOptions(order=3, order_weights=[1, 1]))
+    with pytest.raises(DataError, match="no energies"):
+        train([dataclasses.replace(f, energy=None, forces=None, stress=None) for f in crystals])
+    with pytest.raises(DataError, match="Xx"):
+        train(crystals, TrainingOptions(element_weights={"Xx": 1.0}))

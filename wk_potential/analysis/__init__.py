@@ -1,0 +1,1 @@
+"""What a model is worth: errors, error bars, dimers, spectra, timing, figures."""

@@ -1,0 +1,58 @@
+"""Energy of two atoms alone against their distance: what a model does where no frame has been."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..atoms.neighbours import Neighbours, find_neighbours
+from ..model.model import Model
+
+
+@dataclass(frozen=True)
+class DimerCurve:
+    """Energies of a pair of elements.
+
+    Attributes:
+        numbers: (2,) atomic numbers.
+        distances: (n,) Angstrom.
+        energies: (n,) eV, relative to two atoms out of each other's reach.
+        learned: (n,) eV, the part without repulsion.
+        outer: Angstrom, radius below which the repulsion acts, or None if the model has none.
+
+    """
+
+    numbers: tuple[int, int]
+    distances: np.ndarray
+    energies: np.ndarray
+    learned: np.ndarray
+    outer: float | None
+
+
+def dimer_curves(model: Model, distances=None) -> list[DimerCurve]:
+    """Return the curves of all pairs of elements.
+
+    Args:
+        model: the model.
+        distances: (n,) Angstrom [0.2 to 4 or the cutoff].
+
+    """
+    if distances is None:
+        distances = np.linspace(0.2, min(4.0, model.cutoff), 300)
+    whole = model.potential()
+    learned = type(whole)(whole)
+    alone = Neighbours(np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros((0, 3), np.int16))
+    curves = []
+    for a, first in enumerate(model.elements):
+        for b, second in enumerate(model.elements[a:], a):
+            numbers = np.array([first, second])
+            free = model.predict(model.structure(numbers, np.eye(2, 3), np.zeros((3, 3)), alone)).energies.sum()
+            both = []
+            for r in distances:
+                positions = np.array([[0.0, 0, 0], [r, 0, 0]])
+                pair = find_neighbours(positions, np.zeros((3, 3)), np.zeros(3, bool), model.cutoff)
+                structure = model.structure(numbers, positions, np.zeros((3, 3)), pair)
+                both.append([model.predict(structure, 1, p).energies.sum() - free for p in (whole, learned)])
+            energies, without = np.array(both).T
+            outer = None if model.repulsion is None else float(model.repulsion.outer[a, b])
+            curves.append(DimerCurve((int(first), int(second)), np.asarray(distances), energies, without, outer))
+    return curves

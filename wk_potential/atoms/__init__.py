@@ -1,0 +1,1 @@
+"""Structures and labels: frames, reading and writing files, neighbour lists. No kernels."""

@@ -1,0 +1,21 @@
+"""Kinds of labels: their names, numbers and units."""
+
+from enum import IntEnum
+
+from ase import units
+
+
+class LabelKind(IntEnum):
+    """Number of a kind of label in arrays over labels; virials stand for stresses there."""
+
+    ENERGY = 0
+    FORCES = 1
+    STRESS = 2
+
+
+KINDS = ("energy", "forces", "stress")  # in the order of `LabelKind`
+TENSORS = {"dipole": (1,), "polarizability": (0, 2)}  # angular momenta L of each
+TENSOR_UNITS = {"dipole": "e*Angstrom", "polarizability": "Angstrom^3"}
+# eV in a unit of energy
+ENERGY_UNITS = {"eV": 1.0, "meV": 1e-3, "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol}
+ENERGY_UNITS |= {"Hartree": units.Hartree, "Ha": units.Hartree}

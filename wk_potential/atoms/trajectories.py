@@ -1,0 +1,168 @@
+"""Files of structures: one in, one out, and trajectories that can be continued."""
+
+import os
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+from ..errors import StructureError
+from .files import replacing
+
+_ULM_MAGIC, _ULM_HEADER = b"- of Ulm", 56  # of .traj files: first bytes, and all before a frame (32: their number)
+_RECORDED = ("energy", "forces", "stress")
+
+
+def read_structure(path: str | Path, index: int = -1, keep_results: bool = False) -> Atoms:
+    """Read one structure with ASE.
+
+    Args:
+        path: in any format that ASE reads.
+        index: of the frame, from 0, or from the end if negative.
+        keep_results: keep energy, forces and stress that the file may hold.
+
+    Raises:
+        StructureError: the file or the frame is not there or cannot be read.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StructureError(f"{path}: {'not a file' if path.exists() else 'file not found'}; check the path")
+    try:
+        atoms: Any = read(path, index=index, do_not_split_by_at_sign=True)
+    except (IndexError, StopIteration):
+        raise StructureError(f"{path}: there is no frame {index}") from None
+    except Exception as error:  # the readers raise whatever they like
+        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        raise StructureError(f"{path}: cannot be read as a structure ({reason})") from error
+    if not len(atoms):
+        raise StructureError(f"{path}: no atoms in the frame")
+    for what, array in (("position of atom", atoms.positions), ("cell vector", atoms.cell.array)):
+        if not np.isfinite(array).all():
+            row = int(np.argmin(np.isfinite(array).all(axis=1)))
+            raise StructureError(f"{path}: the {what} {row} is not finite: {array[row]}")
+    if not keep_results:
+        atoms.calc = None
+    return atoms
+
+
+def read_trajectory(path: str | Path, frames: str = ":") -> list[Atoms]:
+    """Read frames of one system with ASE, without the results that the file may hold.
+
+    Args:
+        path: in any format that ASE reads.
+        frames: a Python slice.
+
+    Raises:
+        StructureError: the file cannot be read, the slice selects nothing, or frames differ in their atoms.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StructureError(f"{path}: {'not a file' if path.exists() else 'file not found'}; check the path")
+    try:
+        images: Any = read(path, index=frames if ":" in frames else f"{frames}:", do_not_split_by_at_sign=True)
+    except Exception as error:  # the readers raise whatever they like
+        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        raise StructureError(f"{path}: cannot be read as a trajectory ({reason})") from error
+    if not images:
+        raise StructureError(f"{path}: no frame in {frames!r}")
+    for number, atoms in enumerate(images):
+        if len(atoms) != len(images[0]) or (atoms.numbers != images[0].numbers).any():
+            raise StructureError(f"{path}: frame {number} of {frames!r} has other atoms than the first; select frames")
+        atoms.calc = None
+    return images
+
+
+def output_format(path: str | Path) -> str:
+    """Return ASE's name of the format that a file is to be written in.
+
+    Raises:
+        StructureError: the name does not tell.
+
+    """
+    try:
+        kind = filetype(str(path), read=False)
+    except UnknownFileTypeError:
+        kind = ""
+    if kind not in ioformats or not ioformats[kind].can_write:
+        raise StructureError(f"{path}: no format to write has this name or ending; use .xyz, .cif or .traj")
+    return kind
+
+
+def with_results(atoms: Atoms) -> Atoms:
+    """Return a copy that holds the energy, forces and stress its calculator has computed."""
+    copy = atoms.copy()
+    results = {name: atoms.calc.results[name] for name in _RECORDED if name in atoms.calc.results}
+    copy.calc = SinglePointCalculator(copy, **results)
+    return copy
+
+
+def write_structure(path: str | Path, atoms: Atoms) -> None:
+    """Write a structure with its results, in the format that the name ends in; whole or not at all.
+
+    Raises:
+        StructureError: the name does not tell the format.
+
+    """
+    path, kind = Path(path), output_format(path)
+    with replacing(path) as temporary:
+        write(temporary, with_results(atoms), format=kind)
+
+
+def drop_half_frame(path: Path) -> bool:
+    """Cut off a last frame that an interruption left incomplete; tell whether any frame is left.
+
+    Args:
+        path: written by `append_frame`, or not there.
+
+    """
+    if not path.exists() or not path.stat().st_size:
+        return False
+    if path.suffix == ".traj":  # whose frames count when they are whole
+        with path.open("rb") as file:
+            head = file.read(_ULM_HEADER)
+        if head[: len(_ULM_MAGIC)] != _ULM_MAGIC[: len(head)]:
+            return True  # something else: reading it will say what
+        return len(head) == _ULM_HEADER and any(head[32:40])
+    whole = 0
+    with path.open("rb") as file:
+        while count := file.readline():
+            if not count.strip().isdigit():
+                return True
+            lines = [line for _ in range(int(count) + 1) if (line := file.readline()).endswith(b"\n")]
+            if len(lines) <= int(count):
+                break
+            whole = file.tell()
+    os.truncate(path, whole)
+    return whole > 0
+
+
+def append_frame(path: Path, atoms: Atoms) -> None:
+    """Append a structure with its results to a .traj file, or else to extended XYZ.
+
+    Raises:
+        OSError: the frame cannot be written, for want of space perhaps; the file is as it was.
+
+    """
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        if path.suffix == ".traj":
+            from ase.io.trajectory import Trajectory
+
+            with Trajectory(path, "a") as file:
+                file.write(atoms)
+        else:
+            text = StringIO()
+            write(text, atoms, format="extxyz")
+            with path.open("a") as file:  # at one go: an interruption leaves no half frame
+                file.write(text.getvalue())
+    except OSError as error:
+        if path.suffix != ".traj":
+            os.truncate(path, size)
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -1,0 +1,224 @@
+"""What ranks do together: fail together, add up, agree."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import RanksDifferError
+from .threads import available_cores, run_threads
+
+T = TypeVar("T")
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+FORWARDING = 1.0  # s: mpiexec loses what it has not read when a rank aborts
+
+
+def import_mpi() -> Any:
+    """Return `mpi4py.MPI`.
+
+    Raises:
+        ImportError: mpi4py is not installed, or finds no MPI; the message says what to install.
+
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise ImportError(f"MPI needs mpi4py and an MPI library: pip install 'wk-potential[mpi]' ({error})") from error
+    return MPI
+
+
+def abort_on_error(comm) -> None:
+    """From now on an exception that nothing catches ends all ranks, with its traceback and a non-zero exit code.
+
+    Without this the rank that fails would wait for the others at its end, and they for it in the next reduction.
+    """
+    if getattr(sys.excepthook, "ends_all_ranks", False):
+        return
+
+    def hook(kind, error, trace):
+        report = "".join(traceback.format_exception(kind, error, trace))
+        end_all_ranks(comm, report, INTERRUPTED if issubclass(kind, KeyboardInterrupt) else 1)
+
+    hook.ends_all_ranks = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
+def end_all_ranks(comm, report: str, code: int = 1) -> None:
+    """Print a report on stderr and end the processes of all ranks."""
+    sys.stderr.write(f"rank {comm.Get_rank()} of {comm.Get_size()}: {report.rstrip()}\n")
+    abort(comm, code)
+
+
+def abort(comm, code: int = 1) -> None:
+    """End the processes of all ranks, once mpiexec has had time to take what they have written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    time.sleep(FORWARDING)
+    comm.Abort(code)
+
+
+def launched_ranks() -> "Ranks | OneRank":
+    """Return the ranks that mpiexec (or srun) has started this program on, one if there is no such thing.
+
+    Raises:
+        ImportError: there are several, but no mpi4py.
+
+    """
+    names = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS")  # MPICH, Open MPI, others
+    if all(os.environ.get(name, "1") == "1" for name in names):
+        return OneRank()
+    return Ranks(import_mpi().COMM_WORLD)
+
+
+class OneRank:
+    """What `Ranks` is, where there is no MPI."""
+
+    rank, size, cores = 0, 1, None
+
+    def together(self, function: Callable[..., T], *args: Any) -> T:
+        """Call the function."""
+        return function(*args)
+
+    def first(self, function: Callable[..., T], *args: Any) -> T:
+        """Call the function."""
+        return function(*args)
+
+    def each(self, work: Callable[[Any], T], tasks: Sequence, threads: int = 1) -> list[T]:
+        """Return [work(task) for task in tasks]."""
+        return run_threads(work, tasks, threads)
+
+    def total(self, array: np.ndarray) -> np.ndarray:
+        """Return the array."""
+        return array
+
+    def share(self, value: T, owner: int) -> T:
+        """Return the value."""
+        return value
+
+    def to_first(self, array: np.ndarray, owner: int) -> np.ndarray:
+        """Return the array."""
+        return array
+
+
+class Ranks:
+    """The ranks of an MPI communicator.
+
+    Args:
+        comm: of mpi4py; all its ranks make this object, and call its methods in the same order.
+
+    """
+
+    def __init__(self, comm):
+        self._mpi = import_mpi()
+        if not isinstance(comm, self._mpi.Intracomm):
+            raise TypeError(f"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, not {comm!r}")
+        self.comm = comm
+        self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        if self.size > 1:
+            abort_on_error(comm)
+
+    @cached_property
+    def cores(self) -> int:
+        """Cores for each rank where those on one machine share its cores evenly, at least 1."""
+        node = self.comm.Split_type(self._mpi.COMM_TYPE_SHARED)
+        everyones = set().union(*node.allgather(available_cores()))
+        share = max(1, len(everyones) // node.Get_size())
+        node.Free()
+        return min(share, len(available_cores()))
+
+    def together(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function on every rank; where it fails on any, all raise the error of the first that failed.
+
+        The function must not communicate.
+        """
+        error: Exception | None = None
+        value: Any = None
+        try:
+            value = function(*args)
+        except Exception as e:
+            error = e
+        if self.maximum(error is not None)[0] == 0:
+            return value
+        errors = self.comm.allgather(_portable(error))
+        first = next(rank for rank, e in enumerate(errors) if e is not None)
+        raise (error if first == self.rank and error is not None else errors[first]) from None
+
+    def first(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function on the first rank; all return what it returns, or raise what it raises."""
+        return self.comm.bcast(self.together(function if self.rank == 0 else lambda *args: None, *args))
+
+    def each(self, work: Callable[[Any], T], tasks: Sequence, threads: int = 1) -> list[T]:
+        """Return [work(task) for task in tasks] on all ranks, each of which does every so-manieth, the first the first.
+
+        The function must not communicate.
+        """
+        own = self.together(run_threads, work, tasks[self.rank :: self.size], threads)
+        out: list[Any] = [None] * len(tasks)
+        for rank, part in enumerate(self.comm.allgather(own)):
+            out[rank :: self.size] = part
+        return out
+
+    def share(self, value: T, owner: int) -> T:
+        """Return the value that one rank has; those of the others are not looked at."""
+        return self.comm.bcast(value, owner)
+
+    def to_first(self, array: np.ndarray, owner: int) -> np.ndarray:
+        """Return the contiguous array of the owner, on the first rank in the place of its own.
+
+        Only these two call it.
+        """
+        if self.rank == owner > 0:
+            self.comm.Send(array, 0)
+        elif owner > 0:
+            self.comm.Recv(array, owner)
+        return array
+
+    def maximum(self, *values: int) -> np.ndarray:
+        """Largest of each integer over the ranks."""
+        out = np.array(values, np.int64)
+        self.comm.Allreduce(self._mpi.IN_PLACE, out, self._mpi.MAX)
+        return out
+
+    def check_same(self, checksum: int, what: str) -> None:
+        """Raise `RanksDifferError` on all ranks unless all have the same checksum of something."""
+        largest, smallest = self.maximum(checksum, -checksum)
+        if largest != -smallest:
+            raise RanksDifferError(
+                f"{what} are not the same on all ranks: every rank must make the same structure and take the same "
+                "steps (give random generators the same seed on all ranks)"
+            )
+
+    def total(self, array: np.ndarray) -> np.ndarray:
+        """Sum of an array over the ranks, the same on all of them to the last bit.
+
+        Each part of the sum is formed on one rank and sent to the others.
+        """
+        part = -(-array.size // self.size)
+        mine, out = np.zeros(part), np.zeros(part * self.size)
+        out[: array.size] = array.ravel()
+        self.comm.Reduce_scatter_block(out, mine, self._mpi.SUM)
+        self.comm.Allgather(mine, out)
+        return out[: array.size].reshape(array.shape)
+
+    def total_counts(self, array: np.ndarray) -> np.ndarray:
+        """Sum of integers (n,) over the ranks, in place."""
+        self.comm.Allreduce(self._mpi.IN_PLACE, array, self._mpi.SUM)
+        return array
+
+
+def _portable(error: Exception | None) -> Exception | None:
+    """Return an error that can be sent, or None."""
+    import pickle
+
+    if error is None:
+        return None
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

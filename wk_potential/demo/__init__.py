@@ -1,0 +1,1 @@
+"""The demonstration: train, test and run ethanol."""

@@ -1,0 +1,92 @@
+"""Bilinear forms of vectors and tensors: what they are, their layout for compiled functions and for a file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..kernel.coupling import real_cg
+from .bilinear_kernel import LANES, TensorForms
+from .features import feature_derivatives, features
+from .quadratic import Factors, from_arrays, pack_forms, to_arrays
+
+
+@dataclass(frozen=True)
+class TensorForm:
+    """Polynomial of one central element, T_M = sum over couplings and r, s of core[r, s] (y_r y'_s)_LM.
+
+    Attributes:
+        momentum: L.
+        factors: y = vectors x of each block, x its features; `values` are their sizes.
+        couplings: (block, block, core (R, R')).
+
+    """
+
+    momentum: int
+    factors: list[Factors]
+    couplings: list[tuple[int, int, np.ndarray]]
+
+    def values(self, coefficients) -> np.ndarray:
+        """Values (n, 2L + 1) for environments (n, n_lm, Q)."""
+        y = [features(f.block, coefficients) @ f.vectors.T for f in self.factors]
+        return self._coupled(y, y)
+
+    @property
+    def cost(self) -> float:
+        """Multiply-adds of the products with the factors and cores."""
+        factors = sum((2 * f.block.L + 1) * f.vectors.size for f in self.factors)
+        return factors + sum((2 * self.factors[j].block.L + 1) * core.size for _, j, core in self.couplings)
+
+    def _coupled(self, left, right) -> np.ndarray:
+        out = np.zeros((len(left[0]), 2 * self.momentum + 1))
+        for i, j, core in self.couplings:
+            cg = real_cg(self.factors[i].block.L, self.factors[j].block.L, self.momentum)
+            products = left[i] @ np.swapaxes(right[j] @ core.T, 1, 2)
+            out += np.tensordot(products, cg, 2)
+        return out
+
+    def derivatives(self, coefficients, directions) -> np.ndarray:
+        """Derivatives (n, 2L + 1) along directions (n, n_lm, Q)."""
+        y = [features(f.block, coefficients) @ f.vectors.T for f in self.factors]
+        dy = [feature_derivatives(f.block, coefficients, directions) @ f.vectors.T for f in self.factors]
+        return self._coupled(dy, y) + self._coupled(y, dy)
+
+
+def pack_tensor(form: TensorForm) -> TensorForms:
+    """Layout of a form as the compiled functions take it."""
+    used = [k for k, f in enumerate(form.factors) if len(f.values)]
+    forms = pack_forms([form.factors[k] for k in used])
+    sizes = forms.blocks[:, 6] * (2 * forms.blocks[:, 0] + 2) * LANES
+    couplings, terms, weights, cores = [], [np.zeros((0, 3), np.int64)], [np.zeros(0)], [np.zeros(0)]
+    n_core = n_terms = 0
+    for i, j, core in form.couplings:
+        cg = real_cg(form.factors[i].block.L, form.factors[j].block.L, form.momentum)
+        couplings.append([used.index(i), used.index(j), n_core, n_terms])
+        terms.append(np.argwhere(cg))
+        weights.append(cg[cg != 0])
+        cores.append(core.ravel())
+        n_core, n_terms = n_core + core.size, n_terms + len(terms[-1])
+    couplings.append([0, 0, n_core, n_terms])
+    places = np.cumsum(sizes) - sizes
+    return TensorForms(
+        forms, places, np.array(couplings), np.concatenate(cores), np.concatenate(terms), np.concatenate(weights)
+    )
+
+
+def tensor_to_arrays(forms: Sequence[TensorForm]) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return description and arrays of the forms of all elements, for a file."""
+    blocks, arrays = to_arrays([form.factors for form in forms])
+    couplings = [[z, i, j, *core.shape] for z, form in enumerate(forms) for i, j, core in form.couplings]
+    cores = [core.ravel() for form in forms for _, _, core in form.couplings]
+    arrays["cores"] = np.concatenate([*cores, np.zeros(0)])
+    return {"blocks": blocks, "couplings": couplings}, arrays
+
+
+def tensor_from_arrays(momentum: int, n_elements: int, description: dict, arrays) -> list[TensorForm]:
+    """Inverse of `tensor_to_arrays`."""
+    factors, cores = from_arrays(n_elements, description["blocks"], arrays), arrays["cores"]
+    out = [TensorForm(momentum, f, []) for f in factors]
+    for element, i, j, rows, columns in description["couplings"]:
+        out[element].couplings.append((i, j, cores[: rows * columns].reshape(rows, columns)))
+        cores = cores[rows * columns :]
+    return out

@@ -1,0 +1,1 @@
+"""A trained model: its parts, its evaluation, its file."""

@@ -1,0 +1,78 @@
+"""The container of a model file: one line of identity, a readable JSON header, raw arrays.
+
+    wk_potential model format=3 header=<bytes> total=<bytes> sha256=<hex digest of all else>
+    { JSON header, indented; "arrays" lists name, dtype, shape and offset of each array }
+    <little-endian C-ordered arrays>
+
+`head` shows what a model is. There is no pickle and no code in it; one altered byte is noticed.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ..atoms.files import write_atomically
+from ..errors import ModelFileError
+
+FORMAT = 3  # 1 knew no repulsion, 2 no saturation
+_MAGIC = b"wk_potential model "
+_LINE = re.compile(rb"(wk_potential model format=(\d+) header=(\d+) total=(\d+)) sha256=([0-9a-f]{64})\n")
+
+
+def write_container(path, header: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Write header and arrays to `path`, atomically."""
+    index, chunks, offset = {}, [], 0
+    for name, array in arrays.items():
+        data = np.ascontiguousarray(array, dtype=np.dtype(array.dtype).newbyteorder("<"))
+        index[name] = {"dtype": data.dtype.str, "shape": list(np.shape(array)), "offset": offset}
+        chunks.append(data.tobytes())
+        offset += len(chunks[-1])
+    text = json.dumps({**header, "arrays": index}, indent=1, allow_nan=False).encode() + b"\n"
+    body = text + b"".join(chunks)
+    identity = f"wk_potential model format={FORMAT} header={len(text)} total={len(body)}".encode()
+    digest = hashlib.sha256(identity + body).hexdigest().encode()
+    write_atomically(path, identity + b" sha256=" + digest + b"\n" + body)
+
+
+def read_container(path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return header and arrays of a model file.
+
+    Raises:
+        ModelFileError: the file is missing, not a model, of a newer format, truncated or altered.
+
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
+    match = _LINE.match(data)
+    if not match:
+        if data.startswith(_MAGIC) or (data and _MAGIC.startswith(data)):
+            raise ModelFileError(f"{path}: the first line of this model file is damaged; copy the file again")
+        raise ModelFileError(f"{path}: not a wk_potential model file")
+    identity, digest = match[1], match[5].decode()
+    version, header_size, total = (int(match[k]) for k in (2, 3, 4))
+    if version > FORMAT:
+        raise ModelFileError(
+            f"{path}: model format {version} is newer than this package reads ({FORMAT}); upgrade wk_potential"
+        )
+    body = data[match.end() :]
+    if len(body) < total:
+        raise ModelFileError(f"{path}: truncated, {len(body)} of {total} bytes are there; copy the file again")
+    if len(body) > total or hashlib.sha256(identity + body).hexdigest() != digest:
+        raise ModelFileError(f"{path}: altered since it was written (checksum differs); copy the file again")
+    header = json.loads(body[:header_size])
+    arrays = {}
+    for name, entry in header.pop("arrays").items():
+        dtype, count = np.dtype(entry["dtype"]), int(np.prod(entry["shape"], dtype=int))
+        flat = np.frombuffer(body, dtype, count, header_size + entry["offset"])
+        arrays[name] = flat.reshape(entry["shape"]).astype(dtype.newbyteorder("="))
+    return header, arrays
+
+
+def within(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays whose names begin with a prefix, under the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

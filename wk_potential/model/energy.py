@@ -1,0 +1,345 @@
+"""Energies and forces of many atoms from a trained model: plain arrays in, plain arrays out.
+
+Each thread takes a share of the atoms from neighbours to forces, a few atoms at a time, and sums the forces in an
+array of its own: nothing is stored per pair, and the result does not depend on which thread is faster.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from ..atoms.structure import Structure
+from ..compute.jit import njit
+from ..compute.products import address, multiply
+from ..compute.threads import run_threads
+from ..density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood
+from ..density.saturation import saturate, saturate_changes
+from ..errors import ClashError
+from ..forms.quadratic_kernel import Forms, forms_cost, forms_energy, work_sizes
+from ..kernel.coupling import WignerTerms
+from ..kernel.direct import Support, environment_energy
+from .repulsion import Repulsion, repel
+
+PARTS = ("density", "kernel", "forces")  # of an evaluation, in their order
+PAIR_COST = 25.0  # of a neighbour per harmonic and radial function, in the kernel's multiply-adds (measured)
+
+
+class Direct(NamedTuple):
+    """The direct kernel of one central element.
+
+    Attributes:
+        terms: of the Wigner iteration.
+        order_weights: (order,) a_nu.
+        support: support points.
+
+    """
+
+    terms: WignerTerms
+    order_weights: np.ndarray
+    support: Support
+
+
+def direct_cost(direct: Direct, n_channels: int) -> float:
+    """Multiply-adds of the direct kernel for one atom: the iteration and its adjoint, contractions over channels."""
+    terms, support = direct.terms, direct.support
+    lists = (terms.square_groups, terms.square_adjoint, terms.cube_groups, terms.cube_adjoint)
+    per_pair = sum(len(g.w) + len(g.indices) for g in lists) + len(terms.norm) * n_channels
+    return float(support.weights.size * per_pair * (3 if len(support.tangents) else 1))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The part of a local potential that one density makes.
+
+    Attributes:
+        density: see `wk_potential.density`.
+        projection: that of the density in the precision of `energies`.
+        energies: for each central element what makes an energy of density coefficients.
+
+    """
+
+    density: PackedDensity
+    projection: np.ndarray
+    energies: Sequence[Direct | Forms]
+
+    @cached_property
+    def costs(self) -> np.ndarray:
+        """Multiply-adds of an atom of each element in the kernel."""
+        channels = self.projection.shape[2]
+        return np.array([
+            direct_cost(e, channels) if isinstance(e, Direct) else forms_cost(e) for e in self.energies
+        ])  # fmt: skip
+
+    @cached_property
+    def work_sizes(self) -> list[np.ndarray | None]:
+        """Sizes of the work arrays of each element's forms."""
+        return [None if isinstance(e, Direct) else work_sizes(e) for e in self.energies]
+
+
+class Potential(tuple[Layer, ...]):
+    """A local potential: the sum of its layers and of the repulsion of close pairs, if there is one."""
+
+    repulsion: Repulsion | None
+
+    def __new__(cls, layers: Iterable[Layer], repulsion: Repulsion | None = None) -> "Potential":
+        """Join layers and repulsion."""
+        self = super().__new__(cls, layers)
+        self.repulsion = repulsion
+        return self
+
+    @property
+    def costs(self) -> np.ndarray:
+        """Multiply-adds of an atom of each element in the kernels."""
+        return np.sum([layer.costs for layer in self], axis=0)
+
+    @property
+    def densities(self) -> list[PackedDensity]:
+        """Of the layers."""
+        return [layer.density for layer in self]
+
+    def work(self, elements, n_neighbours) -> np.ndarray:
+        """Predicted work (n,) of centres; see `predicted_work`."""
+        return predicted_work(self.costs, self.densities, elements, n_neighbours)
+
+
+class Sums(NamedTuple):
+    """What the atoms of one thread add up: energies (n,), forces (N, 3), virial (3, 3), closest pair (2,)."""
+
+    energies: np.ndarray
+    forces: np.ndarray
+    virial: np.ndarray
+    clash: np.ndarray
+
+
+def refuse_clash(clashes: Iterable[np.ndarray]) -> None:
+    """Raise `ClashError` if any of these pairs (2,), one of each thread, is there: -1 stands for none."""
+    for clash in clashes:
+        if clash[0] >= 0:
+            raise ClashError(*map(int, clash))
+
+
+@njit
+def _add_forces(atom, hood, gradient, sums):
+    """Add the forces and the virial of one environment."""
+    forces, virial = sums.forces, sums.virial
+    for p in range(hood.first[-1]):
+        j = hood.atom[p]
+        if j < 0:
+            continue
+        for x in range(3):
+            forces[atom, x] += gradient[p, x]
+            forces[j, x] -= gradient[p, x]
+            for y in range(3):
+                virial[x, y] += hood.r[p] * hood.unit[x, p] * gradient[p, y]
+
+
+@njit(nogil=True)
+def _direct_energies(density, element, direct, atoms, structure, stages, sums):
+    """Energies and forces of atoms of one element by the direct kernel."""
+    n_elements, lmax = density.projection.shape[0], density.lmax
+    projection = density.projection
+    first = structure.neighbours.first
+    hood = neighbourhood(density, n_elements, np.max(first[1:] - first[:-1]))
+    gradient = np.zeros((hood.r.shape[0], 3))
+    n_channels = direct.support.coefficients.shape[1] // (lmax + 1) ** 2
+    width = hood.full.shape[2]
+    c, grad = np.zeros(((lmax + 1) ** 2, n_channels)), np.zeros(((lmax + 1) ** 2, n_channels))
+    factor = np.zeros(1)
+    for atom in atoms:
+        gather(atom, density.cutoff, structure, hood, sums.clash)
+        expand_atom(density, hood)
+        if stages < 2:
+            continue
+        c[:] = 0.0
+        for l in range(lmax + 1):
+            for m in range(2 * l + 1):
+                for q in range(n_channels):
+                    for e in range(n_elements):
+                        for k in range(width):
+                            full = hood.full[e, density.rows[l] + m, k]
+                            c[l * l + m, q] += projection[element, l, q, e * width + k] * full
+        saturate(density.saturation, c.reshape(-1), 1, factor)
+        sums.energies[atom] += environment_energy(direct.terms, lmax, direct.order_weights, direct.support, c, grad)
+        if stages < 3:
+            continue
+        saturate_changes(density.saturation, c.reshape(-1), 1, factor, grad.reshape(-1))
+        hood.full[:] = 0.0
+        for l in range(lmax + 1):
+            for m in range(2 * l + 1):
+                for q in range(n_channels):
+                    for e in range(n_elements):
+                        for k in range(width):
+                            p = projection[element, l, q, e * width + k]
+                            hood.full[e, density.rows[l] + m, k] += p * grad[l * l + m, q]
+        adjoint_atom(density, hood, gradient)
+        _add_forces(atom, hood, gradient, sums)
+
+
+@njit
+def aligned(n, like):
+    """Zeros (n,) of the type of `like` that begin at a cache line."""
+    per_line = 64 // like.itemsize
+    buffer = np.zeros(n + per_line, like.dtype)
+    first = (-(buffer.ctypes.data // like.itemsize)) % per_line
+    return buffer[first : first + n]
+
+
+@njit
+def move_lane(density, hood, full, lane, lanes, to_lane):
+    """Copy the coefficients of one atom to its lane of `full` (l, k, 2l + 1, lanes), or from it."""
+    width = hood.full.shape[2]
+    n_full = hood.full.shape[0] * width
+    for l in range(density.lmax + 1):
+        for k in range(n_full):
+            for m in range(2 * l + 1):
+                at = (l * l * n_full + k * (2 * l + 1) + m) * lanes + lane
+                if to_lane:
+                    full[at] = hood.full[k // width, density.rows[l] + m, k % width]
+                else:
+                    hood.full[k // width, density.rows[l] + m, k % width] = full[at]
+
+
+@njit
+def expand_lanes(density, batch, structure, hood, full, lanes, clash):
+    """Write the coefficients of a batch of atoms to the lanes of `full`."""
+    for lane in range(batch.shape[0]):
+        gather(batch[lane], density.cutoff, structure, hood, clash)
+        expand_atom(density, hood)
+        move_lane(density, hood, full, lane, lanes, True)
+
+
+@njit
+def project(projection, element, flat, source, target, lanes, transposed):
+    """Projection (Q, n_full) of each l, or its transpose, times source (l, n_full, 2l + 1, lanes)."""
+    n_l, n_channels, n_full = projection.shape[1:]
+    size = projection.itemsize
+    n_in, n_out = (n_channels, n_full) if transposed else (n_full, n_channels)
+    down, across = (size, n_full * size) if transposed else (n_full * size, size)
+    for l in range(n_l):
+        p = address(flat, (element * n_l + l) * n_channels * n_full)
+        row = (2 * l + 1) * lanes * size
+        x, y = address(source, l * l * n_in * lanes), address(target, l * l * n_out * lanes)
+        multiply(target, n_out, 2 * l + 1, n_in, p, down, across, x, row, y, row, False)
+
+
+@njit
+def work_space(density, projection, structure, sizes, lanes):
+    """Neighbourhood of an atom, and flat arrays for `lanes` atoms side by side.
+
+    Returns:
+        hood: for `gather`.
+        flat: the projection.
+        full, c, grad: coefficients of all channels, those of the kept channels, their gradient.
+        factor: of their saturation.
+        x, y: features and factors, of the two first of `sizes`.
+
+    """
+    n_elements, n_lm = projection.shape[0], (density.lmax + 1) ** 2
+    first = structure.neighbours.first
+    hood = neighbourhood(density, n_elements, np.max(first[1:] - first[:-1]))
+    n_channels, n_full = projection.shape[2:]
+    flat = projection.ravel()
+    full = aligned(n_lm * n_full * lanes, flat)
+    c, grad = aligned(n_lm * n_channels * lanes, flat), aligned(n_lm * n_channels * lanes, flat)
+    factor, x, y = aligned(lanes, flat), aligned(sizes[0], flat), aligned(sizes[1], flat)
+    return hood, flat, full, c, grad, factor, x, y
+
+
+@njit(nogil=True)
+def _mapped_energies(density, projection, element, forms, sizes, atoms, structure, stages, sums):
+    """Energies and forces of atoms of one element by the mapped kernel, one vector of atoms at a time."""
+    lanes, n_channels = 64 // projection.itemsize, projection.shape[2]
+    hood, flat, full, c, grad, factor, x, y = work_space(density, projection, structure, sizes, lanes)
+    gradient = np.zeros((hood.r.shape[0], 3))
+    energies = np.zeros(lanes)
+    for start in range(0, atoms.shape[0], lanes):
+        batch = atoms[start : start + lanes]
+        expand_lanes(density, batch, structure, hood, full, lanes, sums.clash)
+        if stages < 2:
+            continue
+        project(projection, element, flat, full, c, lanes, False)
+        saturate(density.saturation, c, lanes, factor)
+        forms_energy(forms, n_channels, c, batch.shape[0], x, y, energies, grad)
+        if stages < 3:
+            continue
+        saturate_changes(density.saturation, c, lanes, factor, grad)
+        project(projection, element, flat, grad, full, lanes, True)
+        for lane in range(batch.shape[0]):
+            sums.energies[batch[lane]] += energies[lane]
+            gather(batch[lane], density.cutoff, structure, hood, sums.clash)
+            move_lane(density, hood, full, lane, lanes, False)
+            adjoint_atom(density, hood, gradient)
+            _add_forces(batch[lane], hood, gradient, sums)
+
+
+def predicted_work(costs, densities: Iterable[PackedDensity], elements, n_neighbours) -> np.ndarray:
+    """Predicted work (n,) of centres, in multiply-adds of the kernel.
+
+    Args:
+        costs: (n_elements,) of an atom of each element in the kernels.
+        densities: that it is expanded in.
+        elements: (n,) of the centres, as indices.
+        n_neighbours: (n,) or one number for all.
+
+    """
+    pair = PAIR_COST * sum(density.rows[-1] * density.nodes.shape[3] for density in densities)
+    return costs[elements] + pair * n_neighbours
+
+
+def divided(costs, densities: Iterable[PackedDensity], structure: Structure, threads: int) -> list[np.ndarray]:
+    """Centres in parts of about equal `predicted_work`, one for each thread, sorted by element if there are several."""
+    first = structure.neighbours.first
+    if threads == 1:
+        return [np.arange(len(first) - 1)]
+    elements = structure.elements[: len(first) - 1]
+    order = np.argsort(elements, kind="stable")
+    cost = np.cumsum(predicted_work(costs, densities, elements[order], np.diff(first)[order]))
+    shares = np.searchsorted(cost, cost[-1] * np.arange(1, threads) / threads) if len(order) else []
+    return np.split(order, shares)
+
+
+def evaluate(potential: Potential, structure: Structure, threads: int = 1, stages: int = len(PARTS)):
+    """Energies (n,) in eV, forces (N, 3) in eV/Angstrom and strain derivative of the energy (3, 3) in eV.
+
+    All are those of the energy of the n centres: where atoms are only neighbours, whoever evaluates their environments
+    has the rest.
+
+    Args:
+        potential: the model's arrays.
+        structure: with neighbours that hold all pairs of the centres within the cutoff, and may hold more.
+        threads: how many.
+        stages: how many of `PARTS` are done, for timing them; fewer than all give no results.
+
+    Raises:
+        ClashError: two atoms are on one site.
+
+    """
+    elements, energies = structure.elements, np.zeros(len(structure.neighbours.first) - 1)
+
+    def work(atoms) -> Sums:
+        sums = Sums(energies, np.zeros((len(elements), 3)), np.zeros((3, 3)), np.full(2, -1))
+        own = [atoms[elements[atoms] == element] for element in range(len(potential[0].energies))]
+        for layer in potential:
+            for element, e in enumerate(layer.energies):
+                if not len(own[element]):
+                    continue
+                if isinstance(e, Direct):
+                    _direct_energies(layer.density, element, e, own[element], structure, stages, sums)
+                else:
+                    _mapped_energies(
+                        layer.density, layer.projection, element, e, layer.work_sizes[element], own[element],
+                        structure, stages, sums,
+                    )  # fmt: skip
+        if potential.repulsion is not None and stages == len(PARTS):
+            repel(potential.repulsion, atoms, structure, sums)
+        return sums
+
+    parts = run_threads(work, divided(potential.costs, potential.densities, structure, threads), threads)
+    refuse_clash(part.clash for part in parts)
+    forces, virial = parts[0].forces, sum(part.virial for part in parts)
+    for part in parts[1:]:
+        forces += part.forces
+    return energies, forces, 0.5 * (virial + virial.T)

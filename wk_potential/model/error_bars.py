@@ -1,0 +1,169 @@
+"""Error bars of a model: an ensemble of small mapped forms, calibrated on frames that were left out of the training.
+
+The features of a coarse mapped form are the last layer of the model; the training labels leave their weights uncertain,
+and the members of the ensemble are draws from what they leave (`wk_potential.training.error_bars.rigidity`). One factor
+for each kind of label turns the spread of the members into the error that unseen frames are found to have.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..atoms.structure import Structure
+from ..density.expansion import Density
+from ..density.packed import pack
+from ..density.radial import RadialTable
+from ..forms.quadratic import Factors, from_arrays, pack_forms, to_arrays
+from .committee import Deviations, count_close, evaluate_ensemble
+from .container import within
+from .energy import Layer, Potential
+
+_ARRAYS = ("members", "probes", "centres", "largest", "calibration", "closest")
+CLOSE_GRADE = 10.0  # at least, of an atom with a neighbour closer than any training environment has one
+
+
+class Spread(NamedTuple):
+    """Standard deviations of a prediction.
+
+    Attributes:
+        energy: eV.
+        energies: (n,) eV, of the atoms' energies, if errors of different atoms are independent.
+        forces: (N, 3) eV/Angstrom.
+        virial: (3, 3) eV.
+        grade: (n,) extrapolation grade: above 1 where an environment is less certain than 99.9 % of those of the
+            training set are without their own frame, `CLOSE_GRADE` at least where two atoms are closer than ever there.
+
+    """
+
+    energy: float
+    energies: np.ndarray
+    forces: np.ndarray
+    virial: np.ndarray
+    grade: np.ndarray
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Ensemble of a model.
+
+    Attributes:
+        lmax: largest angular momentum of the density that its features are made of.
+        channels: of the density, the leading ones, that they are made of.
+        forms: by length scale and element, the quadratic forms whose squares are the features.
+        members: (R, K) weights of the features of all forms, one after the other, for each member.
+        probes: (R, K') the same for draws of the weights as if the energies of the training environments were labels.
+        centres: (n_elements, K') mean energies of the probes on training environments.
+        largest: (n_elements,) eV, where the standard deviation of the probes has grade 1.
+        calibration: (5,) factors of the standard deviations of energy, forces, stress, energies, and what the probes
+            add to that of the energy, atoms being independent.
+        closest: (n_elements, n_elements) Angstrom, below which a neighbour is closer than any in the training set by a
+            margin: the cutoff for elements that never met.
+
+    """
+
+    lmax: int
+    channels: int
+    forms: list[list[list[Factors]]]
+    members: np.ndarray
+    probes: np.ndarray
+    centres: np.ndarray
+    largest: np.ndarray
+    calibration: np.ndarray
+    closest: np.ndarray
+
+    def potential(self, densities: Sequence[Density]) -> "EnsemblePotential":
+        """Arrays as the compiled functions take them.
+
+        Args:
+            densities: of the model's length scales.
+
+        """
+        layers, members, columns = [], [], np.concatenate([self.members, self.probes], axis=1)
+        weights = feature_slices(self.forms)
+        for density, forms, rows in zip(densities, self.forms, weights, strict=True):
+            packed = pack(coarse(density, self.lmax, self.channels))
+            layers.append(Layer(packed, packed.projection.astype(float), [pack_forms(f) for f in forms]))
+            members.append([np.ascontiguousarray(columns[r]) for r in rows])
+        return EnsemblePotential(self, Potential(layers), members)
+
+    def to_arrays(self) -> tuple[dict, dict[str, np.ndarray]]:
+        """Return description and arrays, for a file."""
+        facts: dict = {"lmax": self.lmax, "channels": self.channels, "blocks": []}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        for n, forms in enumerate(self.forms):
+            blocks, more = to_arrays(forms)
+            facts["blocks"].append(blocks)
+            arrays.update({f"forms{n}_{name}": array for name, array in more.items()})
+        return facts, arrays
+
+    @classmethod
+    def from_arrays(cls, facts: dict, arrays: dict[str, np.ndarray]) -> "Uncertainty":
+        """Inverse of `to_arrays`."""
+        forms = []
+        for n, blocks in enumerate(facts["blocks"]):
+            forms.append(from_arrays(len(arrays["largest"]), blocks, within(f"forms{n}_", arrays)))
+        arrays.setdefault("closest", np.zeros(2 * [len(arrays["largest"])]))  # older files say nothing of it
+        return cls(int(facts["lmax"]), int(facts["channels"]), forms, *(arrays[name] for name in _ARRAYS))
+
+
+def coarse(density: Density, lmax: int, channels: int) -> Density:
+    """Return the density with the lowest angular momenta and the leading channels only."""
+    lmax, radial = min(lmax, density.lmax), density.radial
+    parts = (np.ascontiguousarray(x[:, : lmax + 1]) for x in (radial.values, radial.slopes))
+    projection = np.ascontiguousarray(density.projection[:, : lmax + 1, :, :channels])
+    return Density(lmax, RadialTable(radial.cutoff, *parts), projection, density.saturation)
+
+
+def feature_slices(forms: Sequence[Sequence[Sequence[Factors]]]) -> list[list[slice]]:
+    """Where the features of each length scale and element are among all features."""
+    out: list[list[slice]] = []
+    first = 0
+    for of_scale in forms:
+        out.append([])
+        for of_element in of_scale:
+            n = sum(len(f.values) for f in of_element)
+            out[-1].append(slice(first, first + n))
+            first += n
+    return out
+
+
+@dataclass(frozen=True)
+class EnsemblePotential:
+    """An ensemble as the compiled functions take it; see `Uncertainty.potential`."""
+
+    uncertainty: Uncertainty
+    potential: Potential
+    members: list[list[np.ndarray]]
+
+    def deviations(self, structure: Structure, threads: int = 1) -> Deviations:
+        """Deviations of the members; those of parts of a structure add up."""
+        found = evaluate_ensemble(self.potential, self.members, structure, threads)
+        return found._replace(close=count_close(structure, self.uncertainty.closest))
+
+    def spread(self, deviations: Deviations, elements) -> Spread:
+        """Calibrated standard deviations.
+
+        Args:
+            deviations: of the whole structure.
+            elements: (n,) of the centres, as indices.
+
+        """
+        u = self.uncertainty
+        energy, forces, stress, energies, atoms = u.calibration
+        n = u.members.shape[1]
+        local = _rms(deviations.energies[:, n:] - u.centres[elements])
+        grade = local / u.largest[elements]
+        return Spread(
+            float(np.hypot(energy * _rms(deviations.energies[:, :n].sum(axis=0)), atoms * np.linalg.norm(local))),
+            energies * local,
+            forces * _rms(deviations.forces),
+            stress * _rms(deviations.virial),
+            np.where(deviations.close > 0, np.maximum(grade, CLOSE_GRADE), grade),
+        )
+
+
+def _rms(values) -> np.ndarray:
+    """Root mean square over the members, the last axis."""
+    return np.sqrt(np.mean(values**2, axis=-1))

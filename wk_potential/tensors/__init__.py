@@ -1,1 +1,0 @@
-"""Dipoles and polarisabilities as targets, and their evaluation."""

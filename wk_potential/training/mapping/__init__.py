@@ -1,0 +1,1 @@
+"""From support points to the mapped form."""

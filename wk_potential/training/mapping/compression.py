@@ -1,0 +1,265 @@
+"""Quadratic forms of a central element from its support points, and smaller ones that are nearly the same.
+
+E = sum over blocks and M of x_M^T W x_M is exact. A smaller form is sought in the metric D of the features of real
+environments and of their changes when atoms move: products that contribute little are dropped, what they contributed
+is projected on the others, and in the eigendecomposition of D^(1/2) W D^(1/2) small eigenvalues are dropped.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.linalg as sl
+
+from ...compute.threads import run_threads
+from ...errors import MappingError
+from ...forms.features import (
+    Block,
+    all_blocks,
+    feature_derivatives,
+    features,
+    multiplicities,
+    order_factors,
+    restricted,
+)
+from ...forms.quadratic import Factors
+from ...model.support import SupportPoints
+from .recoupling import recoupled
+from .samples import Samples
+
+CHUNK = 2_000_000  # numbers in a block of features
+MOST_FEATURES = 9000  # of a block: matrices of 650 MB, some of them at a time
+# of a block, of which forms are made, and if these do not suffice: the effort grows with the third power
+FEWER_FEATURES, MORE_FEATURES = 2000, 4000
+VALUES = 0.3  # weight of the features themselves, beside their changes, in the metric
+RIDGE = 1e-9  # relative, of the metric: features that are linearly dependent on the samples
+
+
+@dataclass(frozen=True)
+class Form:
+    """Quadratic form of a block about the mean of its features, z = x - mean without the constant feature.
+
+    E = constant + 2 linear . z + sum_r values[r] (basis[:, r] . z)^2. Only invariants have a mean, and only their block
+    has a constant and a linear term; without them a small energy would be a difference of large squares.
+
+    Attributes:
+        block: the features.
+        mean: (P,) over the samples.
+        metric: (P, P).
+        basis: (P, R) columns.
+        values: (R,).
+        linear: (P,).
+        constant: eV.
+        importance: (P,) size of what is lost without a feature.
+
+    """
+
+    block: Block
+    mean: np.ndarray
+    metric: np.ndarray
+    basis: np.ndarray
+    values: np.ndarray
+    linear: np.ndarray
+    constant: float
+    importance: np.ndarray
+
+
+def channel_counts(support: SupportPoints, *others) -> np.ndarray:
+    """Channels (lmax + 1,) in use of each l; those of padding are zero in all coefficients (n, n_lm, Q)."""
+    tangents = [] if support.tangents is None else [support.tangents]
+    return used_channels(support.coefficients, *tangents, *others)
+
+
+def used_channels(*arrays) -> np.ndarray:
+    """Channels (lmax + 1,) in use of each l in any of the arrays (n, n_lm, Q)."""
+    used = np.any([np.any(x != 0.0, axis=0) for x in arrays], axis=0)
+    lmax = int(np.sqrt(len(used))) - 1
+    channels = [np.flatnonzero(used[l * l : (l + 1) ** 2].any(axis=0)) for l in range(lmax + 1)]
+    return np.array([c[-1] + 1 if len(c) else 0 for c in channels])
+
+
+def _chunks(n: int, width: int):
+    step = max(1, CHUNK // max(width, 1))
+    return [slice(k, k + step) for k in range(0, n, step)]
+
+
+def dense_form(block: Block, support: SupportPoints, order_weights) -> np.ndarray:
+    """W (P, P), exactly."""
+    half = np.zeros((len(block), len(block)))
+    for part in _chunks(len(support), (2 * block.L + 1) * len(block)):
+        x = features(block, support.coefficients[part])
+        right = 0.5 * support.weights[part, None, None] * x
+        if support.tangents is not None:
+            right += feature_derivatives(block, support.coefficients[part], support.tangents[part])
+        half += x.reshape(-1, len(block)).T @ right.reshape(-1, len(block))
+    twice = multiplicities(block)
+    half *= order_factors(block, order_weights)
+    half *= np.outer(twice, twice)
+    return half + half.T
+
+
+def _moments(block: Block, coefficients, directions):
+    """Mean (P,) of the features but the constant, second moments (P, P) of their deviations and changes."""
+    width, skip = len(block), int(block.constant)
+    n = min(len(coefficients), 200 + 4 * width // (2 * block.L + 1))
+    parts = [(coefficients[:n][k], directions[:n][k]) for k in _chunks(n, (2 * block.L + 1) * width)]
+    mean = np.zeros(width - skip)
+    if block.L == 0:
+        mean += sum(features(block, c)[:, 0, skip:].sum(axis=0) for c, _ in parts) / n
+    values, changes = np.zeros((2, width - skip, width - skip))
+    for c, d in parts:
+        x = features(block, c).reshape(-1, width)[:, skip:] - mean
+        dx = feature_derivatives(block, c, d).reshape(-1, width)[:, skip:]
+        values += x.T @ x / n
+        changes += dx.T @ dx / n
+    return mean, values, changes
+
+
+def _weight_of_values(values, changes) -> float:
+    """Factor of second moments of features in the metric, beside those of their changes, from traces of both."""
+    return VALUES * changes / max(values, 1e-300)
+
+
+def _screened(block: Block, w, samples: Samples, most: int) -> tuple[Block, np.ndarray]:
+    """Return block and matrix with as many products as allowed: those that matter if all are independent."""
+    if len(block) <= most:
+        return block, w
+    width, n = len(block), min(len(samples.coefficients), 200 + 4 * len(block) // (2 * block.L + 1))
+    mean, values, changes = np.zeros((3, width))
+    for k in _chunks(n, (2 * block.L + 1) * width):
+        x = features(block, samples.coefficients[:n][k])
+        mean += x[:, 0].sum(axis=0) / n if block.L == 0 else 0.0
+        values += np.einsum("imp,imp->p", x, x) / n
+        dx = feature_derivatives(block, samples.coefficients[:n][k], samples.directions[:n][k])
+        changes += np.einsum("imp,imp->p", dx, dx) / n
+    values = np.maximum(values - mean**2, 0.0)
+    weight = _weight_of_values(values.sum(), changes.sum())
+    sizes = changes + weight * values
+    importance = sizes * (np.einsum("pq,pq,q->p", w, w, sizes) + weight * (w @ mean) ** 2)
+    importance[: block.n_single] = np.inf
+    keep = np.zeros(width, bool)
+    keep[np.argsort(-importance, kind="stable")[:most]] = True
+    return restricted(block, keep), w[np.ix_(keep, keep)]
+
+
+def _all_matrices(support: SupportPoints, order_weights, counts, threads=1) -> tuple[list[Block], list[np.ndarray]]:
+    blocks = all_blocks(len(counts) - 1, counts)
+    largest = max(map(len, blocks))
+    if largest > MOST_FEATURES:
+        raise MappingError(
+            f"{largest} features in a block, where {MOST_FEATURES} are the limit: a larger channel_tolerance or a "
+            "smaller lmax makes them fewer"
+        )
+    matrices = run_threads(lambda block: dense_form(block, support, order_weights), blocks, threads)
+    return recoupled(blocks, matrices, counts)
+
+
+@dataclass(frozen=True)
+class DenseForms:
+    """What smaller forms of one element are made of: matrices of all blocks, but for products that hardly matter.
+
+    Attributes:
+        blocks: the features.
+        matrices: (P, P) of each block.
+        samples: environments and changes of theirs, in whose metric forms are made smaller.
+
+    """
+
+    blocks: list[Block]
+    matrices: list[np.ndarray]
+    samples: Samples
+
+    @classmethod
+    def of(cls, support: SupportPoints, order_weights, samples: Samples, threads: int = 1, most=MORE_FEATURES):
+        """Matrices of one element.
+
+        Args:
+            support: support points of the element.
+            order_weights: (order,) a_nu, order at most 4.
+            samples: environments of the element.
+            threads: how many.
+            most: features of a block; of more, those that seem to matter least are left out.
+
+        Raises:
+            MappingError: a block has more than `MOST_FEATURES`.
+
+        """
+        counts = channel_counts(support, samples.coefficients, samples.directions)
+        pairs = zip(*_all_matrices(support, order_weights, counts, threads), strict=True)
+        kept = [_screened(block, matrix, samples, most) for block, matrix in pairs]
+        return cls([block for block, _ in kept], [matrix for _, matrix in kept], samples)
+
+    def forms(self, threads: int = 1, most: int = FEWER_FEATURES) -> list[Form]:
+        """Forms of all blocks with so many features at most."""
+
+        def make(n: int) -> Form:
+            block, matrix = _screened(self.blocks[n], self.matrices[n], self.samples, most)
+            return _diagonalised(block, matrix, self.samples)
+
+        return run_threads(make, range(len(self.blocks)), threads)
+
+
+def _diagonalised(block: Block, full, samples: Samples) -> Form:
+    mean, values, changes = _moments(block, samples.coefficients, samples.directions)
+    weight = _weight_of_values(np.trace(values), np.trace(changes))
+    metric = changes + weight * values
+    diagonal = np.diag_indices(len(metric))
+    metric[diagonal] *= 1 + RIDGE
+    metric[diagonal] += max(1e-3 * RIDGE * np.mean(metric[diagonal]), 1e-300)
+    w, linear, constant = full, np.zeros(len(metric)), 0.0
+    if block.constant:
+        w = full[1:, 1:]
+        linear = full[0, 1:] + w @ mean
+        constant = float(full[0, 0] + (full[0, 1:] + linear) @ mean)
+    root = np.linalg.cholesky(metric)
+    product = w @ root
+    found, vectors = sl.eigh(root.T @ product, driver="evd")
+    basis = sl.solve_triangular(root.T, vectors)
+    squares = np.einsum("pq,pq->p", product, product) + weight * linear**2
+    return Form(block, mean, metric, basis, found, linear, constant, np.sqrt(metric[diagonal] * squares))
+
+
+def compress(forms: list[Form], threshold: float) -> list[Factors]:
+    """Keep products and eigenvalues above `threshold` times the largest eigenvalue of all blocks.
+
+    Those of large L cost more, 2 L + 1 components each, and have to be larger by the root of that.
+    """
+    largest = max(np.max(np.abs(f.values), initial=0.0) for f in forms)
+    out = []
+    for form in forms:
+        price = threshold * np.sqrt(2 * form.block.L + 1)
+        keep = form.importance > price * largest
+        keep[: form.block.channels] = True
+        chosen = np.abs(form.values) > price * largest
+        rows = np.column_stack([form.basis[:, chosen], form.linear])
+        kept = sl.cho_solve(sl.cho_factor(form.metric[np.ix_(keep, keep)]), form.metric[keep] @ rows).T
+        vectors, values = kept[:-1], form.values[chosen]
+        block = restricted(form.block, np.concatenate([np.ones(form.block.n_single - form.block.channels, bool), keep]))
+        if form.block.constant:
+            vectors, values = _with_constant(form, keep, vectors, values, kept[-1])
+        out.append(Factors(block, np.ascontiguousarray(vectors), values))
+    return out
+
+
+def _with_constant(form: Form, keep, vectors, values, linear):
+    """Add the column of the constant feature, and the rows that make the linear and the constant term."""
+    mean = form.mean[keep]
+    size = np.sqrt(np.sqrt(np.sum((linear @ form.metric[np.ix_(keep, keep)]) * linear)) + 1e-300)
+    # 2 l = ((s + 2 l / s)^2 - (s - 2 l / s)^2) / 4 with s^2 about as large as l
+    plus, minus = (np.concatenate([[size - sign * (linear @ mean) / size], sign * linear / size]) for sign in (2, -2))
+    squares = np.column_stack([-vectors @ mean, vectors])
+    one = np.eye(1, len(mean) + 1)
+    return np.vstack([squares, plus, minus, one]), np.concatenate([values, [0.25, -0.25, form.constant]])
+
+
+def rounded(factors: list[Factors]) -> list[Factors]:
+    """Vectors rounded to float32, which take half the space in a file."""
+    return [replace(f, vectors=f.vectors.astype(np.float32).astype(float)) for f in factors]
+
+
+def exact(support: SupportPoints, order_weights) -> list[Factors]:
+    """Eigendecompositions with nothing dropped."""
+    out = []
+    for block, w in zip(*_all_matrices(support, order_weights, channel_counts(support)), strict=True):
+        values, vectors = np.linalg.eigh(w)
+        out.append(Factors(block, vectors.T, values))
+    return out

@@ -1,0 +1,245 @@
+"""From a model with support points to the same model in mapped form."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
+
+import numpy as np
+from ase.data import chemical_symbols
+from threadpoolctl import threadpool_limits
+
+from ...atoms.frame import Frame
+from ...atoms.neighbours import find_neighbours
+from ...atoms.structure import Structure
+from ...compute.threads import thread_count
+from ...errors import MappingError
+from ...forms.features import all_blocks
+from ...forms.quadratic import Factors
+from ...model.energy import Potential, evaluate
+from ...model.model import Model
+from ...model.scale import Scale
+from .compression import FEWER_FEATURES, MORE_FEATURES, DenseForms, Form, channel_counts, compress, exact, rounded
+from .samples import choose_frames, draw_samples
+
+Elements = list[list[Factors]]  # quadratic forms of each central element
+
+# The default tolerance, in units of the expected error of forces and within limits in eV/Angstrom: a deviation that is
+# this large at most is a hundredth of the error in the root mean square
+SHARE, LEAST_TOLERANCE, MOST_TOLERANCE = 0.03, 1e-4, 5e-3
+SLACK = 3.0  # times the default tolerance is better than eight times the effort
+MEASURED_ATOMS = 600  # about so many atoms are compared with the direct kernel, half of them in rattled frames
+RATTLE = 0.05  # Angstrom
+FEATURES = FEWER_FEATURES, MORE_FEATURES  # of a block, one after the other until they suffice
+RECOUPLING_SECONDS = 8e-8  # for an element of the matrices, measured
+FORM_SECONDS = 5e-10  # times the third power of the features of a block, measured
+THRESHOLDS = 10.0 ** np.arange(-2.0, -12.01, -0.25)
+
+
+def map_model(
+    model: Model,
+    frames: Sequence[Frame],
+    tolerance: float | None = None,
+    threads: int | None = None,
+    log: Callable[[str], None] | None = None,
+    progress: Callable[[float], None] | None = None,
+    most_seconds: float = float("inf"),
+) -> Model:
+    """Return the model with its mapped form beside the support points.
+
+    The form is as small as the tolerance allows, measured as the largest deviation of a force component from the
+    direct kernel on some of the frames and on rattled copies of them.
+
+    Args:
+        model: of order at most 4.
+        frames: structures like those of the training set; labels are not looked at.
+        tolerance: eV/Angstrom [see `default_tolerance`]; 0 makes the form exact and large.
+        threads: as in `thread_count`.
+        log: receives lines of text for people.
+        progress: called with the fraction done, or None.
+        most_seconds: that it may take, as predicted.
+
+    Raises:
+        MappingError: the model has no energies, the order is 5 or 6, the tolerance is negative or out of reach, no
+            frame has one of the elements, or it would take longer than it may.
+        UnknownElementError: a frame has an element that the model has not.
+
+    """
+    log = log or (lambda text: None)
+    tolerances = [default_tolerance(model) * factor for factor in (1.0, SLACK)] if tolerance is None else [tolerance]
+    tolerance = tolerances[0]
+    _refuse(model, frames, tolerance, thread_count(threads), most_seconds)
+    rng = np.random.default_rng(0)
+    chosen = choose_frames(frames, model.elements, rng)
+    comparison = _Comparison(model, chosen, thread_count(threads), rng)
+    expected = [comparison.forces(Potential([scale.direct])) for scale in model.scales]
+    forms = []
+    with threadpool_limits(1, user_api="blas"):
+        for n, (scale, forces) in enumerate(zip(model.scales, expected, strict=True)):
+            if tolerance == 0:
+                forms.append([exact(s, a) for s, a in zip(scale.support, scale.order_weights, strict=True)])
+            else:
+                report = partial(_report, progress, n, len(expected))
+                forms.append(_search(model, scale, chosen, tolerances, comparison, forces, report))
+    facts = _facts(model, forms, tolerance, comparison, np.sum(expected, axis=0))
+    mapped, direct = facts["multiply_adds"], facts["multiply_adds_direct"]
+    size = sum(f.vectors.nbytes for scale in forms for element in scale for f in element) / 1e6
+    log(
+        f"Mapped: largest force deviation {facts['largest_force_deviation']:.1e} eV/Å (rms "
+        f"{facts['rms_force_deviation']:.1e}), in float32 {facts['largest_force_deviation_float32']:.1e}; "
+        f"{mapped / 1e3:.0f} thousand multiply-adds per atom instead of {direct / 1e3:.0f}; {size:.2g} MB"
+    )
+    if mapped > direct:
+        log(f"The direct kernel is {mapped / direct:.2g} times cheaper: the model stays as it is")
+        return model
+    scales = [replace(s, mapped=f) for s, f in zip(model.scales, forms, strict=True)]
+    return replace(model, scales=scales, info={**model.info, "mapping": facts})
+
+
+def _refuse(model: Model, frames: Sequence[Frame], tolerance: float, threads: int, most_seconds: float) -> None:
+    """Raise what can be known beforehand; see `map_model`."""
+    if not model.scales:
+        raise MappingError("the model has no energies; dipoles and polarisabilities are always in mapped form")
+    order = max(scale.order for scale in model.scales)
+    if order > 4:
+        raise MappingError(f"kernels of order {order} have no mapped form: only orders 1 to 4 have")
+    if tolerance < 0:
+        raise MappingError(f"the tolerance must not be negative, not {tolerance}")
+    if not frames:
+        raise MappingError("mapping needs frames like those of the training set")
+    model.check_elements(frames)
+    gigabytes, seconds = _predicted(model, threads)
+    if seconds > most_seconds:
+        raise MappingError(
+            f"it would take about {seconds / 60:.0f} min and {gigabytes:.2g} GB; wk-potential map does it nevertheless"
+        )
+
+
+def default_tolerance(model: Model) -> float:
+    """3 % of the rms error of forces that training expected (eV/Angstrom), within limits; the least if unknown."""
+    errors = model.info.get("training", {}).get("errors", {})
+    found = [error for name, error in errors.items() if name.endswith("_forces_rmse")]
+    return float(np.clip(SHARE * max(found, default=0.0), LEAST_TOLERANCE, MOST_TOLERANCE))
+
+
+def _facts(model: Model, forms: list[Elements], tolerance: float, comparison: "_Comparison", expected) -> dict:
+    """What the header says of the forms: their deviations from the expected forces, and their cost."""
+    double, single = (
+        Potential(s.with_forms(f, p) for s, f in zip(model.scales, forms, strict=True)) for p in ("float64", "float32")
+    )
+    largest, rms = comparison.deviations(double, expected)
+    return {
+        "tolerance": tolerance,
+        "largest_force_deviation": largest,
+        "rms_force_deviation": rms,
+        "largest_force_deviation_float32": comparison.deviations(single, expected)[0],
+        "multiply_adds": round(float(double.costs @ comparison.shares)),
+        "multiply_adds_direct": round(float(model.direct.costs @ comparison.shares)),
+    }
+
+
+def _predicted(model: Model, threads: int) -> tuple[float, float]:
+    """Gigabytes and seconds that the forms take, with as few products as may suffice."""
+    most = seconds = 0.0
+    for scale in model.scales:
+        for support in scale.support:
+            counts = channel_counts(support)
+            blocks = all_blocks(len(counts) - 1, counts)
+            squares = sum(float(len(b)) ** 2 for b in blocks)
+            products = 2 * len(support) * sum((2 * b.L + 1) * float(len(b)) ** 2 for b in blocks)
+            kept = [min(len(b), FEWER_FEATURES) for b in blocks if b.L <= 2]
+            most = max(most, 2 * squares)
+            seconds += (
+                products / 2e10 / threads
+                + RECOUPLING_SECONDS * squares
+                + FORM_SECONDS / threads * sum(n**3 for n in kept)
+            )
+    return 8e-9 * most, seconds
+
+
+def _report(progress: Callable[[float], None] | None, n: int, n_scales: int, done: float) -> None:
+    """Tell how much is done, of one length scale after the other."""
+    if progress:
+        progress((n + done) / n_scales)
+
+
+def _search(
+    model: Model, scale: Scale, frames, tolerances: Sequence[float], comparison: "_Comparison", expected, progress
+) -> Elements:  # fmt: skip
+    """Return the smallest forms of a scale within its part of a tolerance, by bisection over the threshold.
+
+    The first tolerance that can be kept counts, and then the fewest products.
+    """
+    samples = draw_samples(frames, scale.density, model.elements)
+    alone = [z for z, x in zip(model.elements, samples, strict=True) if not np.any(x.directions)]
+    if alone:
+        names = ", ".join(chemical_symbols[z] for z in alone)
+        raise MappingError(f"no atom of {names} has a neighbour in the frames, so its environments are not known")
+
+    def deviation(factors) -> float:
+        return len(model.scales) * comparison.deviations(Potential([scale.with_forms(factors)]), expected)[0]
+
+    dense = []
+    for s, a, x in zip(scale.support, scale.order_weights, samples, strict=True):
+        dense.append(DenseForms.of(s, a, x, comparison.threads, FEATURES[-1]))
+        progress(0.5 * len(dense) / len(samples))
+    for most in FEATURES:
+        forms = []
+        for of_element in dense:
+            forms.append(of_element.forms(comparison.threads, most))
+            progress(0.5 + 0.5 * len(forms) / len(samples))
+        at = cache(partial(_deviation_at, forms, deviation))
+        for tolerance in tolerances:
+            if (best := _largest_threshold(at, tolerance)) is not None:
+                factors = [compress(of_element, THRESHOLDS[best]) for of_element in forms]
+                short = [rounded(of_element) for of_element in factors]
+                return short if deviation(short) <= tolerance else factors
+        if max(len(block) for of_element in dense for block in of_element.blocks) <= most:
+            break
+    least = at(len(THRESHOLDS) - 1)
+    raise MappingError(f"no mapped form is within {tolerances[-1]:g} eV/Å: the best has {least:.1e}; take 0 for exact")
+
+
+def _deviation_at(dense: list[list[Form]], deviation: Callable[[Elements], float], k: int) -> float:
+    """Deviation of the forms with the k-th threshold."""
+    return deviation([compress(forms, THRESHOLDS[k]) for forms in dense])
+
+
+def _largest_threshold(deviation: Callable[[int], float], tolerance: float) -> int | None:
+    """Return the first threshold (the largest) whose deviation is within the tolerance, or None."""
+    low, high, best = 0, len(THRESHOLDS) - 1, None
+    while low <= high:
+        middle = (low + high) // 2
+        if deviation(middle) <= tolerance:
+            best, high = middle, middle - 1
+        else:
+            low = middle + 1
+    return best
+
+
+class _Comparison:
+    """Some frames and rattled copies of them, on which forces are compared."""
+
+    def __init__(self, model: Model, frames: Sequence[Frame], threads: int, rng):
+        self.threads = threads
+        self.structures = []
+        n_atoms, n_elements = 0, len(model.elements)
+        for frame in frames:
+            if n_atoms > MEASURED_ATOMS:
+                break
+            rattled = frame.positions + rng.normal(0, RATTLE, frame.positions.shape)
+            for positions in (frame.positions, rattled):
+                neighbours = find_neighbours(positions, frame.cell, frame.pbc, model.cutoff)
+                index = model.element_indices(frame.numbers)
+                self.structures.append(Structure(positions, np.array(frame.cell, float), index, neighbours))
+            n_atoms += 2 * len(frame)
+        counts = np.sum([np.bincount(s.elements, minlength=n_elements) for s in self.structures], axis=0)
+        self.shares = counts / counts.sum()
+
+    def forces(self, potential: Potential) -> np.ndarray:
+        """Return all force components, eV/Angstrom."""
+        return np.concatenate([evaluate(potential, s, self.threads)[1].ravel() for s in self.structures])
+
+    def deviations(self, potential: Potential, expected) -> tuple[float, float]:
+        """Largest and rms deviation of a force component from those expected, eV/Angstrom."""
+        errors = self.forces(potential) - expected
+        return float(np.max(np.abs(errors))), float(np.sqrt(np.mean(errors**2)))

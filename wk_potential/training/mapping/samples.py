@@ -1,0 +1,73 @@
+"""Environments and their changes, on which the mapped form is made small."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...atoms.frame import Frame
+from ...density.expansion import Density
+from ...density.frames import frame_environments
+
+RATTLE = 0.1  # Angstrom: dynamics goes where the frames are not
+MOST_FRAMES = 60  # from which they are drawn
+MOST = 3000  # samples of an element
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Environments of one element.
+
+    Attributes:
+        coefficients: (n, n_lm, Q).
+        directions: (n, n_lm, Q) changes of theirs when all atoms move at random, by 1 Angstrom in each coordinate.
+
+    """
+
+    coefficients: np.ndarray
+    directions: np.ndarray
+
+
+def choose_frames(frames: Sequence[Frame], elements, rng) -> list[Frame]:
+    """Return frames at random, among them some of each element."""
+    present = np.array([np.isin(elements, frame.numbers) for frame in frames])
+    order = rng.permutation(len(frames))
+    # the first frame of each element goes first
+    first = [order[np.argmax(column)] for column in present[order].T if column.any()]
+    chosen = list(dict.fromkeys([*first, *order]))[: max(MOST_FRAMES, len(set(first)))]
+    return [frames[k] for k in chosen]
+
+
+def draw_samples(frames: Sequence[Frame], density: Density, elements, seed: int = 0) -> list[Samples]:
+    """Environments of the frames and of rattled copies, in random order, for each element.
+
+    Args:
+        frames: structures; labels are not looked at.
+        density: the model's.
+        elements: its sorted atomic numbers.
+        seed: of the random choices.
+
+    """
+    rng = np.random.default_rng(seed)
+    shape = ((density.lmax + 1) ** 2, density.projection.shape[3])
+    counts = sum(np.bincount(np.searchsorted(elements, f.numbers), minlength=len(elements)) for f in frames)
+    share = np.minimum(1.0, MOST / (4 * np.maximum(counts, 1)))
+    found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in elements]
+    for frame in frames:
+        moved = frame.positions + rng.normal(0, RATTLE, frame.positions.shape)
+        for positions in (frame.positions, moved):
+            copy = replace(frame, positions=positions, forces=np.zeros_like(positions), stress=None)
+            environments = frame_environments(copy, density, elements)
+            for i, z in enumerate(environments.centres):
+                rows = environments.jacobian[environments.first[i] : environments.first[i + 1]]
+                if rng.random() > share[z] or not len(rows):
+                    continue
+                for _ in range(2):
+                    change = rng.normal(size=len(rows)) @ rows
+                    found[z].append((environments.coefficients[i], change.reshape(shape)))
+    out = []
+    for pairs in found:
+        order = rng.permutation(len(pairs))
+        c, d = (np.array([pairs[k][part] for k in order]).reshape(-1, *shape) for part in (0, 1))
+        out.append(Samples(c, d))
+    return out

@@ -1,0 +1,204 @@
+"""Polynomials of the density that stand for tensor kernels with all their support points.
+
+A target of orders 1 to 4 is T_M = sum over pairs of blocks i <= j and their features p, q of W_pq (x_p x'_q)_LM, the
+features of both blocks coupled to a true tensor of rank L. This is exact. A smaller form is sought in the metric of the
+features of real environments and of their changes when atoms move: each block keeps the leading directions of
+what it contributes to all its pairs, and products that contribute little are dropped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg as sl
+
+from ...forms.bilinear import TensorForm
+from ...forms.features import (
+    Block,
+    all_blocks,
+    feature_derivatives,
+    features,
+    multiplicities,
+    order_products,
+    restricted,
+)
+from ...forms.quadratic import Factors
+from ...kernel.coupling import real_cg
+from .compression import CHUNK, RIDGE, VALUES, used_channels
+from .samples import Samples
+
+COMPARED = 150  # environments on which a form is compared with the exact one
+DISPLACEMENT = 0.2  # Angstrom
+THRESHOLDS = 10.0 ** np.arange(-1.0, -12.01, -0.25)
+
+
+@dataclass(frozen=True)
+class TensorSupport:
+    """Support environments of one central element.
+
+    Attributes:
+        coefficients: (n, n_lm, Q).
+        weights: (n, 2L + 1).
+
+    """
+
+    coefficients: np.ndarray
+    weights: np.ndarray
+
+
+def parity(block: Block) -> int:
+    """0 for a block of true tensors, 1 for pseudotensors."""
+    return (block.L + sum(block.groups[0][:2])) % 2 if block.groups else 0
+
+
+def exact_form(support: TensorSupport, momentum: int, order_weights, counts=None) -> TensorForm:
+    """Return the polynomial that is the sum over support points.
+
+    Args:
+        support: support points.
+        momentum: L.
+        order_weights: (order,) a_nu, order at most 4.
+        counts: (lmax + 1,) channels in use [those that are not zero in the support].
+
+    """
+    if counts is None:
+        counts = used_channels(support.coefficients)
+    blocks = all_blocks(len(counts) - 1, counts)
+    pairs = [
+        (i, j)
+        for i, a in enumerate(blocks)
+        for j, b in enumerate(blocks[i:], i)
+        if abs(a.L - b.L) <= momentum <= a.L + b.L and (parity(a) + parity(b) + a.L + b.L + momentum) % 2 == 0
+    ]
+    cores = [np.zeros((len(blocks[i]), len(blocks[j]))) for i, j in pairs]
+    n, width = len(support.weights), sum((2 * b.L + 1) * len(b) for b in blocks)
+    step = max(1, 4 * CHUNK // max(width, 1))
+    for first in range(0, n, step):
+        part = slice(first, first + step)
+        x = [features(b, support.coefficients[part]) for b in blocks]
+        for (i, j), core in zip(pairs, cores, strict=True):
+            cg = real_cg(blocks[i].L, blocks[j].L, momentum)
+            mixed = np.einsum("abM,nM,nap->nbp", cg, support.weights[part], x[i], optimize=True)
+            core += mixed.reshape(-1, len(blocks[i])).T @ x[j].reshape(-1, len(blocks[j]))
+    for (i, j), core in zip(pairs, cores, strict=True):
+        twice = np.outer(multiplicities(blocks[i]), multiplicities(blocks[j])) * (1 if i == j else 2)
+        core *= twice * order_products(blocks[i], blocks[j], order_weights)
+    factors = [Factors(b, np.eye(len(b)), np.ones(len(b))) for b in blocks]
+    return TensorForm(momentum, factors, [(i, j, c) for (i, j), c in zip(pairs, cores, strict=True) if np.any(c)])
+
+
+class Compression:
+    """An exact form prepared for being made small.
+
+    Args:
+        form: from `exact_form`.
+        samples: environments of the element and changes of theirs.
+
+    """
+
+    def __init__(self, form: TensorForm, samples: Samples):
+        self.form = form
+        self.metrics = [_metric(f.block, samples) for f in form.factors]
+        roots = [np.linalg.cholesky(metric) for metric in self.metrics]
+        self.cores = [(i, j, roots[i].T @ core @ roots[j]) for i, j, core in form.couplings]
+        grams = [np.zeros(metric.shape) for metric in self.metrics]
+        self.importance = [np.zeros(len(metric)) for metric in self.metrics]
+        for (i, j, core), (_, _, plain) in zip(self.cores, form.couplings, strict=True):
+            grams[i] += core @ core.T
+            grams[j] += core.T @ core
+            self.importance[i] += np.sum((plain @ roots[j]) ** 2, axis=1)
+            self.importance[j] += np.sum((roots[i].T @ plain) ** 2, axis=0)
+        found = [sl.eigh(gram, driver="evd") for gram in grams]
+        self.sizes = [np.sqrt(np.maximum(values, 0.0)) for values, _ in found]
+        self.vectors = [vectors for _, vectors in found]
+        self.bases = [sl.solve_triangular(root.T, v) for root, v in zip(roots, self.vectors, strict=True)]
+        self.importance = [
+            np.sqrt(metric.diagonal() * x) for metric, x in zip(self.metrics, self.importance, strict=True)
+        ]
+        self.largest = max(np.max(s, initial=0.0) for s in self.sizes)
+
+    def at(self, threshold: float) -> TensorForm:
+        """Keep directions and products above `threshold` times the largest; those of large L have to be larger."""
+        factors, kept = [], []
+        for f, metric, sizes, basis, importance in zip(
+            self.form.factors, self.metrics, self.sizes, self.bases, self.importance, strict=True
+        ):
+            least = threshold * self.largest * np.sqrt(2 * f.block.L + 1)
+            chosen = np.flatnonzero(sizes > least)
+            keep = importance > least
+            keep[: f.block.n_single] = True
+            solved = sl.cho_solve(sl.cho_factor(metric[np.ix_(keep, keep)]), metric[keep] @ basis[:, chosen])
+            factors.append(Factors(restricted(f.block, keep), np.ascontiguousarray(solved.T), sizes[chosen]))
+            kept.append(chosen)
+        couplings = []
+        for i, j, core in self.cores:
+            small = self.vectors[i][:, kept[i]].T @ core @ self.vectors[j][:, kept[j]]
+            if small.size:
+                couplings.append((i, j, small))
+        return TensorForm(self.form.momentum, factors, couplings)
+
+
+def _metric(block: Block, samples: Samples) -> np.ndarray:
+    """Second moments (P, P) of the features' changes, and of the features themselves with a smaller weight."""
+    width = len(block)
+    n = min(len(samples.coefficients), 200 + 4 * width // (2 * block.L + 1))
+    values, changes = np.zeros((2, width, width))
+    step = max(1, CHUNK // max((2 * block.L + 1) * width, 1))
+    for first in range(0, n, step):
+        part = slice(first, min(first + step, n))
+        x = features(block, samples.coefficients[part]).reshape(-1, width)
+        dx = feature_derivatives(block, samples.coefficients[part], samples.directions[part]).reshape(-1, width)
+        values += x.T @ x / n
+        changes += dx.T @ dx / n
+    metric = changes + VALUES * max(np.trace(changes), 1e-300) / max(np.trace(values), 1e-300) * values
+    diagonal = np.diag_indices(width)
+    metric[diagonal] *= 1 + RIDGE
+    metric[diagonal] += max(1e-3 * RIDGE * np.trace(metric) / max(width, 1), 1e-300)
+    return metric
+
+
+def compressed(
+    supports: Sequence[TensorSupport], momentum: int, order_weights, samples: Sequence[Samples], tolerance: float
+) -> list[TensorForm]:
+    """Forms of all elements, as small as the tolerance allows.
+
+    Args:
+        supports: of each central element.
+        momentum: L.
+        order_weights: (n_elements, order).
+        samples: of each central element.
+        tolerance: rms deviation of a component of an environment's value, and of its change when all atoms move at
+            random by `DISPLACEMENT` in each coordinate; 0 leaves the forms as they are.
+
+    """
+    exact = []
+    for support, a, sample in zip(supports, order_weights, samples, strict=True):
+        counts = used_channels(support.coefficients, sample.coefficients, sample.directions)
+        exact.append(exact_form(support, momentum, a, counts))
+    if tolerance == 0:
+        return exact
+    dense = [Compression(form, sample) for form, sample in zip(exact, samples, strict=True)]
+    expected = [_responses(form, sample) for form, sample in zip(exact, samples, strict=True)]
+    largest = max(d.largest for d in dense)
+    low, high, best = 0, len(THRESHOLDS) - 1, exact
+    while low <= high:
+        middle = (low + high) // 2
+        forms = [d.at(THRESHOLDS[middle] * largest / max(d.largest, 1e-300)) for d in dense]
+        deviations = [_responses(f, s) - e for f, s, e in zip(forms, samples, expected, strict=True)]
+        if max(np.sqrt(np.mean(d**2)) for d in deviations) <= tolerance:
+            best, high = forms, middle - 1
+        else:
+            low = middle + 1
+    return best
+
+
+def coarse(support: TensorSupport, momentum: int, order_weights, samples: Samples, threshold: float) -> TensorForm:
+    """Form of one element with what is above a threshold times its largest part; arguments as those of `exact_form`."""
+    counts = used_channels(support.coefficients, samples.coefficients, samples.directions)
+    found = Compression(exact_form(support, momentum, order_weights, counts), samples)
+    return found.at(threshold * found.largest)
+
+
+def _responses(form: TensorForm, samples: Samples) -> np.ndarray:
+    c, d = samples.coefficients[:COMPARED], DISPLACEMENT * samples.directions[:COMPARED]
+    return np.concatenate([form.values(c), form.derivatives(c, d)])

@@ -1,0 +1,167 @@
+"""Search for the density's parameters: each set of them is scored by a fit to some of the training frames.
+
+The score is minus the sum of the logarithms of errors at frames that were left out: one after the other (full
+estimator, order weights and noise being those of highest likelihood) or by cross-validation (sparse). Only frames of
+the training set are seen.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ..atoms.dataset import data_hash, label_counts, sampled_frames
+from ..atoms.files import write_atomically
+from ..atoms.frame import Frame
+from ..compute.ranks import OneRank, Ranks
+from .options import TrainingOptions
+from .task import Log, Progress
+
+LABELS = {"full": 1500, "sparse": 12_000}  # of the frames on which a score is found
+SUPPORT_POINTS = 300  # with which a score of the sparse estimator is found
+EVALUATIONS = 60  # at most
+DIGITS = 3  # of the parameters
+BOUNDS = {
+    "cutoff": (3.5, 9.0),
+    "cutoff_width": (1.0, 8.0),
+    "density_width": (0.12, 0.8),
+    "density_growth": (1.5, 12.0),
+    "short_cutoff": (1.6, 4.5),
+    "short_density_width": (0.08, 0.6),
+    "angular_weight": (-0.4, 1.2),
+}
+LINEAR = ("angular_weight",)  # all others are searched in logarithms
+LMAX_GAIN = 0.1  # by which the score must rise for one more angular momentum, which doubles the cost
+MOST_LMAX = 6
+
+
+class _TimeUp(Exception):
+    """The time for the search is over."""
+
+
+class _Search:
+    """The scores so far.
+
+    Ranks take every decision together: the time that counts, and the file, are those of the first.
+    """
+
+    def __init__(self, frames, options, names, score, log, progress, memory, ranks):
+        self.frames, self.options, self.names, self.score = frames, options, names, score
+        self.log, self.progress, self.memory, self.ranks = log, progress, memory, ranks
+        fixed = options.model_dump(mode="json", exclude=set(names))
+        self.key = hashlib.sha256(json.dumps([data_hash(frames), fixed, names], sort_keys=True).encode()).hexdigest()
+        self.known = ranks.share(_recall(memory, self.key), 0)
+        self.start = time.monotonic()
+        self.first: float | None = None
+        self.best, self.found, self.tried = -np.inf, options, 0
+        self.lmax = options.lmax
+
+    def options_at(self, x) -> TrainingOptions:
+        """Return the options that a point stands for."""
+        plain = [v if name in LINEAR else np.exp(v) for name, v in zip(self.names, x, strict=True)]
+        values = {name: float(f"{v:.{DIGITS}g}") for name, v in zip(self.names, plain, strict=True)}
+        return self.options.model_copy(update={**values, "lmax": self.lmax})
+
+    def point(self, options: TrainingOptions) -> np.ndarray:
+        """Return the point that stands for options."""
+        values = [(name in LINEAR, getattr(options, name)) for name in self.names]
+        return np.array([value if linear else np.log(value) for linear, value in values])
+
+    def time_used(self) -> float:
+        """Return the fraction of the time that is used."""
+        return self.ranks.share((time.monotonic() - self.start) / (60 * self.options.optimise_minutes), 0)
+
+    def __call__(self, candidate: TrainingOptions) -> float:
+        """Return the score of options, and keep it.
+
+        Raises:
+            _TimeUp: the time is over; scores that are known are returned nevertheless.
+
+        """
+        label = json.dumps([getattr(candidate, name) for name in (*self.names, "lmax")])
+        if label not in self.known:
+            if self.time_used() > 1:
+                raise _TimeUp
+            self.known[label] = self.score(self.frames, candidate)
+            if self.memory is not None and self.ranks.rank == 0:
+                text = json.dumps({"key": self.key, "scores": self.known}, indent=1)
+                write_atomically(self.memory, text.encode())
+        score = self.known[label]
+        self.tried += 1
+        self.first = score if self.first is None else self.first
+        if score > self.best:
+            self.best, self.found = score, candidate
+        place = ", ".join(f"{name} {getattr(candidate, name):g}" for name in self.names)
+        place += "" if candidate.lmax == self.options.lmax else f", lmax {candidate.lmax}"
+        self.log(f"  {self.tried:2d}: score {score:.2f} (best {self.best:.2f}) at {place}")
+        self.progress("search", min(1.0, max(self.time_used(), self.tried / EVALUATIONS)))
+        return score
+
+    def refine(self) -> None:
+        """Search with one more angular momentum from now on, if that pays."""
+        before, plain = self.best, self.found
+        if plain.lmax < MOST_LMAX and self(plain.model_copy(update={"lmax": plain.lmax + 1})) > before + LMAX_GAIN:
+            self.lmax += 1
+        else:
+            self.best, self.found = before, plain
+
+
+def optimise(
+    frames: Sequence[Frame],
+    options: TrainingOptions,
+    estimator: str,
+    score: Callable[[Sequence[Frame], TrainingOptions], float],
+    log: Log,
+    progress: Progress,
+    memory: Path | None = None,
+    ranks: Ranks | OneRank | None = None,
+) -> tuple[TrainingOptions, dict]:
+    """Return the options of the highest score found, and what to say of the search.
+
+    A quadratic model of the score is kept and its maximum tried (SciPy's COBYQA, a trust-region method that needs no
+    derivatives), with one more angular momentum if that raises the score by `LMAX_GAIN`.
+
+    Args:
+        frames: the training set.
+        options: where the search begins; `optimise_minutes` bounds it.
+        estimator: "full" or "sparse".
+        score: of frames and options, the higher the better; the same on all ranks.
+        log, progress: as in `train`.
+        memory: file of the scores so far; a search that was interrupted goes on from there.
+        ranks: that search together.
+
+    """
+    chosen = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
+    short = estimator == "full" and options.short is not None
+    names = [name for name in BOUNDS if short or not name.startswith("short")]
+    search = _Search(chosen, options, names, score, log, progress, memory, ranks or OneRank())
+    log(f"Searching {', '.join(names)} on {len(chosen)} frames, for at most {options.optimise_minutes:g} minutes")
+    low, high = (search.point(options.model_copy(update={n: BOUNDS[n][side] for n in names})) for side in (0, 1))
+    settings = {"maxfev": EVALUATIONS, "initial_tr_radius": 0.15, "final_tr_radius": 0.02}
+    try:
+        begin, bounds = np.clip(search.point(options), low, high), np.column_stack([low, high])
+        search(search.options_at(begin))
+        search.refine()
+        minimize(lambda x: -search(search.options_at(x)), begin, method="COBYQA", bounds=bounds, options=settings)
+    except _TimeUp:
+        log("The time for the search is over")
+    progress("search", 1.0)
+    found = {name: getattr(search.found, name) for name in (*names, "lmax")}
+    log("Chosen: " + ", ".join(f"{name} {value:g}" for name, value in found.items()))
+    remarks = {"first_score": search.first, "score": search.best, "frames": len(chosen), "chosen": found}
+    return search.found, {"evaluations": search.tried, **remarks}
+
+
+def _recall(memory: Path | None, key: str) -> dict[str, float]:
+    """Scores of an earlier search of the same data and options."""
+    if memory is None:
+        return {}
+    try:
+        found = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found["scores"] if isinstance(found, dict) and found.get("key") == key else {}
