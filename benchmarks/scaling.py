@@ -124,27 +124,27 @@ def run_messages() -> None:
     """Median wall seconds of the messages that the two ways of running send, by size."""
     from mpi4py import MPI
 
-    from wk_potential.compute.ranks import Ranks
+    from wk_potential.compute.ranks import MPICommunicator
 
-    ranks, out = Ranks(MPI.COMM_WORLD), []
+    comm, out = MPICommunicator(MPI.COMM_WORLD), []
     for n_bytes in MESSAGES:
-        row, n = np.zeros(n_bytes // 8), ranks.size
+        row, n = np.zeros(n_bytes // 8), comm.size
         to_each = np.zeros(n * (n_bytes // 8))
 
         def exchange(to_each=to_each):
-            ranks.comm.Alltoall(to_each, np.empty_like(to_each))
+            comm.mpi.Alltoall(to_each, np.empty_like(to_each))
 
         times = []
-        for call in (lambda row=row: ranks.total(row), exchange):
+        for call in (lambda row=row: comm.total(row), exchange):
             taken = []
             for _ in range(7 if n_bytes > 1e6 else 50):
-                ranks.comm.Barrier()
+                comm.mpi.Barrier()
                 start = time.perf_counter()
                 call()
                 taken.append(time.perf_counter() - start)
             times.append(float(np.median(taken)))
         out.append([n_bytes, *times])
-    if ranks.rank == 0:
+    if comm.rank == 0:
         print(json.dumps(out))
 
 
@@ -153,13 +153,13 @@ def run_training(frames: str) -> None:
     from mpi4py import MPI
 
     from wk_potential import read_frames, train
-    from wk_potential.compute.ranks import Ranks
+    from wk_potential.compute.ranks import MPICommunicator
 
-    ranks = Ranks(MPI.COMM_WORLD)
+    comm = MPICommunicator(MPI.COMM_WORLD)
     before = peak_memory()
-    train(read_frames(frames), threads=1, ranks=ranks)
-    everyones = ranks.comm.gather((time.process_time(), 1e-9 * (peak_memory() - before)))
-    if ranks.rank == 0:
+    train(read_frames(frames), threads=1, comm=comm)
+    everyones = comm.mpi.gather((time.process_time(), 1e-9 * (peak_memory() - before)))
+    if comm.rank == 0:
         print(json.dumps([max(column) for column in zip(*everyones, strict=True)]))
 
 

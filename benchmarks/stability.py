@@ -97,7 +97,7 @@ def closest(model: Model, path: Path) -> float:
     least = np.inf
     for atoms in iread(str(path)):
         i, j, d = neighbor_list("ijd", atoms, 3.0)
-        index = model.element_indices(atoms.numbers)
+        index = model.species_of(atoms.numbers)
         least = min(least, float((d / model.repulsion.outer[index[i], index[j]]).min(initial=np.inf)))
     return least
 

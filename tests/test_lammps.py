@@ -42,17 +42,17 @@ def ase_energies():
 def test_lammps(n_ranks, oxides, ase_energies, tmp_path):
     done = run_ranks(n_ranks, SCRIPTS / "ranks_lammps.py", oxides, tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    ranks = pickle.loads((tmp_path / "out").read_bytes())
-    check_static([r[0] for r in ranks], oxides)
-    check_dynamics(ranks[0][1], *ase_energies)
-    check_cell_and_restart(ranks[0][2])
+    comm = pickle.loads((tmp_path / "out").read_bytes())
+    check_static([r[0] for r in comm], oxides)
+    check_dynamics(comm[0][1], *ase_energies)
+    check_cell_and_restart(comm[0][2])
 
 
-def check_static(ranks, oxides):
+def check_static(comm, oxides):
     from scripts.ranks_lammps import structures
 
     for name, (atoms, _, style) in structures().items():
-        found = ranks[0][name]
+        found = comm[0][name]
         energy = 1.0 if style == "metal" else units.mol / units.kcal
         atoms.calc = WKCalculator(oxides if "two" in name else SILICON, threads=1)
         atoms.positions = found["positions"]
@@ -63,9 +63,9 @@ def check_static(ranks, oxides):
         pressure = [found[k] for k in ("pxx", "pyy", "pzz", "pyz", "pxz", "pxy")]
         expected = -PRESSURE[style] * energy * atoms.get_stress()
         np.testing.assert_allclose(pressure, expected, rtol=0, atol=1e-9 * np.abs(expected).max(), err_msg=name)
-        assert all(rank[name]["pe"] == found["pe"] for rank in ranks)
-    if len(ranks) == 4:
-        assert sorted(rank["ranks without atoms"]["own"] for rank in ranks) == [0, 0, 0, 2]
+        assert all(rank[name]["pe"] == found["pe"] for rank in comm)
+    if len(comm) == 4:
+        assert sorted(rank["ranks without atoms"]["own"] for rank in comm) == [0, 0, 0, 2]
 
 
 def check_dynamics(found, energies, positions):

@@ -10,7 +10,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from .atoms.neighbours import VerletList, find_neighbours
 from .atoms.structure import VOIGT, Structure
 from .compute.threads import thread_count
-from .model.error_bars import EnsemblePotential
+from .model.error_bars import CommitteePotential
 from .model.model import Model
 
 UNCERTAINTIES = ("energy_std", "energies_std", "forces_std", "stress_std", "extrapolation_grade")
@@ -87,20 +87,20 @@ class WKCalculator(Calculator):
             self.parallel = None
             self.neighbour_list = VerletList(self.model.cutoff, skin, self.threads)
         else:
-            from .compute.ranks import Ranks
+            from .compute.ranks import MPICommunicator
             from .parallel.prediction import ParallelPredictor
 
-            ranks = Ranks(comm)
-            self.threads = thread_count(threads, ranks.cores)
-            self.parallel = ParallelPredictor(self.model, self.potential, ranks, skin, self.threads)
+            comm = MPICommunicator(comm)
+            self.threads = thread_count(threads, comm.cores)
+            self.parallel = ParallelPredictor(self.model, self.potential, comm, skin, self.threads)
             self.neighbour_list = self.parallel.list
         self._checked_numbers: np.ndarray | None = None
         self._structure: Structure | None = None
-        self.ensemble: EnsemblePotential | None = None
+        self.committee: CommitteePotential | None = None
         if uncertainty:
             bars = [name for name, target in TENSOR_UNCERTAINTIES.items() if target in self.model.error_bars]
             if self.model.scales or not bars:
-                self.ensemble = self.model.ensemble
+                self.committee = self.model.committee
                 bars += UNCERTAINTIES
             self.implemented_properties = [*self.implemented_properties, *bars]
 
@@ -117,7 +117,7 @@ class WKCalculator(Calculator):
             super().calculate(atoms, properties, system_changes)
             self.results, self._structure = {}, None
         energy_wanted = not set(properties) <= {*TENSOR_PROPERTIES, *TENSOR_UNCERTAINTIES}
-        last = "energy" if self.ensemble is None else "energy_std"  # results of a file come without error bars
+        last = "energy" if self.committee is None else "energy_std"  # results of a file come without error bars
         if self.model.scales and energy_wanted and last not in self.results:
             self._calculate_energy(self.atoms)
         for name in properties:
@@ -155,7 +155,7 @@ class WKCalculator(Calculator):
             prediction = self.model.predict(self._current(atoms), self.threads, self.potential)
             energy = float(prediction.energies.sum())
         else:
-            self.parallel.ranks.together(self._check, atoms.numbers, atoms.positions)
+            self.parallel.comm.together(self._check, atoms.numbers, atoms.positions)
             energy, prediction = self.parallel.predict(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
         self.results |= {
             "energy": energy,
@@ -166,17 +166,17 @@ class WKCalculator(Calculator):
         if atoms.cell.rank == 3:
             stress = prediction.virial / atoms.cell.volume
             self.results["stress"] = stress[VOIGT]
-        if self.ensemble is not None:
-            self._add_uncertainty(self.ensemble, atoms)
+        if self.committee is not None:
+            self._add_uncertainty(self.committee, atoms)
 
-    def _add_uncertainty(self, ensemble: EnsemblePotential, atoms) -> None:
+    def _add_uncertainty(self, committee: CommitteePotential, atoms) -> None:
         """Error bars of the structure that the energy was just computed for."""
-        elements = self.model.element_indices(atoms.numbers)
+        species = self.model.species_of(atoms.numbers)
         if self.parallel is None:
-            deviations = ensemble.deviations(self._current(atoms), self.threads)
+            deviations = committee.deviations(self._current(atoms), self.threads)
         else:
-            deviations = self.parallel.deviations(ensemble, elements, atoms.positions, atoms.cell.array)
-        spread = ensemble.spread(deviations, elements)
+            deviations = self.parallel.deviations(committee, species, atoms.positions, atoms.cell.array)
+        spread = committee.spread(deviations, species)
         self.results |= {
             "energy_std": spread.energy,
             "energies_std": spread.energies,

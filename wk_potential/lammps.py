@@ -17,7 +17,7 @@ import numpy as np
 from ase import units
 from ase.data import atomic_numbers, chemical_symbols
 
-from .compute.ranks import Ranks, end_all_ranks, import_mpi
+from .compute.ranks import MPICommunicator, end_all_ranks, import_mpi
 from .compute.threads import thread_count
 from .errors import ClashError, LammpsError
 from .model.model import Model
@@ -42,9 +42,9 @@ class Coupling:
 
     def __init__(self, lmp, model: Model, numbers: np.ndarray, threads: int | None, precision: str, direct: bool):
         self.lmp, self.model = lmp, model
-        self.ranks = Ranks(lmp.get_mpi_comm())
+        self.comm = MPICommunicator(lmp.get_mpi_comm())
         self.potential = model.potential(precision, direct)
-        self.threads = thread_count(threads, self.ranks.cores)
+        self.threads = thread_count(threads, self.comm.cores)
         self.seconds = {"potential": 0.0, "coupling": 0.0}
         self.energy = 0.0
         self._numbers = numbers
@@ -61,17 +61,17 @@ class Coupling:
             own = self.seconds["potential"] - before
             self.seconds["coupling"] += time.perf_counter() - start - own
         except BaseException:
-            end_all_ranks(self.ranks.comm, traceback.format_exc())
+            end_all_ranks(self.comm.mpi, traceback.format_exc())
 
     def _compute(self, n_own: int, forces) -> None:
-        lmp, ranks = self.lmp, self.ranks
+        lmp, comm = self.lmp, self.comm
         n = n_own + lmp.extract_setting("nghost")
         tags = self._per_atom("id", n)
         positions, types = self._per_atom("x", n, 3), self._per_atom("type", n)
         moved = self._ghosts is None or len(tags) != len(self._tags) or not np.array_equal(tags, self._tags)
-        if ranks.maximum(moved)[0]:
+        if comm.maximum(moved)[0]:
             self._tags = tags.copy()
-            self._ghosts = GhostForces(ranks, tags, n_own)
+            self._ghosts = GhostForces(comm, tags, n_own)
         # read anew in every step: LAMMPS does not say when its list changes
         listed = lmp.find_pair_neighlist("zero")
         if listed < 0:
@@ -89,7 +89,7 @@ class Coupling:
         if n_own:
             forces[:] = self._unit * part.forces[:n_own]
         sums = np.array([part.energies.sum(), *part.virial[_VIRIAL]])
-        sums = ranks.total(sums)  # the same to the last bit on all ranks, or a minimiser would stop on some of them
+        sums = comm.total(sums)  # the same to the last bit on all ranks, or a minimiser would stop on some of them
         self.energy = float(sums[0])
         lmp.fix_external_set_energy_global(FIX, self._unit * self.energy)
         lmp.fix_external_set_virial_global(FIX, list(-self._unit * sums[1:]))
@@ -148,7 +148,7 @@ def attach(
     if unknown:
         raise LammpsError(f"{unknown[0]!r} is not the symbol of an element, such as {chemical_symbols[14]}")
     numbers = np.array([0] + [atomic_numbers[elements[t]] for t in range(1, n_types + 1)])
-    model.element_indices(numbers[1:])
+    model.species_of(numbers[1:])
     coupling = Coupling(lmp, model, numbers, threads, precision, direct)
     lmp.command(f"pair_style zero {model.cutoff} full")
     lmp.command("pair_coeff * *")

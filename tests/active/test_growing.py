@@ -10,7 +10,7 @@ from wk_potential.active.growing import GrowingRegression
 from wk_potential.active.model import GrowingModel
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import in_blocks
-from wk_potential.training.baseline import targets
+from wk_potential.training.baseline import fit_targets
 from wk_potential.training.full.fit import fit_full
 from wk_potential.training.sparse.design import frame_design, kernel_matrices, stream_design
 from wk_potential.training.sparse.regression import SparseRegression
@@ -43,7 +43,7 @@ def predicted(model, support, weights, frame):
     blocks, terms = [in_blocks(s) for s in support], wigner_terms(scale.density.lmax, scale.order)
     counts = [len(s) for s in support]
     design = frame_design(frame, scale.density, model.elements, terms, scale.order_weights[:1], blocks, counts)
-    return design[:, 0] @ np.concatenate(weights), targets([frame], model.elements, model.baseline)[0]
+    return design[:, 0] @ np.concatenate(weights), fit_targets([frame], model.elements, model.baseline)[0]
 
 
 def test_growing_equals_fit_at_once(grown, copper_frames):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import wk_potential.training.data as data
 from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
@@ -13,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles.systems import crystal, labelled
 
+import wk_potential.atoms.reading as data
 from wk_potential.atoms.dataset import data_hash, label_table
 from wk_potential.atoms.frame import Frame
+from wk_potential.atoms.kinds import KINDS
 from wk_potential.atoms.reading import read_frames
 from wk_potential.errors import DataError
 from wk_potential.training.doubts import unit_warnings
@@ -269,11 +270,11 @@ def test_data_hash(xyz):
     assert re.fullmatch("[0-9a-f]{64}", reference)
     assert data_hash([a, b]) == reference
     assert data_hash([b, a]) != reference
-    values = {name: getattr(a, name) for name in ("numbers", "positions", "cell", "pbc", *data.KINDS)}
+    values = {name: getattr(a, name) for name in ("numbers", "positions", "cell", "pbc", *KINDS)}
     for name, value in values.items():
         changed = ~value if name == "pbc" else value + 1
         assert data_hash([Frame(**values | {name: changed}), b]) != reference
-    for name in data.KINDS:
+    for name in KINDS:
         assert data_hash([Frame(**values | {name: None}), b]) != reference
     assert data_hash([Frame(**values, source="elsewhere"), b]) == reference
 

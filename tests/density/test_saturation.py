@@ -127,7 +127,7 @@ def test_derivatives_of_the_dipole(model):
 
 
 def test_members_of_the_ensemble_have_the_derivatives_of_their_energies(model):
-    frame, ensemble = water(9, scale=0.9), model.ensemble
+    frame, ensemble = water(9, scale=0.9), model.committee
 
     def deviations(positions):
         atoms = replace(frame, positions=positions).to_atoms()

@@ -3,26 +3,13 @@
 import numpy as np
 import pytest
 from oracles.kernels import angular_momenta, nu1_kernel, rotation_quadrature, wigner_d, wigner_iteration
-from oracles.systems import coefficients, make_density, random_environment
+from oracles.systems import coefficients, make_density, random_environment, tensor_kernels
 from scipy.spatial.transform import Rotation
 
 from wk_potential.kernel.coupling import iteration_terms, product_terms
-from wk_potential.kernel.direct import in_blocks
-from wk_potential.kernel.tensor import add_tensor_rows, tensor_terms
+from wk_potential.kernel.tensor import tensor_terms
 
 CASES = [(lmax, order, l) for lmax in (1, 2, 3) for order in (1, 2, 3, 4) for l in range(min(lmax, 2) + 1)]
-
-
-def tensor_kernels(lmax, order, momentum, c, others):
-    """Kernels (order, 2L + 1, n, 2L + 1) of coefficients c (n_lm, Q) with others (n, n_lm, Q)."""
-    blocks = in_blocks(np.reshape(others, (len(others), -1)))
-    columns = np.full(blocks.shape[0] * blocks.shape[2], -1)
-    columns[: len(others)] = np.arange(len(others))
-    width = 2 * momentum + 1
-    out = np.zeros((order, width, len(others), width))
-    terms = tensor_terms(lmax, order, momentum)
-    add_tensor_rows(terms, lmax, np.eye(order), c, blocks, columns.reshape(len(blocks), -1), out)
-    return out
 
 
 def environments(lmax, n, n_elements=2):

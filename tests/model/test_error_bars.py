@@ -36,7 +36,7 @@ from wk_potential.model.committee import LANES
 from wk_potential.simulation.dynamics import extrapolation_file, run_md
 from wk_potential.simulation.extrapolation import ExtrapolationGuard
 from wk_potential.simulation.integrators import MDSettings
-from wk_potential.training.baseline import targets
+from wk_potential.training.baseline import fit_targets
 from wk_potential.training.error_bars.posterior import Posterior
 from wk_potential.training.error_bars.rigidity import fit_uncertainty
 from wk_potential.training.sparse.design import frame_design, kernel_matrices
@@ -55,7 +55,7 @@ def strained_copper(seed, scale=1.0, rattle=0.1):
 
 @pytest.fixture(scope="module")
 def mixed_model(random_model):
-    """Two length scales, three elements, with an ensemble made of random labels and errors."""
+    """Two length scales, three elements, with an committee made of random labels and errors."""
     model = random_model(lmax=3)
     rng = np.random.default_rng(0)
     frames = []
@@ -72,11 +72,11 @@ def deviations(model, frame, positions=None, cell=None, threads=1):
     positions = frame.positions if positions is None else positions
     cell = frame.cell if cell is None else cell
     neighbours = find_neighbours(positions, cell, frame.pbc, model.cutoff)
-    structure = Structure(positions, np.array(cell, float), model.element_indices(frame.numbers), neighbours)
-    return model.ensemble.deviations(structure, threads)
+    structure = Structure(positions, np.array(cell, float), model.species_of(frame.numbers), neighbours)
+    return model.committee.deviations(structure, threads)
 
 
-# --- the ensemble ---
+# --- the committee ---
 
 
 def test_member_forces_and_virials_are_derivatives_of_their_energies(mixed_model):
@@ -173,14 +173,14 @@ def test_left_out_residuals_are_those_of_a_fit_without_the_frames(copper_frames,
         design = frame_design(
             frame, scale.density, model.elements, terms, scale.order_weights[:1], [in_blocks(points)], [len(points)]
         )[:, 0]
-        value, kind, size = targets([frame], model.elements, model.baseline)
+        value, kind, size = fit_targets([frame], model.elements, model.baseline)
         designs.append(design / (size * noise[kind])[:, None])
         values.append(value / (size * noise[kind]))
     for k, residual in enumerate(residuals):
         x, y = (np.concatenate([*a[:k], *a[k + 1 :]]) for a in (designs, values))
         rows = np.concatenate([x @ basis, np.eye(basis.shape[1])])
         weights = basis @ np.linalg.lstsq(rows, np.concatenate([y, np.zeros(basis.shape[1])]), rcond=None)[0]
-        kind, size = targets([frames[k]], model.elements, model.baseline)[1:]
+        kind, size = fit_targets([frames[k]], model.elements, model.baseline)[1:]
         expected = (values[k] - designs[k] @ weights) * size * noise[kind]
         assert residual == pytest.approx(expected, rel=1e-4, abs=1e-6)
 

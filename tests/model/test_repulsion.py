@@ -108,7 +108,7 @@ def test_adds_what_a_sum_over_pairs_adds(random_model, threads):
     model, atoms = random_model(), close_atoms()
     total = replace(model, repulsion=REPULSION)
     i, j, d, vectors = neighbor_list("ijdD", atoms, 2.2)
-    index = model.element_indices(atoms.numbers)
+    index = model.species_of(atoms.numbers)
     screening = 0.46850 / (REPULSION.charges[:, None] ** 0.23 + REPULSION.charges**0.23)
     energies, forces, virial = np.zeros(9), np.zeros((9, 3)), np.zeros((3, 3))
     n_pairs = 0

@@ -9,9 +9,8 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.vibrations import Infrared
 from oracles.kernels import central_difference
-from oracles.systems import coefficients, make_density, random_environment
+from oracles.systems import coefficients, make_density, random_environment, tensor_kernels
 from scipy.spatial.transform import Rotation
-from test_tensor_kernel import tensor_kernels
 
 from wk_potential import Model, WKCalculator
 from wk_potential.analysis.spectra import harmonic_spectrum
@@ -23,7 +22,7 @@ from wk_potential.density.packed import pack
 from wk_potential.forms.bilinear import pack_tensor
 from wk_potential.forms.bilinear_kernel import LANES
 from wk_potential.model.tensor_evaluation import TensorLayer, evaluate_tensors, tensor_terms_of
-from wk_potential.model.tensors import TensorPart, TensorTarget
+from wk_potential.model.tensors import TensorPart, TensorProperty
 from wk_potential.training.mapping.samples import Samples
 from wk_potential.training.mapping.tensors import TensorSupport, compressed, exact_form
 
@@ -150,7 +149,7 @@ def random_target(name, lmax=2, numbers=2, seed=0):
         ]
         baseline = np.arange(numbers) + 1.0 if momentum == 0 else np.zeros(numbers)
         parts.append(TensorPart(momentum, baseline, [forms]))
-    return TensorTarget(name, densities, parts)
+    return TensorProperty(name, densities, parts)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from wk_potential.density.radial import radial_table
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import in_blocks, pair_kernel
 from wk_potential.kernel.iteration import invariants, iterate, workspace
+from wk_potential.kernel.tensor import add_tensor_rows, tensor_terms
 
 CUTOFF, CUTOFF_WIDTH, WIDTH, GROWTH = 4.0, 1.0, 0.4, 4.0  # of the densities below
 # options of quick fits, for tests of active learning
@@ -118,3 +119,15 @@ def rattled_frame(atoms, calculator, seed, rattle=0.1, drop=()):
     atoms.get_potential_energy()
     frame = Frame.from_atoms(atoms, f"frame {seed}")
     return dataclasses.replace(frame, **dict.fromkeys(drop))
+
+
+def tensor_kernels(lmax, order, momentum, c, others):
+    """Kernels (order, 2L + 1, n, 2L + 1) of coefficients c (n_lm, Q) with others (n, n_lm, Q)."""
+    blocks = in_blocks(np.reshape(others, (len(others), -1)))
+    columns = np.full(blocks.shape[0] * blocks.shape[2], -1)
+    columns[: len(others)] = np.arange(len(others))
+    width = 2 * momentum + 1
+    out = np.zeros((order, width, len(others), width))
+    terms = tensor_terms(lmax, order, momentum)
+    add_tensor_rows(terms, lmax, np.eye(order), c, blocks, columns.reshape(len(blocks), -1), out)
+    return out

@@ -86,10 +86,10 @@ def test_ranks_share_the_cores_unless_threads_are_asked_for(monkeypatch):
 def test_same_as_on_one_rank(n_ranks, molecules, serial, tmp_path):
     done = run_ranks(n_ranks, SCRIPTS / "ranks_calculator.py", molecules, tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    ranks = pickle.loads((tmp_path / "out").read_bytes())
-    assert len(ranks) == n_ranks
-    first = ranks[0][0]
-    for computed, *_ in ranks[1:]:
+    comm = pickle.loads((tmp_path / "out").read_bytes())
+    assert len(comm) == n_ranks
+    first = comm[0][0]
+    for computed, *_ in comm[1:]:
         for name, values in computed.items():
             for key, value in values.items():
                 np.testing.assert_array_equal(value, first[name][key], err_msg=f"{name}, {key}: to the last bit")
@@ -101,9 +101,9 @@ def test_same_as_on_one_rank(n_ranks, molecules, serial, tmp_path):
             tolerance = 1e-8 if name == "dynamics" else scale
             np.testing.assert_allclose(first[name][key], expected, rtol=0, atol=tolerance, err_msg=f"{name}, {key}")
     assert serial["dynamics"]["lists"] > 2
-    assert ranks[0][1]["half empty"] < 1.1
-    assert ranks[0][1]["crystal of 4096"] < 1.05
-    for _, _, refused, threads in ranks:
+    assert comm[0][1]["half empty"] < 1.1
+    assert comm[0][1]["crystal of 4096"] < 1.05
+    for _, _, refused, threads in comm:
         check_refusals(refused, n_ranks)
         assert threads == max(1, len(available_cores()) // n_ranks)
 
@@ -204,15 +204,15 @@ def _trained_on_ranks(n_ranks, rows, folder, output):
 @with_mpi
 @pytest.mark.parametrize(("n_ranks", "rows"), [(2, 3), (4, 100)])  # 100 leave a rank without any
 def test_full_estimator_is_the_same_on_many_ranks(n_ranks, rows, labelled, tmp_path):
-    trained_on_one_rank, *ranks = (
+    trained_on_one_rank, *comm = (
         found for n in (1, n_ranks) for found in _trained_on_ranks(n, rows, labelled, tmp_path / f"{n}")
     )
-    assert len(ranks) == n_ranks
+    assert len(comm) == n_ranks
     for all_searched in (0, 1):  # or some of the frames
         expected = trained_on_one_rank[all_searched]
         dipoles = ["dipole", "dipole sparse", "dipole_std", "dipole_std sparse"]
         assert sorted(expected) == [*dipoles, "energy", "energy_std", "forces", "forces_std"]
-        for found in ranks:
+        for found in comm:
             for name, values in expected.items():
                 np.testing.assert_allclose(found[all_searched][name], values, rtol=0, atol=1e-10, err_msg=name)
         assert np.abs(trained_on_one_rank[0]["forces"] - trained_on_one_rank[1]["forces"]).max() > 1e-10

@@ -9,7 +9,7 @@ from mpi4py import MPI
 
 from wk_potential import TrainingOptions, read_frames, train
 from wk_potential.analysis.evaluation import predict_frames
-from wk_potential.compute.ranks import Ranks
+from wk_potential.compute.ranks import MPICommunicator
 from wk_potential.training.full import fit as full
 from wk_potential.training.full import shared_rows
 from wk_potential.training.tensors import fit as tensors
@@ -18,7 +18,7 @@ OPTIONS = {"cutoff": 3.5, "short_cutoff": 2.5, "cutoff_width": 2.0, "lmax": 2, "
 FEW = {"forces": 100, "energy": 7, "dipole": 30, "dipole sparse": 30}  # labels
 
 
-def run(folder: Path, search_labels, ranks) -> dict[str, np.ndarray]:
+def run(folder: Path, search_labels, comm) -> dict[str, np.ndarray]:
     """Predictions and error bars of models that are trained on each kind of label."""
     out = {}
     for key, labels in search_labels.items():
@@ -26,7 +26,7 @@ def run(folder: Path, search_labels, ranks) -> dict[str, np.ndarray]:
         full.SEARCH_LABELS = tensors.SEARCH_LABELS = labels
         frames = read_frames(folder / f"{name}.xyz", dipole_key="mu" if name == "dipole" else None)
         options = TrainingOptions(estimator=estimator or "full", support_points=20, map=False, **OPTIONS)
-        predicted = predict_frames(train(frames, options, threads=1, ranks=ranks), frames, 1)
+        predicted = predict_frames(train(frames, options, threads=1, comm=comm), frames, 1)
         for value in (name, f"{name}_std"):
             if (values := [getattr(p, value, None) for p in predicted])[0] is not None:
                 out[f"{value} {estimator}".rstrip()] = np.concatenate([np.ravel(v) for v in values])
@@ -35,8 +35,8 @@ def run(folder: Path, search_labels, ranks) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     shared_rows.ROWS = int(sys.argv[3])
-    ranks = Ranks(MPI.COMM_WORLD)
-    found = [run(Path(sys.argv[1]), labels, ranks) for labels in (dict.fromkeys(FEW, 4000), FEW)]
-    everyones = ranks.comm.gather(found)
-    if ranks.rank == 0:
+    comm = MPICommunicator(MPI.COMM_WORLD)
+    found = [run(Path(sys.argv[1]), labels, comm) for labels in (dict.fromkeys(FEW, 4000), FEW)]
+    everyones = comm.mpi.gather(found)
+    if comm.rank == 0:
         Path(sys.argv[2]).write_bytes(pickle.dumps(everyones))

@@ -11,9 +11,9 @@ from wk_potential import Frame, Model, TrainingOptions, train
 from wk_potential.atoms.neighbours import find_neighbours
 from wk_potential.density.frames import frame_environments
 from wk_potential.errors import DataError, OptionsError
-from wk_potential.training.baseline import fit_baseline, targets
+from wk_potential.training.baseline import fit_baseline, fit_targets
 from wk_potential.training.channels import model_density
-from wk_potential.training.full.gram import flatten, gram_matrices
+from wk_potential.training.full.gram import flatten, force_gram
 from wk_potential.training.sparse.design import kernel_matrices, stream_design
 from wk_potential.training.sparse.regression import SparseRegression, TriangularFactor, whitening
 from wk_potential.training.sparse.selection import select_support
@@ -35,10 +35,10 @@ def dense_prediction(frames, test, options):
     for shape in (options.long, options.short):
         density = model_density(frames, elements, options, shape)
         flat = flatten(everything, [frame_environments(f, density, elements) for f in everything])
-        gram = gram_matrices(flat, options.lmax, options.order, len(elements))
+        gram = force_gram(flat, options.lmax, options.order, len(elements))
         kernel = kernel + np.tensordot(options.order_weights, gram.sum(axis=0), 1)
     baseline, _ = fit_baseline(frames, elements)
-    y, kind, size = targets(frames, elements, baseline)
+    y, kind, size = fit_targets(frames, elements, baseline)
     noise = np.array([options.energy_noise, options.forces_noise, options.stress_noise])[kind] * size
     n = len(y)
     predicted = kernel[n:, :n] @ np.linalg.solve(kernel[:n, :n] + np.diag(noise**2), y)
@@ -152,7 +152,7 @@ def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(sparse_p
     amplitudes, noise = np.array([0.7, 0.3]), np.array([0.01, 0.1, 0.05])
 
     # written out: the design by finite differences, the normal equations in full
-    values, kind, size = targets(frames, elements, baseline)
+    values, kind, size = fit_targets(frames, elements, baseline)
     flat = flatten(frames, [frame_environments(f, density, elements) for f in frames])
     design = dense_design(flat, density, support, sets.T @ amplitudes)
     kernel = np.tensordot(amplitudes, kernels, 1)

@@ -18,7 +18,7 @@ from ..density.expansion import Density
 from ..density.frames import frame_environments
 from ..kernel.coupling import wigner_terms
 from ..kernel.direct import in_blocks, kernel_rows
-from ..training.baseline import targets
+from ..training.baseline import fit_targets
 from ..training.sparse.design import frame_design
 from ..training.sparse.regression import left_out_errors
 from ..training.sparse.selection import LEAST_RESIDUAL
@@ -152,7 +152,7 @@ class GrowingRegression:
 
     def _deviations(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
         """Targets and standard deviations (n_labels,) of a frame."""
-        values, kind, size = targets([frame], self.elements, self.baseline)
+        values, kind, size = fit_targets([frame], self.elements, self.baseline)
         return values, size * self.noise[kind]
 
     def _grow_triangle(self, columns) -> None:

@@ -17,7 +17,7 @@ from ..model.committee import count_close
 from ..model.model import Model
 from ..model.scale import Scale
 from ..model.support import SupportPoints
-from ..training.baseline import Labels, targets
+from ..training.baseline import Labels, fit_targets
 from ..training.full.fit import leave_one_out_errors, refit_full
 from ..training.mapping.mapping import map_model
 from ..training.options import TrainingOptions
@@ -149,7 +149,7 @@ class GrowingModel:
         grown.add(task.frames[len(grown.frames) :])
         points = [SupportPoints(c, w) for c, w in zip(grown.support, grown.weights(), strict=True)]
         residuals = [grown.left_out(k) for k in range(len(task.frames))]
-        labels = Labels(*targets(task.frames, task.elements, task.baseline))
+        labels = Labels(*fit_targets(task.frames, task.elements, task.baseline))
         errors = leave_one_out_errors(task, labels, np.concatenate(residuals))
         left_out = LeftOut(lambda frames: [residuals[k] for k in frames])
         return Fit([Scale(scale.density, scale.order_weights, points)], noise, errors, {}, 0.0, left_out)

@@ -39,7 +39,7 @@ def dimer_curves(model: Model, distances=None) -> list[DimerCurve]:
     if distances is None:
         distances = np.linspace(0.2, min(4.0, model.cutoff), 300)
     whole = model.potential()
-    learned = type(whole)(whole)
+    learned = whole.without_repulsion()
     alone = Neighbours(np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros((0, 3), np.int16))
     curves = []
     for a, first in enumerate(model.elements):

@@ -72,7 +72,7 @@ def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePredicti
     found = FramePrediction(float(prediction.energies.sum()), prediction.forces, stress, **tensors)
     if model.uncertainty is None:
         return found
-    spread = model.ensemble.spread(model.ensemble.deviations(structure, threads), structure.elements)
+    spread = model.committee.spread(model.committee.deviations(structure, threads), structure.species)
     stress_std = None if stress is None else (spread.virial / frame.volume)[VOIGT]
     return replace(found, energy_std=spread.energy, forces_std=spread.forces, stress_std=stress_std)
 

@@ -97,7 +97,7 @@ def measure(
 
     """
     potential = model.potential(precision, direct)
-    elements, cell = model.element_indices(atoms.numbers), atoms.cell.array
+    elements, cell = model.species_of(atoms.numbers), atoms.cell.array
     verlet = VerletList(model.cutoff, skin, threads)
     rng = np.random.default_rng(0)
 

@@ -17,12 +17,12 @@ class Structure(NamedTuple):
     Attributes:
         positions: (N, 3) Angstrom.
         cell: (3, 3) Angstrom.
-        elements: (N,) as indices.
+        species: (N,) element of each atom, as its index in the model's elements.
         neighbours: rows (n,) of the centres.
 
     """
 
     positions: np.ndarray
     cell: np.ndarray
-    elements: np.ndarray
+    species: np.ndarray
     neighbours: Neighbours

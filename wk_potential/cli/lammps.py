@@ -50,6 +50,6 @@ def lammps(
     from ..model.model import Model
 
     coupling = run_script(Model.load(model), script, arguments, threads, precision)
-    if coupling.ranks.rank == 0:
+    if coupling.comm.rank == 0:
         potential, rest = coupling.seconds["potential"], coupling.seconds["coupling"]
         screen.say(f"Potential: {potential:.2f} s; coupling, with waiting for other ranks: {rest:.2f} s")

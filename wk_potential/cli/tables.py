@@ -119,8 +119,8 @@ def _tensor_facts(model: Model) -> list[tuple[str, str]]:
         cutoffs = ", ".join(f"{density.radial.cutoff:g}" for density in target.densities)
         facts = model.info.get("training", {}).get("tensors", {}).get(name, {"ranks": {}})
         errors = [
-            f"rank {rank} left-out RMSE {r['leave_one_out_rmse']:.3g} {facts['unit']}"
-            for rank, r in facts["ranks"].items()
+            f"L = {momentum} leave-one-out RMSE {r['leave_one_out_rmse']:.3g} {facts['unit']}"
+            for momentum, r in facts["ranks"].items()
         ]
         bars = "error bars calibrated on left-out frames" if target.has_error_bars else "no error bars"
         rows.append((name, "; ".join([f"kernels to {cutoffs} Å", *errors, bars])))

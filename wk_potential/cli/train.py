@@ -144,8 +144,8 @@ def train_model(
         "frames", "energy_unit", "energy_key", "forces_key", "stress_key", "dipole_key", "dipole_unit",
         "polarizability_key", "polarizability_unit", "charge", "dipole_origin",
     ]  # fmt: skip
-    ranks = launched_ranks()
-    if ranks.rank > 0:
+    comm = launched_ranks()
+    if comm.rank > 0:
         screen.silence()
     frames = read_frames(data, **{name: getattr(options, name) for name in names})
     show_labels(screen, frames)
@@ -153,9 +153,9 @@ def train_model(
         screen.warn(text)
     search_file = output.with_suffix(".search.json")
     with screen.progress() as progress:
-        model = fit(frames, options, threads, screen.say, progress, ranks, search_file)
-    ranks.first(model.save, output)
-    if ranks.rank == 0:
+        model = fit(frames, options, threads, screen.say, progress, comm, search_file)
+    comm.first(model.save, output)
+    if comm.rank == 0:
         search_file.unlink(missing_ok=True)
     screen.say()
     show_model(screen, model, "The model")

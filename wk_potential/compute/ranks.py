@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import RanksDifferError
+from ..errors import MPIError, OptionsError, RanksDifferError
 from .threads import available_cores, run_threads
 
 T = TypeVar("T")
@@ -22,13 +22,13 @@ def import_mpi() -> Any:
     """Return `mpi4py.MPI`.
 
     Raises:
-        ImportError: mpi4py is not installed, or finds no MPI; the message says what to install.
+        MPIError: mpi4py is not installed, or finds no MPI; the message says what to install.
 
     """
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
-        raise ImportError(f"MPI needs mpi4py and an MPI library: pip install 'wk-potential[mpi]' ({error})") from error
+        raise MPIError(f"MPI needs mpi4py and an MPI library: pip install 'wk-potential[mpi]' ({error})") from error
     return MPI
 
 
@@ -62,23 +62,33 @@ def abort(comm, code: int = 1) -> None:
     comm.Abort(code)
 
 
-def launched_ranks() -> "Ranks | OneRank":
+def launched_ranks() -> "Communicator":
     """Return the ranks that mpiexec (or srun) has started this program on, one if there is no such thing.
 
     Raises:
-        ImportError: there are several, but no mpi4py.
+        MPIError: there are several, but no mpi4py.
 
     """
     names = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS")  # MPICH, Open MPI, others
     if all(os.environ.get(name, "1") == "1" for name in names):
-        return OneRank()
-    return Ranks(import_mpi().COMM_WORLD)
+        return Communicator()
+    return MPICommunicator(import_mpi().COMM_WORLD)
 
 
-class OneRank:
-    """What `Ranks` is, where there is no MPI."""
+class Communicator:
+    """One process; `MPICommunicator` has the same methods for many.
 
-    rank, size, cores = 0, 1, None
+    Attributes:
+        rank, size: number of this process, and how many there are.
+
+    """
+
+    rank, size = 0, 1
+
+    @property
+    def cores(self) -> int | None:
+        """Share of the cores of this machine, None for all."""
+        return None
 
     def together(self, function: Callable[..., T], *args: Any) -> T:
         """Call the function."""
@@ -105,19 +115,25 @@ class OneRank:
         return array
 
 
-class Ranks:
+class MPICommunicator(Communicator):
     """The ranks of an MPI communicator.
 
     Args:
         comm: of mpi4py; all its ranks make this object, and call its methods in the same order.
+
+    Attributes:
+        mpi: the communicator of mpi4py.
+
+    Raises:
+        OptionsError: `comm` is something else.
 
     """
 
     def __init__(self, comm):
         self._mpi = import_mpi()
         if not isinstance(comm, self._mpi.Intracomm):
-            raise TypeError(f"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, not {comm!r}")
-        self.comm = comm
+            raise OptionsError(f"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, not {comm!r}")
+        self.mpi = comm
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         if self.size > 1:
             abort_on_error(comm)
@@ -125,7 +141,7 @@ class Ranks:
     @cached_property
     def cores(self) -> int:
         """Cores for each rank where those on one machine share its cores evenly, at least 1."""
-        node = self.comm.Split_type(self._mpi.COMM_TYPE_SHARED)
+        node = self.mpi.Split_type(self._mpi.COMM_TYPE_SHARED)
         everyones = set().union(*node.allgather(available_cores()))
         share = max(1, len(everyones) // node.Get_size())
         node.Free()
@@ -144,28 +160,28 @@ class Ranks:
             error = e
         if self.maximum(error is not None)[0] == 0:
             return value
-        errors = self.comm.allgather(_portable(error))
+        errors = self.mpi.allgather(_portable(error))
         first = next(rank for rank, e in enumerate(errors) if e is not None)
         raise (error if first == self.rank and error is not None else errors[first]) from None
 
     def first(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function on the first rank; all return what it returns, or raise what it raises."""
-        return self.comm.bcast(self.together(function if self.rank == 0 else lambda *args: None, *args))
+        return self.mpi.bcast(self.together(function if self.rank == 0 else lambda *args: None, *args))
 
     def each(self, work: Callable[[Any], T], tasks: Sequence, threads: int = 1) -> list[T]:
-        """Return [work(task) for task in tasks] on all ranks, each of which does every so-manieth, the first the first.
+        """Return [work(task) for task in tasks] on all ranks; rank r of n does the tasks r, r + n, r + 2n, ...
 
         The function must not communicate.
         """
         own = self.together(run_threads, work, tasks[self.rank :: self.size], threads)
         out: list[Any] = [None] * len(tasks)
-        for rank, part in enumerate(self.comm.allgather(own)):
+        for rank, part in enumerate(self.mpi.allgather(own)):
             out[rank :: self.size] = part
         return out
 
     def share(self, value: T, owner: int) -> T:
         """Return the value that one rank has; those of the others are not looked at."""
-        return self.comm.bcast(value, owner)
+        return self.mpi.bcast(value, owner)
 
     def to_first(self, array: np.ndarray, owner: int) -> np.ndarray:
         """Return the contiguous array of the owner, on the first rank in the place of its own.
@@ -173,15 +189,15 @@ class Ranks:
         Only these two call it.
         """
         if self.rank == owner > 0:
-            self.comm.Send(array, 0)
+            self.mpi.Send(array, 0)
         elif owner > 0:
-            self.comm.Recv(array, owner)
+            self.mpi.Recv(array, owner)
         return array
 
     def maximum(self, *values: int) -> np.ndarray:
         """Largest of each integer over the ranks."""
         out = np.array(values, np.int64)
-        self.comm.Allreduce(self._mpi.IN_PLACE, out, self._mpi.MAX)
+        self.mpi.Allreduce(self._mpi.IN_PLACE, out, self._mpi.MAX)
         return out
 
     def check_same(self, checksum: int, what: str) -> None:
@@ -201,13 +217,13 @@ class Ranks:
         part = -(-array.size // self.size)
         mine, out = np.zeros(part), np.zeros(part * self.size)
         out[: array.size] = array.ravel()
-        self.comm.Reduce_scatter_block(out, mine, self._mpi.SUM)
-        self.comm.Allgather(mine, out)
+        self.mpi.Reduce_scatter_block(out, mine, self._mpi.SUM)
+        self.mpi.Allgather(mine, out)
         return out[: array.size].reshape(array.shape)
 
     def total_counts(self, array: np.ndarray) -> np.ndarray:
         """Sum of integers (n,) over the ranks, in place."""
-        self.comm.Allreduce(self._mpi.IN_PLACE, array, self._mpi.SUM)
+        self.mpi.Allreduce(self._mpi.IN_PLACE, array, self._mpi.SUM)
         return array
 
 

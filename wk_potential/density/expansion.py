@@ -1,8 +1,9 @@
 """Density coefficients of atomic environments and their Jacobian. Plain arrays, compiled.
 
-An environment is the element index of its centre and its neighbours' vectors (n, 3) and element indices (n,).
-Its density sum_j f_c(r_j) g(x - r_j) has coefficients c[l m, (a, n)] = sum_j phi_nl(r_j) Y_lm(r_j), a the element
-of j; the model projects the channels (a, n) of each central element and l on Q leading ones, and saturates them.
+An environment has the species of its centre, its neighbours' vectors (n, 3) and their species (n,): indices of
+elements. Its density sum_j f_c(r_j) g(x - r_j) has the coefficients c[l m, (a, n)] = sum_j phi_nl(r_j) Y_lm(r_j), a the
+element of j. The model projects the channels (a, n) of each central element and l on Q leading ones, and saturates
+them.
 """
 
 from typing import Any, NamedTuple
@@ -88,14 +89,14 @@ def _buffers(density):
 
 
 @njit
-def _expand_environment(density, centre, vectors, elements, out):
+def _expand_environment(density, centre, vectors, species, out):
     """Write the coefficients of one environment to out (n_lm, Q); returns the factor of their saturation."""
     phi, dphi, y, dy = _buffers(density)
     n_radial = phi.shape[1]
     full = np.zeros((out.shape[0], density.projection.shape[2]))
     for j in range(vectors.shape[0]):
         if _neighbour(density, vectors[j], phi, dphi, y, dy) > 0.0:
-            first = elements[j] * n_radial
+            first = species[j] * n_radial
             for l in range(density.lmax + 1):
                 for i in range(l * l, (l + 1) ** 2):
                     for n in range(n_radial):
@@ -112,7 +113,7 @@ def _expand_environment(density, centre, vectors, elements, out):
 
 
 @njit
-def environment_jacobian(density, centre, vectors, elements, out):
+def environment_jacobian(density, centre, vectors, species, out):
     """Write the derivatives of the coefficients by the neighbours' vectors to out (n, 3, n_lm, Q)."""
     phi, dphi, y, dy = _buffers(density)
     n_radial = phi.shape[1]
@@ -120,7 +121,7 @@ def environment_jacobian(density, centre, vectors, elements, out):
     for j in range(vectors.shape[0]):
         r = _neighbour(density, vectors[j], phi, dphi, y, dy)
         if r > 0.0:
-            first = elements[j] * n_radial
+            first = species[j] * n_radial
             for l in range(density.lmax + 1):
                 projection = density.projection[centre, l, first : first + n_radial]
                 for i in range(l * l, (l + 1) ** 2):
@@ -130,26 +131,26 @@ def environment_jacobian(density, centre, vectors, elements, out):
                             for q in range(out.shape[3]):
                                 out[j, x, i, q] += d * projection[n, q]
     c = np.zeros(out.shape[2:])
-    factor = _expand_environment(density, centre, vectors, elements, c)
+    factor = _expand_environment(density, centre, vectors, species, c)
     for j in range(out.shape[0]):
         for x in range(3):
             saturate_changes(density.saturation, c.reshape(-1), 1, factor, out[j, x].reshape(-1))
 
 
 @njit(nogil=True)
-def expand(density, centres, first, vectors, elements):
+def expand(density, centres, first, vectors, species):
     """Coefficients (n, n_lm, Q) of n environments.
 
     Args:
         density: a `Density`.
         centres: (n,) element indices of the centres.
         first: (n + 1,) where the neighbours of each centre begin.
-        vectors, elements: (n_pairs, 3) in Angstrom and (n_pairs,), neighbours sorted by centre.
+        vectors, species: (n_pairs, 3) in Angstrom and (n_pairs,), neighbours sorted by centre.
 
     """
     n = centres.shape[0]
     out = np.zeros((n, (density.lmax + 1) ** 2, density.projection.shape[3]))
     for i in range(n):
         span = slice(first[i], first[i + 1])
-        _expand_environment(density, centres[i], vectors[span], elements[span], out[i])
+        _expand_environment(density, centres[i], vectors[span], species[span], out[i])
     return out

@@ -49,14 +49,14 @@ def _count_rows(first, index, forces, stress):
 
 
 @njit
-def _fill_rows(density, centres, first, index, vectors, elements, forces, stress, rows, jacobian, label):
+def _fill_rows(density, centres, first, index, vectors, species, forces, stress, rows, jacobian, label):
     n = centres.shape[0]
     width = jacobian.shape[1]
     channels = density.projection.shape[3]
     for i in range(n):
         span = slice(first[i], first[i + 1])
         derivative = np.zeros((first[i + 1] - first[i], 3, width // channels, channels))
-        environment_jacobian(density, centres[i], vectors[span], elements[span], derivative)
+        environment_jacobian(density, centres[i], vectors[span], species[span], derivative)
         flat = derivative.reshape((-1, 3, width))
         row = rows[i]
         if forces:

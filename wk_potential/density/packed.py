@@ -117,7 +117,7 @@ def gather(atom, cutoff, structure, out, clash):
 
     A neighbour on the same site is left out and written to `clash` (2,) with the atom.
     """
-    positions, cell, elements, neighbours = structure
+    positions, cell, species, neighbours = structure
     start, end = neighbours.first[atom], neighbours.first[atom + 1]
     n_elements = out.first.shape[0] - 1
     x0, y0, z0 = positions[atom, 0], positions[atom, 1], positions[atom, 2]
@@ -126,7 +126,7 @@ def gather(atom, cutoff, structure, out, clash):
         out.first[e] = n
         for p in range(start, end):
             j = neighbours.neighbour[p]
-            if n_elements > 1 and elements[j] != e:
+            if n_elements > 1 and species[j] != e:
                 continue
             a, b, c = neighbours.shift[p, 0], neighbours.shift[p, 1], neighbours.shift[p, 2]
             x, y, z = positions[j, 0] - x0, positions[j, 1] - y0, positions[j, 2] - z0

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..kernel.coupling import real_cg
-from .bilinear_kernel import LANES, TensorForms
+from .bilinear_kernel import LANES, PackedBilinearForm
 from .features import feature_derivatives, features
-from .quadratic import Factors, from_arrays, pack_forms, to_arrays
+from .quadratic import TruncatedForm, from_arrays, pack_forms, to_arrays
 
 
 @dataclass(frozen=True)
-class TensorForm:
+class BilinearForm:
     """Polynomial of one central element, T_M = sum over couplings and r, s of core[r, s] (y_r y'_s)_LM.
 
     Attributes:
@@ -23,7 +23,7 @@ class TensorForm:
     """
 
     momentum: int
-    factors: list[Factors]
+    factors: list[TruncatedForm]
     couplings: list[tuple[int, int, np.ndarray]]
 
     def values(self, coefficients) -> np.ndarray:
@@ -52,7 +52,7 @@ class TensorForm:
         return self._coupled(dy, y) + self._coupled(y, dy)
 
 
-def pack_tensor(form: TensorForm) -> TensorForms:
+def pack_tensor(form: BilinearForm) -> PackedBilinearForm:
     """Layout of a form as the compiled functions take it."""
     used = [k for k, f in enumerate(form.factors) if len(f.values)]
     forms = pack_forms([form.factors[k] for k in used])
@@ -68,12 +68,12 @@ def pack_tensor(form: TensorForm) -> TensorForms:
         n_core, n_terms = n_core + core.size, n_terms + len(terms[-1])
     couplings.append([0, 0, n_core, n_terms])
     places = np.cumsum(sizes) - sizes
-    return TensorForms(
+    return PackedBilinearForm(
         forms, places, np.array(couplings), np.concatenate(cores), np.concatenate(terms), np.concatenate(weights)
     )
 
 
-def tensor_to_arrays(forms: Sequence[TensorForm]) -> tuple[dict, dict[str, np.ndarray]]:
+def tensor_to_arrays(forms: Sequence[BilinearForm]) -> tuple[dict, dict[str, np.ndarray]]:
     """Return description and arrays of the forms of all elements, for a file."""
     blocks, arrays = to_arrays([form.factors for form in forms])
     couplings = [[z, i, j, *core.shape] for z, form in enumerate(forms) for i, j, core in form.couplings]
@@ -82,10 +82,10 @@ def tensor_to_arrays(forms: Sequence[TensorForm]) -> tuple[dict, dict[str, np.nd
     return {"blocks": blocks, "couplings": couplings}, arrays
 
 
-def tensor_from_arrays(momentum: int, n_elements: int, description: dict, arrays) -> list[TensorForm]:
+def tensor_from_arrays(momentum: int, n_elements: int, description: dict, arrays) -> list[BilinearForm]:
     """Inverse of `tensor_to_arrays`."""
     factors, cores = from_arrays(n_elements, description["blocks"], arrays), arrays["cores"]
-    out = [TensorForm(momentum, f, []) for f in factors]
+    out = [BilinearForm(momentum, f, []) for f in factors]
     for element, i, j, rows, columns in description["couplings"]:
         out[element].couplings.append((i, j, cores[: rows * columns].reshape(rows, columns)))
         cores = cores[rows * columns :]

@@ -11,12 +11,12 @@ import numpy as np
 from ..compute.jit import njit
 from ..compute.products import address, multiply
 from ..compute.simd import fma, item, load, splat, store
-from .quadratic_kernel import Forms, features_adjoint, fill_features, forms_cost
+from .quadratic_kernel import PackedForm, features_adjoint, fill_features, forms_cost
 
 LANES = 8  # atoms side by side, in float64
 
 
-class TensorForms(NamedTuple):
+class PackedBilinearForm(NamedTuple):
     """Polynomials of one central element.
 
     Attributes:
@@ -29,7 +29,7 @@ class TensorForms(NamedTuple):
 
     """
 
-    forms: Forms
+    forms: PackedForm
     places: np.ndarray
     couplings: np.ndarray
     cores: np.ndarray
@@ -182,19 +182,19 @@ def tensor_gradient(tensor, component, n_channels, c, x, y, z, gy, gz, grad):
         features_adjoint(forms, block, n_channels, c, LANES, LANES, stride, x, grad)
 
 
-def tensor_cost(tensor: TensorForms) -> float:
+def tensor_cost(tensor: PackedBilinearForm) -> float:
     """Multiply-adds per atom: features and factors as in the mapped kernel, and the cores, there and back."""
     momenta, ranks = tensor.forms.blocks[:, 0], tensor.forms.blocks[:, 6]
     cores = sum(ranks[i] * ranks[j] * (2 * momenta[j] + 1) for i, j, *_ in tensor.couplings[:-1])
     return forms_cost(tensor.forms) + 2.0 * cores
 
 
-def feature_count(tensor: TensorForms) -> int:
+def feature_count(tensor: PackedBilinearForm) -> int:
     """Rows of the output of `tensor_features`."""
     return int(sum(tensor.forms.blocks[i, 6] for i, *_ in tensor.couplings[:-1]))
 
 
-def tensor_work_sizes(tensor: TensorForms) -> np.ndarray:
+def tensor_work_sizes(tensor: PackedBilinearForm) -> np.ndarray:
     """Lengths of the arrays x, y and z of `tensor_values`."""
     blocks = tensor.forms.blocks
     width = (2 * blocks[:, 0] + 2) * LANES

@@ -7,11 +7,11 @@ import numpy as np
 
 from ..kernel.coupling import real_cg
 from .features import Block
-from .quadratic_kernel import PAIRS, Forms
+from .quadratic_kernel import PAIRS, PackedForm
 
 
 @dataclass(frozen=True)
-class Factors:
+class TruncatedForm:
     """Quadratic form of a block: E = sum_r,M values[r] (vectors[r] . x_M)^2, x_M its features.
 
     Attributes:
@@ -45,7 +45,7 @@ def _joined(parts, shape, kind):
     return np.ascontiguousarray(np.concatenate(parts) if parts else np.zeros(shape), kind)
 
 
-def pack_forms(factors: Sequence[Factors], dtype=np.float64) -> Forms:
+def pack_forms(factors: Sequence[TruncatedForm], dtype=np.float64) -> PackedForm:
     """Quadratic forms of one central element.
 
     Args:
@@ -94,7 +94,7 @@ def pack_forms(factors: Sequence[Factors], dtype=np.float64) -> Forms:
         n_factors += matrix.size
         n_values += len(values[-1])
 
-    return Forms(
+    return PackedForm(
         np.array(blocks, np.int64).reshape(-1, 9),
         np.array(groups, np.int64).reshape(-1, 4),
         np.array(starts, np.int64).reshape(-1, 3, width),
@@ -106,7 +106,7 @@ def pack_forms(factors: Sequence[Factors], dtype=np.float64) -> Forms:
     )
 
 
-def to_arrays(factors: Sequence[Sequence[Factors]]) -> tuple[list, dict[str, np.ndarray]]:
+def to_arrays(factors: Sequence[Sequence[TruncatedForm]]) -> tuple[list, dict[str, np.ndarray]]:
     """Return description and arrays of the quadratic forms of all elements, for a file."""
     description, pairs, vectors, values = [], [np.zeros((0, 2), np.int16)], [], []
     for element, forms in enumerate(factors):
@@ -126,9 +126,9 @@ def to_arrays(factors: Sequence[Sequence[Factors]]) -> tuple[list, dict[str, np.
     }
 
 
-def from_arrays(n_elements: int, description: list, arrays) -> list[list[Factors]]:
+def from_arrays(n_elements: int, description: list, arrays) -> list[list[TruncatedForm]]:
     """Inverse of `to_arrays`."""
-    out: list[list[Factors]] = [[] for _ in range(n_elements)]
+    out: list[list[TruncatedForm]] = [[] for _ in range(n_elements)]
     pairs, vectors, values = (arrays[f"mapped_{name}"] for name in ("pairs", "vectors", "values"))
     for element, big_l, constant, channels, rank, sizes in description:
         groups = []
@@ -137,6 +137,6 @@ def from_arrays(n_elements: int, description: list, arrays) -> list[list[Factors
             pairs = pairs[n:]
         block = Block(big_l, bool(constant), channels, tuple(groups))
         matrix = vectors[: rank * len(block)].reshape(rank, len(block)).astype(float)
-        out[element].append(Factors(block, matrix, values[:rank]))
+        out[element].append(TruncatedForm(block, matrix, values[:rank]))
         vectors, values = vectors[matrix.size :], values[rank:]
     return out

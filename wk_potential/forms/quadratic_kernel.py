@@ -19,7 +19,7 @@ from ..compute.simd import add, fma, item, load, mul, splat, store
 PAIRS = 4  # products formed together, to have independent sums; groups are padded to multiples of it
 
 
-class Forms(NamedTuple):
+class PackedForm(NamedTuple):
     """Quadratic forms of one central element.
 
     Attributes:
@@ -190,13 +190,13 @@ def forms_energy(forms, n_channels, c, n_atoms, x, y, energies, grad):
         features_adjoint(forms, block, n_channels, c, lanes, n_atoms, stride, x, grad)
 
 
-def work_sizes(forms: Forms) -> np.ndarray:
+def work_sizes(forms: PackedForm) -> np.ndarray:
     """Lengths of the arrays x and y of `forms_energy`."""
     width = (2 * forms.blocks[:, 0] + 1) * (64 // forms.factors.itemsize)
     return np.array([np.max(forms.blocks[:, column] * width, initial=0) for column in (5, 6)])
 
 
-def forms_cost(forms: Forms) -> float:
+def forms_cost(forms: PackedForm) -> float:
     """Multiply-adds per atom: products with the factors, there and back, and the couplings of features."""
     total = float(np.sum(2 * forms.blocks[:, 5] * forms.blocks[:, 6] * (2 * forms.blocks[:, 0] + 1)))
     for (_, _, _, n_pairs), start in zip(forms.groups, forms.starts, strict=True):

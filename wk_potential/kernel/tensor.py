@@ -1,4 +1,4 @@
-"""Tensor kernels: blocks k^{(nu),L}_{MM'} of true tensors of rank L, for vectors and tensors as targets.
+"""Tensor kernels: blocks k^{(nu),L}_{MM'} of true tensors of angular momentum L, for vectors and tensors as targets.
 
 The last product of the iteration keeps the block L instead of the scalar. Orders are split as those of invariants are,
 k^(nu + nu')_L = P_L[k^(nu) k^(nu')], so that order 4 needs one iteration and order 6 two. A target T_M of an
@@ -20,7 +20,7 @@ SPLITS = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 3))  # orders 2 to 6 as sums of tw
 
 
 class TensorTerms(NamedTuple):
-    """All that kernels of rank L need.
+    """All that kernels of angular momentum L need.
 
     Attributes:
         iteration: up to the orders whose products are taken.
@@ -36,15 +36,15 @@ class TensorTerms(NamedTuple):
 
 @cache
 def tensor_terms(lmax: int, order: int, momentum: int) -> TensorTerms:
-    """Term lists for kernels of orders 1 to `order` (at most 6) and rank `momentum` (at most lmax).
+    """Term lists for kernels of orders 1 to `order` (at most 6) and L = `momentum` (at most lmax).
 
     Raises:
-        ValueError: the limits of `wigner_terms`, or the rank is larger than lmax.
+        ValueError: the limits of `wigner_terms`, or L is larger than lmax.
 
     """
     iteration = wigner_terms(lmax, order)
     if not 0 <= momentum <= lmax:
-        raise ValueError(f"tensors of rank {momentum} need lmax of at least {momentum}, not {lmax}")
+        raise ValueError(f"tensors of L = {momentum} need lmax of at least {momentum}, not {lmax}")
 
     def groups(nu: int, nu2: int) -> Groups:
         if nu + nu2 > order:

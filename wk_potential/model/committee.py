@@ -1,4 +1,4 @@
-"""Energies and forces of the members of an ensemble: small quadratic forms that share all but their eigenvalues.
+"""Energies and forces of the members of an committee: small quadratic forms that share all but their eigenvalues.
 
 Member k gives an environment the energy sum_r w_rk phi_r, phi_r = sum_M (u_r . x_M)^2 being features of a mapped form
 (`quadratic_kernel`). Features are formed for a vector of atoms side by side; their adjoint, and that of the density,
@@ -24,7 +24,7 @@ LANES = WIDTH  # members whose forces are formed, the first ones
 
 
 class Deviations(NamedTuple):
-    """What the members of an ensemble deviate by from their mean: sums over centres, of which ranks may have parts.
+    """What the members of an committee deviate by from their mean: sums over centres, of which ranks may have parts.
 
     Attributes:
         energies: (n, K) eV of the centres.
@@ -111,7 +111,7 @@ def _weighted(members, first, rank, n_m, n_atoms, a, stride, y, z, energies, ato
 
 
 @njit(nogil=True)
-def _ensemble_energies(density, projection, element, forms, sizes, members, atoms, structure, sums):
+def _committee_energies(density, projection, element, forms, sizes, members, atoms, structure, sums):
     """Energies and forces of all members for atoms of one element."""
     hood, flat, full, c, _, factor, x, y = work_space(density, projection, structure, sizes, LANES)
     gradient = np.zeros((hood.r.shape[0], 3, LANES))
@@ -162,10 +162,10 @@ class _Sums(NamedTuple):
     clash: np.ndarray
 
 
-def evaluate_ensemble(
+def evaluate_committee(
     potential: Potential, members: Sequence[Sequence[np.ndarray]], structure: Structure, threads: int = 1
 ) -> Deviations:
-    """Energies and forces of all members of an ensemble.
+    """Energies and forces of all members of an committee.
 
     Args:
         potential: layers of forms in float64; their eigenvalues are not looked at.
@@ -177,16 +177,16 @@ def evaluate_ensemble(
         ClashError: two atoms are on one site.
 
     """
-    elements, n = structure.elements, len(structure.neighbours.first) - 1
+    species, n = structure.species, len(structure.neighbours.first) - 1
     energies = np.zeros((n, members[0][0].shape[1]))
 
     def work(atoms) -> _Sums:
-        sums = _Sums(energies, np.zeros((len(elements), 3, LANES)), np.zeros((3, 3, LANES)), np.full(2, -1))
-        for layer, of_layer in zip(potential, members, strict=True):
+        sums = _Sums(energies, np.zeros((len(species), 3, LANES)), np.zeros((3, 3, LANES)), np.full(2, -1))
+        for layer, of_layer in zip(potential.layers, members, strict=True):
             for element, (forms, columns) in enumerate(zip(layer.energies, of_layer, strict=True)):
-                own = atoms[elements[atoms] == element]
+                own = atoms[species[atoms] == element]
                 if len(own) and len(columns):
-                    _ensemble_energies(
+                    _committee_energies(
                         layer.density, layer.projection, element, forms, layer.work_sizes[element], columns, own,
                         structure, sums,
                     )  # fmt: skip
@@ -203,7 +203,7 @@ def evaluate_ensemble(
 @njit(nogil=True)
 def count_close(structure, closest):
     """Numbers (n,) of neighbours of the centres within the distances (n_elements, n_elements) of their elements."""
-    positions, cell, elements, neighbours = structure
+    positions, cell, species, neighbours = structure
     out = np.zeros(neighbours.first.shape[0] - 1)
     for i in range(out.shape[0]):
         for p in range(neighbours.first[i], neighbours.first[i + 1]):
@@ -213,6 +213,6 @@ def count_close(structure, closest):
                 for k in range(3):
                     d += neighbours.shift[p, k] * cell[k, x]
                 square += d * d
-            if square < closest[elements[i], elements[j]] ** 2:
+            if square < closest[species[i], species[j]] ** 2:
                 out[i] += 1.0
     return out

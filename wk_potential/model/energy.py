@@ -5,7 +5,7 @@ array of its own: nothing is stored per pair, and the result does not depend on 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from ..compute.threads import run_threads
 from ..density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood
 from ..density.saturation import saturate, saturate_changes
 from ..errors import ClashError
-from ..forms.quadratic_kernel import Forms, forms_cost, forms_energy, work_sizes
+from ..forms.quadratic_kernel import PackedForm, forms_cost, forms_energy, work_sizes
 from ..kernel.coupling import WignerTerms
 from ..kernel.direct import Support, environment_energy
 from .repulsion import Repulsion, repel
@@ -63,7 +63,7 @@ class Layer:
 
     density: PackedDensity
     projection: np.ndarray
-    energies: Sequence[Direct | Forms]
+    energies: Sequence[Direct | PackedForm]
 
     @cached_property
     def costs(self) -> np.ndarray:
@@ -79,30 +79,36 @@ class Layer:
         return [None if isinstance(e, Direct) else work_sizes(e) for e in self.energies]
 
 
-class Potential(tuple[Layer, ...]):
-    """A local potential: the sum of its layers and of the repulsion of close pairs, if there is one."""
+@dataclass(frozen=True)
+class Potential:
+    """A local potential as the compiled functions take it.
 
-    repulsion: Repulsion | None
+    Attributes:
+        layers: one for each length scale; their energies add up.
+        repulsion: of close pairs, or None.
 
-    def __new__(cls, layers: Iterable[Layer], repulsion: Repulsion | None = None) -> "Potential":
-        """Join layers and repulsion."""
-        self = super().__new__(cls, layers)
-        self.repulsion = repulsion
-        return self
+    """
+
+    layers: Sequence[Layer]
+    repulsion: Repulsion | None = None
+
+    def without_repulsion(self) -> "Potential":
+        """Return what was learned alone."""
+        return replace(self, repulsion=None)
 
     @property
     def costs(self) -> np.ndarray:
         """Multiply-adds of an atom of each element in the kernels."""
-        return np.sum([layer.costs for layer in self], axis=0)
+        return np.sum([layer.costs for layer in self.layers], axis=0)
 
     @property
     def densities(self) -> list[PackedDensity]:
         """Of the layers."""
-        return [layer.density for layer in self]
+        return [layer.density for layer in self.layers]
 
-    def work(self, elements, n_neighbours) -> np.ndarray:
+    def work(self, species, n_neighbours) -> np.ndarray:
         """Predicted work (n,) of centres; see `predicted_work`."""
-        return predicted_work(self.costs, self.densities, elements, n_neighbours)
+        return predicted_work(self.costs, self.densities, species, n_neighbours)
 
 
 class Sums(NamedTuple):
@@ -275,18 +281,18 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
             _add_forces(batch[lane], hood, gradient, sums)
 
 
-def predicted_work(costs, densities: Iterable[PackedDensity], elements, n_neighbours) -> np.ndarray:
+def predicted_work(costs, densities: Iterable[PackedDensity], species, n_neighbours) -> np.ndarray:
     """Predicted work (n,) of centres, in multiply-adds of the kernel.
 
     Args:
         costs: (n_elements,) of an atom of each element in the kernels.
         densities: that it is expanded in.
-        elements: (n,) of the centres, as indices.
+        species: (n,) of the centres.
         n_neighbours: (n,) or one number for all.
 
     """
     pair = PAIR_COST * sum(density.rows[-1] * density.nodes.shape[3] for density in densities)
-    return costs[elements] + pair * n_neighbours
+    return costs[species] + pair * n_neighbours
 
 
 def divided(costs, densities: Iterable[PackedDensity], structure: Structure, threads: int) -> list[np.ndarray]:
@@ -294,9 +300,9 @@ def divided(costs, densities: Iterable[PackedDensity], structure: Structure, thr
     first = structure.neighbours.first
     if threads == 1:
         return [np.arange(len(first) - 1)]
-    elements = structure.elements[: len(first) - 1]
-    order = np.argsort(elements, kind="stable")
-    cost = np.cumsum(predicted_work(costs, densities, elements[order], np.diff(first)[order]))
+    species = structure.species[: len(first) - 1]
+    order = np.argsort(species, kind="stable")
+    cost = np.cumsum(predicted_work(costs, densities, species[order], np.diff(first)[order]))
     shares = np.searchsorted(cost, cost[-1] * np.arange(1, threads) / threads) if len(order) else []
     return np.split(order, shares)
 
@@ -317,12 +323,12 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
         ClashError: two atoms are on one site.
 
     """
-    elements, energies = structure.elements, np.zeros(len(structure.neighbours.first) - 1)
+    species, energies = structure.species, np.zeros(len(structure.neighbours.first) - 1)
 
     def work(atoms) -> Sums:
-        sums = Sums(energies, np.zeros((len(elements), 3)), np.zeros((3, 3)), np.full(2, -1))
-        own = [atoms[elements[atoms] == element] for element in range(len(potential[0].energies))]
-        for layer in potential:
+        sums = Sums(energies, np.zeros((len(species), 3)), np.zeros((3, 3)), np.full(2, -1))
+        own = [atoms[species[atoms] == element] for element in range(len(potential.layers[0].energies))]
+        for layer in potential.layers:
             for element, e in enumerate(layer.energies):
                 if not len(own[element]):
                     continue

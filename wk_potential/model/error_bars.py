@@ -1,8 +1,8 @@
-"""Error bars of a model: an ensemble of small mapped forms, calibrated on frames that were left out of the training.
+"""Error bars of a model: a committee of small mapped forms, calibrated on frames that were left out of the training.
 
 The features of a coarse mapped form are the last layer of the model; the training labels leave their weights uncertain,
-and the members of the ensemble are draws from what they leave (`wk_potential.training.error_bars.rigidity`). One factor
-for each kind of label turns the spread of the members into the error that unseen frames are found to have.
+and the members of the committee are draws from what they leave (`training.error_bars.rigidity`). One factor for each
+kind of label turns the spread of the members into the error that unseen frames are found to have.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from ..atoms.structure import Structure
 from ..density.expansion import Density
 from ..density.packed import pack
 from ..density.radial import RadialTable
-from ..forms.quadratic import Factors, from_arrays, pack_forms, to_arrays
-from .committee import Deviations, count_close, evaluate_ensemble
+from ..forms.quadratic import TruncatedForm, from_arrays, pack_forms, to_arrays
+from .committee import Deviations, count_close, evaluate_committee
 from .container import within
 from .energy import Layer, Potential
 
@@ -46,7 +46,7 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Ensemble of a model.
+    """Committee of a model.
 
     Attributes:
         lmax: largest angular momentum of the density that its features are made of.
@@ -65,7 +65,7 @@ class Uncertainty:
 
     lmax: int
     channels: int
-    forms: list[list[list[Factors]]]
+    forms: list[list[list[TruncatedForm]]]
     members: np.ndarray
     probes: np.ndarray
     centres: np.ndarray
@@ -73,7 +73,7 @@ class Uncertainty:
     calibration: np.ndarray
     closest: np.ndarray
 
-    def potential(self, densities: Sequence[Density]) -> "EnsemblePotential":
+    def potential(self, densities: Sequence[Density]) -> "CommitteePotential":
         """Arrays as the compiled functions take them.
 
         Args:
@@ -86,7 +86,7 @@ class Uncertainty:
             packed = pack(coarse(density, self.lmax, self.channels))
             layers.append(Layer(packed, packed.projection.astype(float), [pack_forms(f) for f in forms]))
             members.append([np.ascontiguousarray(columns[r]) for r in rows])
-        return EnsemblePotential(self, Potential(layers), members)
+        return CommitteePotential(self, Potential(layers), members)
 
     def to_arrays(self) -> tuple[dict, dict[str, np.ndarray]]:
         """Return description and arrays, for a file."""
@@ -116,7 +116,7 @@ def coarse(density: Density, lmax: int, channels: int) -> Density:
     return Density(lmax, RadialTable(radial.cutoff, *parts), projection, density.saturation)
 
 
-def feature_slices(forms: Sequence[Sequence[Sequence[Factors]]]) -> list[list[slice]]:
+def feature_slices(forms: Sequence[Sequence[Sequence[TruncatedForm]]]) -> list[list[slice]]:
     """Where the features of each length scale and element are among all features."""
     out: list[list[slice]] = []
     first = 0
@@ -130,8 +130,8 @@ def feature_slices(forms: Sequence[Sequence[Sequence[Factors]]]) -> list[list[sl
 
 
 @dataclass(frozen=True)
-class EnsemblePotential:
-    """An ensemble as the compiled functions take it; see `Uncertainty.potential`."""
+class CommitteePotential:
+    """An committee as the compiled functions take it; see `Uncertainty.potential`."""
 
     uncertainty: Uncertainty
     potential: Potential
@@ -139,22 +139,22 @@ class EnsemblePotential:
 
     def deviations(self, structure: Structure, threads: int = 1) -> Deviations:
         """Deviations of the members; those of parts of a structure add up."""
-        found = evaluate_ensemble(self.potential, self.members, structure, threads)
+        found = evaluate_committee(self.potential, self.members, structure, threads)
         return found._replace(close=count_close(structure, self.uncertainty.closest))
 
-    def spread(self, deviations: Deviations, elements) -> Spread:
+    def spread(self, deviations: Deviations, species) -> Spread:
         """Calibrated standard deviations.
 
         Args:
             deviations: of the whole structure.
-            elements: (n,) of the centres, as indices.
+            species: (n,) of the centres.
 
         """
         u = self.uncertainty
         energy, forces, stress, energies, atoms = u.calibration
         n = u.members.shape[1]
-        local = _rms(deviations.energies[:, n:] - u.centres[elements])
-        grade = local / u.largest[elements]
+        local = _rms(deviations.energies[:, n:] - u.centres[species])
+        grade = local / u.largest[species]
         return Spread(
             float(np.hypot(energy * _rms(deviations.energies[:, :n].sum(axis=0)), atoms * np.linalg.norm(local))),
             energies * local,

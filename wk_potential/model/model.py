@@ -13,10 +13,10 @@ from ..atoms.structure import Structure
 from ..errors import CompositionWarning, ModelFileError, PrecisionWarning, UncertaintyError, UnknownElementError
 from .container import read_container, within, write_container
 from .energy import Potential, evaluate
-from .error_bars import EnsemblePotential, Uncertainty
+from .error_bars import CommitteePotential, Uncertainty
 from .repulsion import Repulsion
 from .scale import Scale, scale_from_arrays, scale_to_arrays
-from .tensors import TensorTarget, targets_from_arrays, targets_to_arrays
+from .tensors import TensorProperty, targets_from_arrays, targets_to_arrays
 
 if TYPE_CHECKING:
     from ..atoms.frame import Frame
@@ -61,7 +61,7 @@ class Model:
     baseline: np.ndarray
     compositions: np.ndarray
     info: dict = field(default_factory=dict)
-    tensors: dict[str, TensorTarget] = field(default_factory=dict)
+    tensors: dict[str, TensorProperty] = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
     repulsion: Repulsion | None = None
 
@@ -84,7 +84,7 @@ class Model:
     @cached_property
     def direct(self) -> Potential:
         """The model as its kernels with all support points."""
-        return Potential((scale.direct for scale in self.scales), self.repulsion)
+        return Potential([scale.direct for scale in self.scales], self.repulsion)
 
     @cached_property
     def _mapped_potentials(self) -> dict[str, Potential]:
@@ -115,8 +115,8 @@ class Model:
         return self._mapped_potentials[precision]
 
     @cached_property
-    def ensemble(self) -> EnsemblePotential:
-        """The ensemble of the error bars.
+    def committee(self) -> CommitteePotential:
+        """The committee of the error bars.
 
         Raises:
             UncertaintyError: the model has none.
@@ -143,7 +143,7 @@ class Model:
                 stacklevel=3,
             )
 
-    def element_indices(self, numbers) -> np.ndarray:
+    def species_of(self, numbers) -> np.ndarray:
         """Return the place of each atom's element in `elements`.
 
         Raises:
@@ -171,7 +171,7 @@ class Model:
         """
         for frame in frames:
             try:
-                self.element_indices(frame.numbers)
+                self.species_of(frame.numbers)
             except UnknownElementError as error:
                 raise UnknownElementError(f"{frame.source}: {error}") from None
 
@@ -188,7 +188,7 @@ class Model:
 
         """
         energies, forces, virial = evaluate(potential or self.potential(), structure, threads)
-        return Prediction(energies + self.baseline[structure.elements[: len(energies)]], forces, virial)
+        return Prediction(energies + self.baseline[structure.species[: len(energies)]], forces, virial)
 
     def structure(self, numbers, positions, cell, neighbours: Neighbours) -> Structure:
         """Arrays as `predict` and the targets in `tensors` take them.
@@ -202,12 +202,12 @@ class Model:
             UnknownElementError: an element is not in the model.
 
         """
-        index = self.element_indices(numbers)
+        index = self.species_of(numbers)
         return Structure(np.ascontiguousarray(positions, float), np.array(cell, float), index, neighbours)
 
     def check_composition(self, numbers) -> None:
         """Warn with `CompositionWarning` if the training set leaves the baseline of a composition open."""
-        counts = np.bincount(self.element_indices(numbers), minlength=len(self.elements)).astype(float)
+        counts = np.bincount(self.species_of(numbers), minlength=len(self.elements)).astype(float)
         outside = counts - (counts @ self.compositions.T) @ self.compositions
         if np.linalg.norm(outside) > 1e-6 * np.linalg.norm(counts):
             warnings.warn(

@@ -60,7 +60,7 @@ def pair_energy(product, screening, inner, outer, r):
 @njit(nogil=True)
 def repel(repulsion, atoms, structure, sums):
     """Add energies, forces and virial of atoms to the sums (see `wk_potential.model.energy`)."""
-    positions, cell, elements, neighbours = structure
+    positions, cell, species, neighbours = structure
     farthest = np.max(repulsion.outer)
     screening = SCREENING / (repulsion.charges[:, None] ** 0.23 + repulsion.charges**0.23)
     d = np.zeros(3)
@@ -73,7 +73,7 @@ def repel(repulsion, atoms, structure, sums):
                 for k in range(3):
                     d[x] += neighbours.shift[p, k] * cell[k, x]
                 square += d[x] * d[x]
-            a, b = elements[i], elements[j]
+            a, b = species[i], species[j]
             if square >= farthest * farthest or square >= repulsion.outer[a, b] ** 2 or square == 0.0:
                 continue  # atoms on one site have been noticed where the density was made
             r = np.sqrt(square)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..density.expansion import Density, density_from_arrays, density_to_arrays
 from ..density.packed import pack
-from ..forms.quadratic import Factors, from_arrays, pack_forms, to_arrays
+from ..forms.quadratic import TruncatedForm, from_arrays, pack_forms, to_arrays
 from ..kernel.coupling import wigner_terms
 from ..kernel.direct import make_support
 from .energy import Direct, Layer
@@ -29,7 +29,7 @@ class Scale:
     density: Density
     order_weights: np.ndarray
     support: list[SupportPoints]
-    mapped: list[list[Factors]] | None = None
+    mapped: list[list[TruncatedForm]] | None = None
 
     @property
     def order(self) -> int:
@@ -45,7 +45,7 @@ class Scale:
         energies = [Direct(terms, a, s) for a, s in zip(self.order_weights, support, strict=True)]
         return Layer(density, density.projection, energies)
 
-    def with_forms(self, mapped: list[list[Factors]], precision: str = "float64") -> Layer:
+    def with_forms(self, mapped: list[list[TruncatedForm]], precision: str = "float64") -> Layer:
         """Quadratic forms instead of the support points."""
         density, kind = self.direct.density, np.dtype(precision)
         return Layer(density, density.projection.astype(kind), [pack_forms(factors, kind) for factors in mapped])

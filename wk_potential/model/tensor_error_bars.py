@@ -8,7 +8,7 @@ import numpy as np
 from ..atoms.structure import Structure
 from ..density.expansion import Density
 from ..density.packed import pack
-from ..forms.bilinear import TensorForm, pack_tensor, tensor_from_arrays, tensor_to_arrays
+from ..forms.bilinear import BilinearForm, pack_tensor, tensor_from_arrays, tensor_to_arrays
 from .container import within
 from .error_bars import coarse
 from .tensor_evaluation import TensorLayer, tensor_terms_of
@@ -16,7 +16,7 @@ from .tensor_evaluation import TensorLayer, tensor_terms_of
 
 @dataclass(frozen=True)
 class TensorSpread:
-    """Error bars of a part of rank L (`wk_potential.training.error_bars.tensors`).
+    """Error bars of a part of angular momentum L (`wk_potential.training.error_bars.tensors`).
 
     Attributes:
         momentum: L.
@@ -30,7 +30,7 @@ class TensorSpread:
     momentum: int
     lmax: int
     channels: int
-    forms: list[list[TensorForm]]
+    forms: list[list[BilinearForm]]
     members: np.ndarray
 
     def layers(self, densities: Sequence[Density]) -> list[TensorLayer]:

@@ -13,7 +13,7 @@ from ..density.packed import PackedDensity, adjoint_atom, gather
 from ..density.saturation import saturate, saturate_changes
 from ..forms.bilinear_kernel import (
     LANES,
-    TensorForms,
+    PackedBilinearForm,
     feature_count,
     tensor_cost,
     tensor_features,
@@ -37,7 +37,7 @@ class TensorLayer:
 
     density: PackedDensity
     momentum: int
-    forms: Sequence[TensorForms]
+    forms: Sequence[PackedBilinearForm]
 
     @cached_property
     def costs(self) -> np.ndarray:
@@ -113,7 +113,7 @@ def evaluate_tensors(layers: Sequence[TensorLayer], structure: Structure, thread
     """Spherical components (n, 2L + 1) of the centres, and derivatives (2L + 1, N, 3) of their sum or none of them.
 
     Args:
-        layers: of one rank L; their values add up.
+        layers: of one L; their values add up.
         structure: with neighbours that hold all pairs of the centres within the cutoff, and may hold more.
         threads: how many.
         derivatives: whether to compute the derivatives by the positions, per Angstrom; otherwise they have no rows.
@@ -122,15 +122,15 @@ def evaluate_tensors(layers: Sequence[TensorLayer], structure: Structure, thread
         ClashError: two atoms are on one site.
 
     """
-    elements = structure.elements
+    species = structure.species
     n, width = len(structure.neighbours.first) - 1, 2 * layers[0].momentum + 1
     values = np.zeros((n, width))
 
     def work(atoms):
-        slopes, clash = np.zeros((width if derivatives else 0, len(elements), 3)), np.full(2, -1)
+        slopes, clash = np.zeros((width if derivatives else 0, len(species), 3)), np.full(2, -1)
         for layer in layers:
             for element, (form, sizes) in enumerate(zip(layer.forms, layer.work_sizes, strict=True)):
-                own = atoms[elements[atoms] == element]
+                own = atoms[species[atoms] == element]
                 if len(own):
                     _add_tensors(layer.density, element, form, sizes, own, structure, values, slopes, clash)
         return slopes, clash
@@ -151,7 +151,7 @@ def tensor_terms_of(layers: Sequence[TensorLayer], structure: Structure, threads
         ClashError: two atoms are on one site.
 
     """
-    elements, width = structure.elements, 2 * layers[0].momentum + 1
+    species, width = structure.species, 2 * layers[0].momentum + 1
     counts = [feature_count(form) for layer in layers for form in layer.forms]
 
     def work(atoms):
@@ -159,7 +159,7 @@ def tensor_terms_of(layers: Sequence[TensorLayer], structure: Structure, threads
         targets = iter(parts)
         for layer in layers:
             for element, (form, sizes) in enumerate(zip(layer.forms, layer.work_sizes, strict=True)):
-                own, out = atoms[elements[atoms] == element], next(targets)
+                own, out = atoms[species[atoms] == element], next(targets)
                 if len(own) and len(out):
                     _add_features(layer.density, element, form, sizes, own, structure, out, clash)
         return np.concatenate(parts), clash

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..atoms.structure import Structure
 from ..density.expansion import Density, density_from_arrays, density_to_arrays
-from ..forms.bilinear import TensorForm, tensor_from_arrays, tensor_to_arrays
+from ..forms.bilinear import BilinearForm, tensor_from_arrays, tensor_to_arrays
 from .container import within
 from .tensor_error_bars import TensorSpread, tensor_layers
 from .tensor_evaluation import TensorLayer, evaluate_tensors
@@ -40,7 +40,7 @@ def to_cartesian(name: str, momentum: int, components) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TensorPart:
-    """The part of rank L of a target.
+    """The part of angular momentum L of a target.
 
     Attributes:
         momentum: L.
@@ -52,12 +52,12 @@ class TensorPart:
 
     momentum: int
     baseline: np.ndarray
-    forms: list[list[TensorForm]]
+    forms: list[list[BilinearForm]]
     spread: TensorSpread | None = None
 
 
 @dataclass(frozen=True)
-class TensorTarget:
+class TensorProperty:
     """A vector or tensor of the whole structure as a sum over atoms.
 
     Dipoles are in e Angstrom and relative to the centre of mass, which matters for charged structures only;
@@ -66,7 +66,7 @@ class TensorTarget:
     Attributes:
         name: dipole or polarizability.
         densities: that all parts share.
-        parts: of rank 1, or of ranks 0 and 2.
+        parts: of L = 1, or of L = 0 and 2.
 
     """
 
@@ -103,7 +103,7 @@ class TensorTarget:
         out = np.zeros(())
         for part, layers in zip(self.parts, self._layers, strict=True):
             values, _ = evaluate_tensors(layers, structure, threads)
-            values += part.baseline[structure.elements[: len(values)], None]
+            values += part.baseline[structure.species[: len(values)], None]
             out = out + to_cartesian(self.name, part.momentum, values)
         return out
 
@@ -123,7 +123,7 @@ class TensorTarget:
         return out
 
     def deviation(self, structure: Structure, threads: int = 1) -> np.ndarray:
-        """Standard deviations of the components of the target, (3,) or (3, 3); ranks err independently.
+        """Standard deviations of the components of the target, (3,) or (3, 3); parts of different L err independently.
 
         Raises:
             ClashError: two atoms are on one site.
@@ -136,7 +136,7 @@ class TensorTarget:
         return np.sqrt(variance)
 
 
-def targets_to_arrays(targets: dict[str, TensorTarget]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def targets_to_arrays(targets: dict[str, TensorProperty]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return description and arrays of the targets, for a file."""
     facts: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
@@ -162,7 +162,7 @@ def targets_to_arrays(targets: dict[str, TensorTarget]) -> tuple[dict[str, Any],
     return facts, arrays
 
 
-def targets_from_arrays(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, TensorTarget]:
+def targets_from_arrays(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, TensorProperty]:
     """Inverse of `targets_to_arrays`."""
     targets = {}
     for name, target in facts.items():
@@ -183,5 +183,5 @@ def targets_from_arrays(facts: dict[str, Any], arrays: dict[str, np.ndarray]) ->
                 more = within(f"{own}_spread_", arrays)
                 spread = TensorSpread.from_arrays(part["momentum"], len(baseline), part["spread"], more)
             parts.append(TensorPart(part["momentum"], baseline, forms, spread))
-        targets[name] = TensorTarget(name, densities, parts)
+        targets[name] = TensorProperty(name, densities, parts)
     return targets

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..compute.jit import njit
-from ..compute.ranks import Ranks
+from ..compute.ranks import MPICommunicator
 
 
 @njit
@@ -21,7 +21,7 @@ class GhostForces:
     more than its share.
 
     Args:
-        ranks: all of them make this object together.
+        comm: all of them make this object together.
         tags: (n,) positive numbers of the atoms here: `n_own` that the rank owns, then ghosts.
         n_own: how many.
 
@@ -30,18 +30,18 @@ class GhostForces:
 
     """
 
-    def __init__(self, ranks: Ranks, tags, n_own: int):
-        self._ranks = ranks
+    def __init__(self, comm: MPICommunicator, tags, n_own: int):
+        self._comm = comm
         own, ghosts = np.asarray(tags[:n_own], np.int64), np.asarray(tags[n_own:], np.int64)
-        to_directory, counts = self._by_rank(own % ranks.size)
-        there = np.column_stack([own, np.full(n_own, ranks.rank), np.arange(n_own)])[to_directory]
+        to_directory, counts = self._by_rank(own % comm.size)
+        there = np.column_stack([own, np.full(n_own, comm.rank), np.arange(n_own)])[to_directory]
         directory, _ = self._exchange(there, counts)
         directory = directory[np.argsort(directory[:, 0])]
 
-        to_directory, counts = self._by_rank(ghosts % ranks.size)
+        to_directory, counts = self._by_rank(ghosts % comm.size)
         asked, asked_counts = self._exchange(ghosts[to_directory, None], counts)
         found = np.searchsorted(directory[:, 0], asked[:, 0])
-        found = ranks.together(self._check_found, directory, found, asked[:, 0])
+        found = comm.together(self._check_found, directory, found, asked[:, 0])
         answers, _ = self._exchange(directory[found, 1:], asked_counts)
         home = np.zeros((len(ghosts), 2), np.int64)
         home[to_directory] = answers
@@ -59,11 +59,11 @@ class GhostForces:
 
     def _by_rank(self, destination):
         """Order of things by destination, and how many go to each rank."""
-        return np.argsort(destination, kind="stable"), np.bincount(destination, minlength=self._ranks.size)
+        return np.argsort(destination, kind="stable"), np.bincount(destination, minlength=self._comm.size)
 
     def _exchange(self, rows, counts):
         """Send rows (n, k), sorted by destination; return those that come and how many from each rank."""
-        comm, rows = self._ranks.comm, np.ascontiguousarray(rows)
+        comm, rows = self._comm.mpi, np.ascontiguousarray(rows)
         received = np.zeros_like(counts)
         comm.Alltoall(counts, received)
         out = np.zeros((int(received.sum()), rows.shape[1]), rows.dtype)
@@ -81,5 +81,5 @@ class GhostForces:
         n_own = len(forces) - len(self._order)
         rows = forces[n_own:][self._order]
         out = np.zeros((len(self._index), 3))
-        self._ranks.comm.Alltoallv([rows, 3 * self._sent], [out, 3 * self._received])
+        self._comm.mpi.Alltoallv([rows, 3 * self._sent], [out, 3 * self._received])
         _add_rows(out, self._index, forces)

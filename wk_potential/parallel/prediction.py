@@ -8,11 +8,11 @@ import numpy as np
 
 from ..atoms.neighbours import VerletList, complete_cell
 from ..atoms.structure import Structure
-from ..compute.ranks import Ranks
+from ..compute.ranks import MPICommunicator
 from ..errors import ClashError
 from ..model.committee import Deviations
 from ..model.energy import Potential
-from ..model.error_bars import EnsemblePotential
+from ..model.error_bars import CommitteePotential
 from ..model.model import Model, Prediction
 from .bisection import lattice_coordinates, share
 from .domain import Domain, make_domain
@@ -33,8 +33,8 @@ class ParallelPredictor:
 
     """
 
-    def __init__(self, model: Model, potential: Potential, ranks: Ranks, skin: float, threads: int = 1):
-        self.model, self.potential, self.ranks, self.threads = model, potential, ranks, threads
+    def __init__(self, model: Model, potential: Potential, comm: MPICommunicator, skin: float, threads: int = 1):
+        self.model, self.potential, self.comm, self.threads = model, potential, comm, threads
         self.list = VerletList(model.cutoff, skin, threads)
         self.seconds = dict.fromkeys(("neighbours", "evaluation", "communication"), 0.0)
         self.imbalance = 1.0
@@ -53,40 +53,40 @@ class ParallelPredictor:
             ClashError: two atoms are on one site.
 
         """
-        ranks, pbc, cell = self.ranks, np.asarray(pbc, bool), np.array(cell, float)
+        comm, pbc, cell = self.comm, np.asarray(pbc, bool), np.array(cell, float)
         start = time.perf_counter()
-        ranks.check_same(_checksum(numbers, positions, cell, pbc), "positions, cell or elements of the atoms")
-        stale = ranks.maximum(not self.list.is_valid(positions, cell, pbc))[0]
+        comm.check_same(_checksum(numbers, positions, cell, pbc), "positions, cell or elements of the atoms")
+        stale = comm.maximum(not self.list.is_valid(positions, cell, pbc))[0]
         self._count("communication", start)
         if stale:
             self._rebuild(numbers, positions, cell, pbc)
         start = time.perf_counter()
-        sums = ranks.together(self._evaluate, numbers, positions, cell)
+        sums = comm.together(self._evaluate, numbers, positions, cell)
         self._count("evaluation", start)
         start = time.perf_counter()
-        sums, n = ranks.total(sums), len(numbers)
+        sums, n = comm.total(sums), len(numbers)
         self._count("communication", start)
         virial = sums[4 * n : 4 * n + 9].reshape(3, 3)
         return float(sums[-1]), Prediction(sums[3 * n : 4 * n].copy(), sums[: 3 * n].reshape(n, 3).copy(), virial)
 
-    def deviations(self, ensemble: EnsemblePotential, elements, positions, cell) -> Deviations:
-        """Deviations of an ensemble's members for the structure that was predicted last.
+    def deviations(self, committee: CommitteePotential, species, positions, cell) -> Deviations:
+        """Deviations of an committee's members for the structure that was predicted last.
 
         Args:
-            ensemble: of the model.
-            elements: (N,) of all atoms, as indices.
+            committee: of the model.
+            species: (N,) of all atoms.
             positions, cell: as for `predict`.
 
         """
         domain: Domain = self.list.current
-        n, local = len(elements), domain.positions(positions, np.array(cell, float))
-        structure = Structure(local, np.zeros((3, 3)), elements[domain.atoms], domain.neighbours)
-        own = self.ranks.together(ensemble.deviations, structure, self.threads)
+        n, local = len(species), domain.positions(positions, np.array(cell, float))
+        structure = Structure(local, np.zeros((3, 3)), species[domain.atoms], domain.neighbours)
+        own = self.comm.together(committee.deviations, structure, self.threads)
         energies, forces = np.zeros((n, own.energies.shape[1])), np.zeros((n, *own.forces.shape[1:]))
         energies[domain.centres], close = own.energies, np.zeros(n)
         close[domain.centres] = own.close
         np.add.at(forces, domain.atoms, own.forces)
-        return Deviations(*(self.ranks.total(x) for x in (energies, forces, own.virial, close)))
+        return Deviations(*(self.comm.total(x) for x in (energies, forces, own.virial, close)))
 
     def _count(self, part: str, start: float) -> None:
         self.seconds[part] += time.perf_counter() - start
@@ -112,23 +112,23 @@ class ParallelPredictor:
     def _rebuild(self, numbers, positions, cell, pbc) -> None:
         """Divide the structure by the work that the last list tells, and make this rank's list."""
         start = time.perf_counter()
-        ranks, n = self.ranks, len(numbers)
-        elements = ranks.together(self.model.element_indices, numbers)
-        inverse = ranks.comm.bcast(ranks.together(lambda: np.linalg.inv(complete_cell(cell, pbc))))
+        comm, n = self.comm, len(numbers)
+        species = comm.together(self.model.species_of, numbers)
+        inverse = comm.mpi.bcast(comm.together(lambda: np.linalg.inv(complete_cell(cell, pbc))))
         coordinates = lattice_coordinates(positions, inverse, pbc)
         points = coordinates.scaled * coordinates.heights
         known = self._work is not None and len(self._work) == n
         if not known:
-            self._work = self.potential.work(elements, 0)
+            self._work = self.potential.work(species, 0)
         for _ in range(1 if known else 2):
-            centres = share(points, self._work, ranks.rank, ranks.size)
+            centres = share(points, self._work, comm.rank, comm.size)
             find = partial(make_domain, centres=centres, coordinates=coordinates)
-            ranks.together(self.list.rebuild, positions, cell, pbc, find)
+            comm.together(self.list.rebuild, positions, cell, pbc, find)
             counts = np.zeros(n, np.int32)
             counts[centres] = np.diff(self.list.current.neighbours.first)
-            self._work = self.potential.work(elements, ranks.total_counts(counts))
-            largest = ranks.maximum(int(np.sum(self._work[centres])))[0]
-            self.imbalance = float(largest * ranks.size / max(np.sum(self._work), 1.0))
+            self._work = self.potential.work(species, comm.total_counts(counts))
+            largest = comm.maximum(int(np.sum(self._work[centres])))[0]
+            self.imbalance = float(largest * comm.size / max(np.sum(self._work), 1.0))
             if self.imbalance < UNEVEN:
                 break
         self._count("neighbours", start)

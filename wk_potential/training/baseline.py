@@ -59,7 +59,7 @@ def element_weights(elements, given: dict[str, float]) -> np.ndarray:
     return np.array([given.get(chemical_symbols[z], covalent_radii[z]) for z in elements])
 
 
-def targets(frames: Sequence[Frame], elements, baseline):
+def fit_targets(frames: Sequence[Frame], elements, baseline):
     """What the kernel has to learn, in the order of the labels.
 
     Returns:
@@ -91,7 +91,7 @@ def targets(frames: Sequence[Frame], elements, baseline):
 
 @dataclass(frozen=True)
 class Labels:
-    """Targets of the fit: `values`, `kind` and `size` (n_labels,) as `baseline.targets` returns them."""
+    """Targets of the fit: `values`, `kind` and `size` (n_labels,) as `baseline.fit_targets` returns them."""
 
     values: np.ndarray
     kind: np.ndarray

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..atoms.frame import Frame
-from ..compute.ranks import OneRank, Ranks
+from ..compute.ranks import Communicator
 from ..density.expansion import Density, full_density
 from ..density.frames import frame_environments
 from ..density.radial import RadialTable, radial_table
@@ -23,7 +23,7 @@ def model_density(
     elements,
     options: TrainingOptions,
     shape: DensityShape | None = None,
-    ranks: Ranks | OneRank | None = None,
+    comm: Communicator | None = None,
 ) -> Density:
     """Density with the leading principal components of the channels, by central element and l.
 
@@ -41,7 +41,7 @@ def model_density(
     channels = by_l[:, None, None] * by_channel[:, None] * _mixed(options.element_mixing or 0.0, len(elements), radial)
     full = full._replace(projection=np.ascontiguousarray(np.broadcast_to(channels, full.projection.shape)))
     chosen = np.random.default_rng(options.seed).permutation(len(frames))[:MAX_FRAMES]
-    covariance, extended = _covariances([frames[k] for k in chosen], full, elements, ranks or OneRank())
+    covariance, extended = _covariances([frames[k] for k in chosen], full, elements, comm or Communicator())
     n_elements, n_l, n_full, _ = covariance.shape
     kept = []
     squares = np.trace(covariance.sum(axis=1), axis1=1, axis2=2)
@@ -65,16 +65,16 @@ def _mixed(mixing: float, n_elements: int, radial: RadialTable) -> np.ndarray:
     return np.kron(np.linalg.cholesky(kernel), np.eye(radial.values.shape[2]))
 
 
-def _covariances(frames, density: Density, elements, ranks: Ranks | OneRank):
+def _covariances(frames, density: Density, elements, comm: Communicator):
     """Mean c c^T (n_elements, lmax + 1, n, n) over environments, alone and with the effect of rattling."""
     n_l, n = density.lmax + 1, density.projection.shape[3]
     # summed in groups of frames, so that the sums are the same to the last bit on any number of ranks
     sums = np.zeros((N_GROUPS, 2, len(elements), n_l, n, n))
     counts = np.zeros((N_GROUPS, len(elements)))
-    for group in range(ranks.rank, N_GROUPS, ranks.size):
+    for group in range(comm.rank, N_GROUPS, comm.size):
         _add_frames(frames[group::N_GROUPS], density, elements, sums[group, 0], sums[group, 1], counts[group])
-    plain, moved = ranks.total(sums).sum(axis=0)
-    count = np.maximum(ranks.total(counts).sum(axis=0), 1)[:, None, None, None]
+    plain, moved = comm.total(sums).sum(axis=0)
+    count = np.maximum(comm.total(counts).sum(axis=0), 1)[:, None, None, None]
     return plain / count, (plain + moved) / count
 
 

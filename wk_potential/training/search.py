@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from ..atoms.dataset import data_hash, label_counts, sampled_frames
 from ..atoms.files import write_atomically
 from ..atoms.frame import Frame
-from ..compute.ranks import OneRank, Ranks
+from ..compute.ranks import Communicator
 from .options import TrainingOptions
 from .task import Log, Progress
 
@@ -49,12 +49,12 @@ class _Search:
     Ranks take every decision together: the time that counts, and the file, are those of the first.
     """
 
-    def __init__(self, frames, options, names, score, log, progress, memory, ranks):
+    def __init__(self, frames, options, names, score, log, progress, memory, comm):
         self.frames, self.options, self.names, self.score = frames, options, names, score
-        self.log, self.progress, self.memory, self.ranks = log, progress, memory, ranks
+        self.log, self.progress, self.memory, self.comm = log, progress, memory, comm
         fixed = options.model_dump(mode="json", exclude=set(names))
         self.key = hashlib.sha256(json.dumps([data_hash(frames), fixed, names], sort_keys=True).encode()).hexdigest()
-        self.known = ranks.share(_recall(memory, self.key), 0)
+        self.known = comm.share(_recall(memory, self.key), 0)
         self.start = time.monotonic()
         self.first: float | None = None
         self.best, self.found, self.tried = -np.inf, options, 0
@@ -73,7 +73,7 @@ class _Search:
 
     def time_used(self) -> float:
         """Return the fraction of the time that is used."""
-        return self.ranks.share((time.monotonic() - self.start) / (60 * self.options.optimise_minutes), 0)
+        return self.comm.share((time.monotonic() - self.start) / (60 * self.options.optimise_minutes), 0)
 
     def __call__(self, candidate: TrainingOptions) -> float:
         """Return the score of options, and keep it.
@@ -87,7 +87,7 @@ class _Search:
             if self.time_used() > 1:
                 raise _TimeUp
             self.known[label] = self.score(self.frames, candidate)
-            if self.memory is not None and self.ranks.rank == 0:
+            if self.memory is not None and self.comm.rank == 0:
                 text = json.dumps({"key": self.key, "scores": self.known}, indent=1)
                 write_atomically(self.memory, text.encode())
         score = self.known[label]
@@ -118,7 +118,7 @@ def optimise(
     log: Log,
     progress: Progress,
     memory: Path | None = None,
-    ranks: Ranks | OneRank | None = None,
+    comm: Communicator | None = None,
 ) -> tuple[TrainingOptions, dict]:
     """Return the options of the highest score found, and what to say of the search.
 
@@ -132,13 +132,13 @@ def optimise(
         score: of frames and options, the higher the better; the same on all ranks.
         log, progress: as in `train`.
         memory: file of the scores so far; a search that was interrupted goes on from there.
-        ranks: that search together.
+        comm: that search together.
 
     """
     chosen = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
     short = estimator == "full" and options.short is not None
     names = [name for name in BOUNDS if short or not name.startswith("short")]
-    search = _Search(chosen, options, names, score, log, progress, memory, ranks or OneRank())
+    search = _Search(chosen, options, names, score, log, progress, memory, comm or Communicator())
     log(f"Searching {', '.join(names)} on {len(chosen)} frames, for at most {options.optimise_minutes:g} minutes")
     low, high = (search.point(options.model_copy(update={n: BOUNDS[n][side] for n in names})) for side in (0, 1))
     settings = {"maxfev": EVALUATIONS, "initial_tr_radius": 0.15, "final_tr_radius": 0.02}

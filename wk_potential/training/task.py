@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..atoms.frame import Frame
-from ..compute.ranks import OneRank, Ranks
+from ..compute.ranks import Communicator
 from ..density.expansion import Density
 from ..model.scale import Scale
 from .options import TrainingOptions
@@ -33,7 +33,7 @@ class Task:
     threads: int
     log: Log
     progress: Progress
-    ranks: Ranks | OneRank = field(default_factory=OneRank)
+    comm: Communicator = field(default_factory=Communicator)
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def predict_cost(task: Task, gigabytes: float, seconds: float) -> None:
         MemoryError: more than the machine has free.
 
     """
-    ranks = f" on each of {task.ranks.size} ranks" if task.ranks.size > 1 else ""
-    task.log(f"Predicted: {gigabytes:.2g} GB of memory, {max(seconds, 1):.2g} s on {task.threads} threads{ranks}")
+    each = f" on each of {task.comm.size} ranks" if task.comm.size > 1 else ""
+    task.log(f"Predicted: {gigabytes:.2g} GB of memory, {max(seconds, 1):.2g} s on {task.threads} threads{each}")
     free = available_memory()
     if free is not None and gigabytes > 0.95 * free:
         raise MemoryError(

@@ -18,7 +18,7 @@ from ..atoms.dataset import data_hash, kind_counts, label_counts
 from ..atoms.frame import Frame
 from ..atoms.kinds import KINDS
 from ..atoms.neighbours import find_neighbours
-from ..compute.ranks import OneRank, Ranks
+from ..compute.ranks import Communicator
 from ..compute.threads import thread_count
 from ..errors import DataError, OptionsError
 from ..model.error_bars import Uncertainty
@@ -48,7 +48,7 @@ def train(
     threads: int | None = None,
     log: Log | None = None,
     progress: Progress | None = None,
-    ranks: Ranks | OneRank | None = None,
+    comm: Communicator | None = None,
     search_file: Path | None = None,
 ) -> Model:
     """Train a model.
@@ -60,8 +60,8 @@ def train(
         threads: without it OMP_NUM_THREADS if set, else the cores available.
         log: receives lines of text for people.
         progress: receives the name of a stage and the fraction of it that is done.
-        ranks: `Ranks(comm)` of an MPI communicator whose ranks train together, all with the same arguments, and all
-            get the model. Only the first logs. The default for `threads` becomes the rank's share of the cores.
+        comm: communicator whose ranks train together, all with the same arguments. All get the model, and only the
+            first logs. The default for `threads` becomes the rank's share of the cores.
         search_file: where the search of `options.optimise` remembers its scores, so that it can be interrupted.
 
     Raises:
@@ -70,11 +70,11 @@ def train(
         MemoryError: the predicted memory is not there; says what to change.
 
     """
-    options, ranks = options or TrainingOptions(), ranks or OneRank()
+    options, comm = options or TrainingOptions(), comm or Communicator()
     log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
-    if ranks.rank > 0:
+    if comm.rank > 0:
         log, progress = lambda text: None, lambda stage, fraction: None
-    start, n_threads = time.perf_counter(), thread_count(threads, ranks.cores)
+    start, n_threads = time.perf_counter(), thread_count(threads, comm.cores)
     if options.order_weights is not None and len(options.order_weights) != options.order:
         raise OptionsError(f"order_weights has {len(options.order_weights)} numbers, but the order is {options.order}")
     frames = _with_used_labels(frames, options)
@@ -85,13 +85,13 @@ def train(
     estimator = _choose_estimator(frames, options, sum(counts.values()), log) if with_energy else "full"
     _check_neighbours(frames, options.cutoff)
     search: dict[str, Any] = {}
-    score = partial(_score, estimator=estimator, threads=n_threads, ranks=ranks)
+    score = partial(_score, estimator=estimator, threads=n_threads, comm=comm)
     given = options
     if with_energy:
         options = tried(frames, options, estimator, score, log)
     if options.optimise:
-        options, search = optimise(frames, options, estimator, score, log, progress, search_file, ranks)
-    task = _task(frames, options, estimator, n_threads, log, progress, ranks)
+        options, search = optimise(frames, options, estimator, score, log, progress, search_file, comm)
+    task = _task(frames, options, estimator, n_threads, log, progress, comm)
     fit = Fit([], np.zeros(len(KINDS)), {}, {}, 0.0)
     if with_energy:
         _say_densities(task)
@@ -140,10 +140,10 @@ def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
         )
 
 
-def _score(frames, options: TrainingOptions, estimator: str, threads: int, ranks: Ranks | OneRank) -> float:
+def _score(frames, options: TrainingOptions, estimator: str, threads: int, comm: Communicator) -> float:
     """Score of a quiet fit, with fewer support points."""
     fewer = {"support_points": min(SUPPORT_POINTS, options.support_points)}
-    task = _task(frames, options.model_copy(update=fewer), estimator, threads, ranks=ranks)
+    task = _task(frames, options.model_copy(update=fewer), estimator, threads, comm=comm)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the labels: the fit itself will warn
         return _fit(task).score if any(label_counts(frames)) else tensor_score(task)
@@ -165,7 +165,7 @@ def completed(model: Model, task: Task, fit: Fit) -> Model:
     def make(what: str) -> Any:
         return _with_mapped_form(model, task) if what == "form" else _error_bars(model, task, left_out)
 
-    mapped, error_bars = task.ranks.each(make, ["form", "error bars"])
+    mapped, error_bars = task.comm.each(make, ["form", "error bars"])
     return replace(mapped, uncertainty=error_bars)
 
 
@@ -243,18 +243,18 @@ def header(task: Task, fit: Fit, search: dict[str, Any], tensors: dict[str, Any]
 
 def _task(
     frames, options: TrainingOptions, estimator: str, threads: int, log: Log | None = None,
-    progress: Progress | None = None, ranks: Ranks | OneRank | None = None,
+    progress: Progress | None = None, comm: Communicator | None = None,
 ) -> Task:  # fmt: skip
     """Baseline and densities."""
     elements = np.unique(np.concatenate([f.numbers for f in frames]))
     baseline, compositions = fit_baseline(frames, elements, options.isolated_atoms)
     shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
     shapes = shapes if any(label_counts(frames)) else []  # tensors have their own
-    densities = [model_density(frames, elements, options, shape, ranks) for shape in shapes]
+    densities = [model_density(frames, elements, options, shape, comm) for shape in shapes]
     log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
     return Task(
         frames, options, elements, baseline, compositions, estimator, densities, threads, log, progress,
-        ranks or OneRank(),
+        comm or Communicator(),
     )  # fmt: skip
 
 

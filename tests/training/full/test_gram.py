@@ -21,7 +21,7 @@ from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import make_support
 from wk_potential.kernel.lanes import lanes_of
 from wk_potential.model.energy import Direct, Layer, Potential, evaluate
-from wk_potential.training.full.gram import add_covariance, flatten, gram_matrices, some_frames
+from wk_potential.training.full.gram import add_covariance, flatten, force_gram, some_frames
 
 LANES = lanes_of(np.float64)
 NUMBERS = np.array([6, 14])
@@ -133,7 +133,7 @@ def test_gram_matrices():
     ]
     frames = [frame(atoms, *kind) for atoms, kind in zip(structures, kinds, strict=True)]
     flat = flatten(frames, [frame_environments(f, density, NUMBERS) for f in frames])
-    gram = gram_matrices(flat, lmax, order, len(NUMBERS), threads=2)
+    gram = force_gram(flat, lmax, order, len(NUMBERS), threads=2)
     labels = [
         np.flatnonzero(np.repeat(kind, [1, 3 * len(atoms), 6])) for atoms, kind in zip(structures, kinds, strict=True)
     ]
@@ -147,7 +147,7 @@ def test_gram_matrices():
             for value, exact in zip(block, expected, strict=True):
                 assert value == pytest.approx(exact, abs=1e-7 * scale_of(exact) + 1e-9)
     for lower in range(1, order):
-        fewer = gram_matrices(flat, lmax, lower, len(NUMBERS))
+        fewer = force_gram(flat, lmax, lower, len(NUMBERS))
         assert fewer == pytest.approx(gram[:, :lower], abs=1e-12 * scale_of(gram[:, :lower]))
     weights, total = np.random.default_rng(0).uniform(size=(len(NUMBERS), order)), np.zeros(gram.shape[2:])
     add_covariance(flat, lmax, weights, total, threads=2)
@@ -155,7 +155,7 @@ def test_gram_matrices():
     assert np.triu(total) == pytest.approx(expected, abs=1e-12 * scale_of(expected))
     some = [0, 2, 4]
     rows = np.concatenate([np.arange(first[k], first[k + 1]) for k in some])
-    part = gram_matrices(some_frames(flat, some), lmax, order, len(NUMBERS))
+    part = force_gram(some_frames(flat, some), lmax, order, len(NUMBERS))
     assert part == pytest.approx(gram[:, :, rows[:, None], rows], abs=1e-12 * scale_of(gram))
 
 

@@ -10,11 +10,11 @@ from oracles.systems import SMALL
 from wk_potential import TrainingOptions, train
 from wk_potential.atoms.dataset import label_counts
 from wk_potential.density.frames import frame_environments
-from wk_potential.training.baseline import Labels, fit_baseline, targets
+from wk_potential.training.baseline import Labels, fit_baseline, fit_targets
 from wk_potential.training.channels import model_density
 from wk_potential.training.full import fit as full
 from wk_potential.training.full import likelihood
-from wk_potential.training.full.gram import add_covariance, flatten, gram_matrices
+from wk_potential.training.full.gram import add_covariance, flatten, force_gram
 from wk_potential.training.full.inverse import inverse_of_sum, traces
 from wk_potential.training.full.likelihood import choose_hyperparameters, maximise_likelihood, solve
 
@@ -25,8 +25,8 @@ def small_gram(frames, order=2):
     density = model_density(frames, elements, options)
     flat = flatten(frames, [frame_environments(f, density, elements) for f in frames])
     baseline, _ = fit_baseline(frames, elements)
-    gram = gram_matrices(flat, options.lmax, order, len(elements))
-    return gram.reshape(-1, *gram.shape[2:]), flat, Labels(*targets(frames, elements, baseline)), options
+    gram = force_gram(flat, options.lmax, order, len(elements))
+    return gram.reshape(-1, *gram.shape[2:]), flat, Labels(*fit_targets(frames, elements, baseline)), options
 
 
 @pytest.mark.parametrize("order", [1, 4])
@@ -39,7 +39,7 @@ def test_energies_alone_have_the_gram_matrices_that_they_have_among_forces(molec
     bare = flatten(frames, [frame_environments(f, density, elements) for f in frames])
     kept = flat.energy_label[[0, 2, 3]]
     expected = gram[:, kept][:, :, kept]
-    alone = gram_matrices(bare, options.lmax, order, len(elements))
+    alone = force_gram(bare, options.lmax, order, len(elements))
     assert alone.reshape(expected.shape) == pytest.approx(expected, rel=1e-12)
     weights, covariance = np.arange(1.0, len(expected) + 1), np.zeros(expected.shape[1:])
     add_covariance(bare, options.lmax, weights.reshape(-1, order), covariance)

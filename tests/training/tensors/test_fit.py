@@ -15,7 +15,7 @@ from wk_potential.analysis.evaluation import errors, predict_frames
 from wk_potential.atoms.dataset import data_hash
 from wk_potential.atoms.tensor_labels import centre_of_mass
 from wk_potential.cli import main
-from wk_potential.errors import DataError, TensorLabelError
+from wk_potential.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_labels_are_converted(folder):
 
 def test_dipoles_of_ions_need_their_origin(folder):
     ion, neutral = folder / "ion.xyz", read_frames(folder / "train.xyz", ":40", **KEYS)
-    with pytest.raises(TensorLabelError, match=r"ion.xyz, frame 0: with a charge of 1 e .* --dipole-origin"):
+    with pytest.raises(DataError, match=r"ion.xyz, frame 0: with a charge of 1 e .* --dipole-origin"):
         read_frames(ion, **KEYS, charge=1.0)
     frames = read_frames(ion, **KEYS, charge=1.0, dipole_origin="coordinates")
     for frame, expected in zip(frames, neutral, strict=True):
@@ -100,20 +100,16 @@ def test_bad_labels_are_refused(tmp_path, info, message):
     atoms = water(1)
     atoms.info |= info
     write(tmp_path / "bad.xyz", atoms, format="extxyz")
-    with pytest.raises(TensorLabelError, match=message):
+    with pytest.raises(DataError, match=message):
         read_frames(tmp_path / "bad.xyz", **KEYS)
 
 
 def test_unknown_units_and_keys(folder):
-    with pytest.raises(
-        TensorLabelError, match=r"unknown --dipole-unit 'C m': choose one of e\*Angstrom, e\*bohr, Debye"
-    ):
+    with pytest.raises(DataError, match=r"unknown --dipole-unit 'C m': choose one of e\*Angstrom, e\*bohr, Debye"):
         read_frames(folder / "train.xyz", dipole_key="mu", dipole_unit="C m")
-    with pytest.raises(TensorLabelError, match="unknown --dipole-origin 'here'"):
+    with pytest.raises(DataError, match="unknown --dipole-origin 'here'"):
         read_frames(folder / "train.xyz", dipole_key="mu", dipole_origin="here")
-    with pytest.raises(
-        TensorLabelError, match="--polarizability-key 'a' is in no frame; keys found: alpha, energy_ev, mu"
-    ):
+    with pytest.raises(DataError, match="--polarizability-key 'a' is in no frame; keys found: alpha, energy_ev, mu"):
         read_frames(folder / "train.xyz", polarizability_key="a")
 
 

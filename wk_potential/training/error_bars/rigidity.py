@@ -21,13 +21,13 @@ from ...compute.threads import run_threads
 from ...density.expansion import Density
 from ...density.frames import closest_distances, frame_environments
 from ...forms.features import features
-from ...forms.quadratic import Factors
+from ...forms.quadratic import TruncatedForm
 from ...kernel.coupling import real_cg
 from ...model.committee import LANES
 from ...model.error_bars import Uncertainty, coarse, feature_slices
 from ...model.model import Model
 from ...model.support import SupportPoints
-from ..baseline import targets
+from ..baseline import fit_targets
 from ..mapping.compression import DenseForms, compress
 from ..mapping.samples import choose_frames, draw_samples
 from ..task import LeftOut
@@ -92,7 +92,7 @@ def frame_features(frame: Frame, densities: Sequence[Density], elements, forms) 
     return FrameFeatures(labels, atoms)
 
 
-def _with_gradients(forms: Sequence[Factors], c):
+def _with_gradients(forms: Sequence[TruncatedForm], c):
     """Features (n, R) of environments c (n, n_lm, Q) of one element, and their gradients (n, R, n_lm * Q)."""
     values, gradients = [np.zeros((len(c), 0))], [np.zeros((len(c), 0, c[0].size))]
     for form in forms:
@@ -154,7 +154,7 @@ def fit_uncertainty(
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Uncertainty:
-    """Ensemble of a model, calibrated on errors of frames that were left out.
+    """Committee of a model, calibrated on errors of frames that were left out.
 
     Args:
         model: trained on all frames.
@@ -190,7 +190,7 @@ def fit_uncertainty(
 
     # the environments, as if the energy of each were a label
     atoms, sizes = np.concatenate([f.atoms for f in found]), [len(f) for f in frames]
-    elements, present = model.element_indices(np.concatenate([f.numbers for f in frames])), range(len(model.elements))
+    elements, present = model.species_of(np.concatenate([f.numbers for f in frames])), range(len(model.elements))
     mean = np.stack([atoms[elements == z].mean(axis=0) if z in elements else np.zeros(len(weights)) for z in present])
     noise = np.full(len(atoms), errors.each_atom / np.sqrt(share))
     environments = Posterior(atoms - mean[elements], noise, LOCAL_PRIOR * np.abs(weights))
@@ -227,7 +227,7 @@ class _Errors:
     @classmethod
     def of(cls, model: Model, frames: Sequence[Frame], residuals) -> "_Errors":
         """Take up the residuals (n_labels,) of frames, None for those that were not looked at."""
-        _, kind, size = targets(frames, model.elements, model.baseline)
+        _, kind, size = fit_targets(frames, model.elements, model.baseline)
         known = np.repeat([r is not None for r in residuals], label_counts(frames))
         values, rms = np.zeros(len(kind)), np.ones(3)
         values[known] = np.concatenate([r for r in residuals if r is not None])

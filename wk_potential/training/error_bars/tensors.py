@@ -29,7 +29,7 @@ def fit_spread(
     momentum: int, densities: Sequence[Density], elements, supports: list[list[TensorSupport]], order_weights, sampled,
     frames: Sequence[Frame], residuals, n_frames: int, threads: int = 1, seed: int = 0,
 ) -> TensorSpread:  # fmt: skip
-    """Error bars of a part of rank L.
+    """Error bars of a part of angular momentum L.
 
     Args:
         momentum: L.

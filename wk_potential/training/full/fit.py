@@ -12,10 +12,10 @@ from ...atoms.dataset import label_counts, sampled_frames
 from ...density.frames import frame_environments
 from ...model.scale import Scale
 from ...model.support import SupportPoints
-from ..baseline import Labels, targets
+from ..baseline import Labels, fit_targets
 from ..doubts import stress_doubt, virials_without_stress
 from ..task import Fit, LeftOut, Task, part_of, predict_cost
-from .gram import FlatEnvironments, add_covariance, flatten, gram_cost, gram_matrices, shared_rows, some_frames
+from .gram import FlatEnvironments, add_covariance, flatten, force_gram, gram_cost, label_rows, some_frames
 from .likelihood import SEARCH_ENVIRONMENTS, SEARCH_LABELS, SEARCH_MEMORY, choose_hyperparameters, solve
 
 
@@ -26,7 +26,7 @@ def fit_full(task: Task) -> Fit:
     """
     options, n_elements = task.options, len(task.elements)
     scales = _environments(task)
-    labels = Labels(*targets(task.frames, task.elements, task.baseline))
+    labels = Labels(*fit_targets(task.frames, task.elements, task.baseline))
     label_first = scales[0].label_first
     most_labels = min(SEARCH_LABELS, int(np.sqrt(SEARCH_MEMORY / (8e-9 * _n_matrices(task)))))
     limits = (np.diff(label_first), most_labels), (np.diff(scales[0].frame_first), SEARCH_ENVIRONMENTS)
@@ -35,7 +35,7 @@ def fit_full(task: Task) -> Fit:
     _predict(task, scales, searched)
     gram = _gram_matrices(task, searched)
     part = labels.of_frames(chosen, label_first)
-    weights, noise, score = task.ranks.first(_hyperparameters, task, gram, part, searched[0].label_first)
+    weights, noise, score = task.comm.first(_hyperparameters, task, gram, part, searched[0].label_first)
     by_scale = weights.reshape(len(scales), n_elements, options.order)
     kernel = None if gram is None else np.tensordot(weights, gram, 1)
     del gram
@@ -54,14 +54,14 @@ def refit_full(task: Task, order_weights, noise) -> Fit:
 
     """
     scales = _environments(task)
-    labels = Labels(*targets(task.frames, task.elements, task.baseline))
+    labels = Labels(*fit_targets(task.frames, task.elements, task.baseline))
     return _solved(task, scales, labels, _covariance(task, scales, order_weights), order_weights, np.asarray(noise))
 
 
 def _solved(task: Task, scales: list[FlatEnvironments], labels: Labels, kernel, order_weights, noise, score=0.0) -> Fit:
     """Solve for the covariance (N, N) of the labels, which is overwritten."""
     label_first = scales[0].label_first
-    alpha, residuals, log_likelihood = task.ranks.first(solve, kernel, noise, labels, label_first, task.threads)
+    alpha, residuals, log_likelihood = task.comm.first(solve, kernel, noise, labels, label_first, task.threads)
     errors = leave_one_out_errors(task, labels, residuals)
     task.log("Expected errors (leave one frame out, exact): " + _describe(errors))
     found = []
@@ -98,8 +98,8 @@ def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | N
     report = part_of(task, "Gram matrices", len(scales))
     out = np.zeros((len(scales), n_elements, order, n, n))  # pages come when written to
     for flat, own in zip(scales, out, strict=True):
-        gram_matrices(flat, lmax, order, n_elements, task.threads, report, task.ranks, own)
-    return out.reshape(-1, n, n) if task.ranks.rank == 0 else None
+        force_gram(flat, lmax, order, n_elements, task.threads, report, task.comm, own)
+    return out.reshape(-1, n, n) if task.comm.rank == 0 else None
 
 
 def _hyperparameters(task: Task, gram, labels: Labels, label_first) -> tuple[np.ndarray, np.ndarray, float]:
@@ -115,7 +115,7 @@ def _hyperparameters(task: Task, gram, labels: Labels, label_first) -> tuple[np.
 
 def _covariance(task: Task, scales: list[FlatEnvironments], order_weights) -> np.ndarray:
     """Upper triangle of the kernel of all labels, on the first rank."""
-    n, rows = scales[0].n_labels, shared_rows(scales[0], task.ranks)
+    n, rows = scales[0].n_labels, label_rows(scales[0], task.comm)
     report = part_of(task, "covariance", len(scales))
     kernel = np.zeros((n, n))  # pages come when written to
     for flat, weights in zip(scales, order_weights, strict=True):
@@ -134,7 +134,7 @@ def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvi
     solutions = 60 * n_searched**3 / 3.5e10 + n**3 / 5e10
     stored = 2 * sum(flat.jacobian.size for flat in scales)
     largest = max((matrices + 4) * n_searched**2, n**2 + matrices * n_searched**2 * (n == n_searched))
-    predict_cost(task, 8e-9 * (largest + stored), (assembly / task.ranks.size + solutions) / task.threads)
+    predict_cost(task, 8e-9 * (largest + stored), (assembly / task.comm.size + solutions) / task.threads)
 
 
 def leave_one_out_errors(task: Task, labels: Labels, residuals) -> dict[str, float]:

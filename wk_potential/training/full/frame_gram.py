@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...compute.ranks import OneRank, Ranks
+from ...compute.ranks import Communicator
 from ...compute.threads import run_threads
 from ...kernel.direct import in_blocks
 from ...kernel.tensor import add_tensor_rows, tensor_terms
@@ -37,7 +37,7 @@ def add_gram(
     pool: FramePool, lmax: int, momentum: int, sets, out, frames, threads: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> None:  # fmt: skip
-    """Add the kernels of rank L between frames, of one central element.
+    """Add the kernels of angular momentum L between frames, of one central element.
 
     Args:
         pool: the environments.
@@ -74,24 +74,24 @@ def parts_of(progress: Callable[[float], None] | None, pools: Sequence[FramePool
     return [None if progress is None else lambda done, share=share: progress(share * done) for share in shares]
 
 
-def shared_rows(pools: Sequence[FramePool], momentum: int, ranks: Ranks | OneRank | None = None) -> SharedRows:
+def frame_rows(pools: Sequence[FramePool], momentum: int, comm: Communicator | None = None) -> SharedRows:
     """Rows of the components of frames, shared among ranks; pools are those of all central elements."""
     sizes = np.sum([np.diff(pool.first) for pool in pools], axis=0)
-    return SharedRows(np.full(len(sizes), 2 * momentum + 1), sizes, ranks)
+    return SharedRows(np.full(len(sizes), 2 * momentum + 1), sizes, comm)
 
 
-def gram_matrices(
+def energy_gram(
     pools: Sequence[FramePool], lmax: int, momentum: int, order: int, threads: int = 1, progress=None,
-    ranks: Ranks | OneRank | None = None,
+    comm: Communicator | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Kernels (n_elements, order, N, N) of each central element and order, on the first rank if there are several."""
-    rows = shared_rows(pools, momentum, ranks)
+    rows = frame_rows(pools, momentum, comm)
     size = (len(pools[0].first) - 1) * (2 * momentum + 1)
     out = np.zeros((len(pools), order, size, size))  # pages come when written to
     for pool, matrices, report in zip(pools, out, parts_of(progress, pools), strict=True):
         add_gram(pool, lmax, momentum, np.eye(order), matrices, rows.own_frames(), threads, report)
     matrices = out.reshape(-1, size, size)
     rows.collect(matrices)
-    for matrix in matrices if rows.ranks.rank == 0 else ():
+    for matrix in matrices if rows.comm.rank == 0 else ():
         mirror(matrix)
     return out

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...atoms.dataset import label_slots
 from ...compute.jit import njit
-from ...compute.ranks import OneRank, Ranks
+from ...compute.ranks import Communicator
 from ...compute.threads import run_threads
 from ...density.frames import FrameEnvironments
 from ...kernel.coupling import kernel_size
@@ -185,7 +185,7 @@ def _add_energies(flat: FlatEnvironments, lmax: int, sets, outs, rows: SharedRow
         sets: for each element (n, order) order weights.
         outs: for each element (n, N, N).
         rows: that are filled.
-        threads, progress: as in `gram_matrices`.
+        threads, progress: as in `force_gram`.
 
     """
     frames = [slice(flat.frame_first[f], flat.frame_first[f + 1]) for f in np.flatnonzero(flat.energy_label >= 0)]
@@ -196,14 +196,14 @@ def _add_energies(flat: FlatEnvironments, lmax: int, sets, outs, rows: SharedRow
         add_gram(pool, lmax, 0, weights, out, labels[labels >= 0], threads, report)
 
 
-def shared_rows(flat: FlatEnvironments, ranks: Ranks | OneRank | None = None) -> SharedRows:
+def label_rows(flat: FlatEnvironments, comm: Communicator | None = None) -> SharedRows:
     """Rows of the labels, shared among ranks."""
-    return SharedRows(np.diff(flat.label_first), np.diff(flat.frame_first), ranks)
+    return SharedRows(np.diff(flat.label_first), np.diff(flat.frame_first), comm)
 
 
-def gram_matrices(
+def force_gram(
     flat: FlatEnvironments, lmax: int, order: int, n_elements: int, threads: int = 1, progress=None,
-    ranks: Ranks | OneRank | None = None, out: np.ndarray | None = None,
+    comm: Communicator | None = None, out: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Gram matrices (n_elements, order, N, N) of all labels, for each central element and order of the kernel.
 
@@ -213,11 +213,11 @@ def gram_matrices(
         n_elements: of the model.
         threads: how many.
         progress: called with the fraction done, or None.
-        ranks: that fill them together [one]; the first has them then, the others zeros where they did nothing.
+        comm: that fill them together [one]; the first has them then, the others zeros where they did nothing.
         out: zeros to be filled, or None for new ones.
 
     """
-    rows = shared_rows(flat, ranks)
+    rows = label_rows(flat, comm)
     if out is None:
         out = np.zeros((n_elements, order, flat.n_labels, flat.n_labels))  # pages come when written to
     targets = np.arange(n_elements * order).reshape(n_elements, order)
@@ -229,7 +229,7 @@ def gram_matrices(
     else:
         _add_energies(flat, lmax, [np.eye(order)] * n_elements, out, rows, threads, progress)
     rows.collect(matrices)
-    for matrix in matrices if rows.ranks.rank == 0 else ():
+    for matrix in matrices if rows.comm.rank == 0 else ():
         mirror(matrix)
     return out
 
@@ -250,7 +250,7 @@ def add_covariance(
         rows: the rank adds to its own only [all].
 
     """
-    weights, rows = np.asarray(order_weights, float), rows or shared_rows(flat)
+    weights, rows = np.asarray(order_weights, float), rows or label_rows(flat)
     if not len(flat.jacobian):
         _add_energies(flat, lmax, weights[:, None], [out[None]] * len(weights), rows, threads, progress)
         return
@@ -260,7 +260,7 @@ def add_covariance(
 
 
 def gram_cost(flat: FlatEnvironments, lmax: int, order: int, summed: bool = False) -> float:
-    """Multiply-adds of `gram_matrices`, or of `add_covariance`, which sums over orders, for predicting the time."""
+    """Multiply-adds of `force_gram`, or of `add_covariance`, which sums over orders, for predicting the time."""
     n, rows = kernel_size(lmax), np.diff(flat.row_first)
     width, n_labels, higher = flat.coefficients.shape[1], flat.n_labels, max(order - 2, 0)
     higher = min(higher, 1) if summed else higher

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...compute.ranks import OneRank, Ranks
+from ...compute.ranks import Communicator
 
 ROWS = 64  # about as many are filled and sent together
 
@@ -15,21 +15,21 @@ class SharedRows:
     Args:
         counts: (F,) rows of each frame.
         sizes: (F,) environments of each frame; a pair of frames costs the product of theirs.
-        ranks: that share the rows [one].
+        comm: that share the rows [one].
 
     Attributes:
         holders: (n_blocks,) rank of each block.
 
     """
 
-    def __init__(self, counts, sizes, ranks: Ranks | OneRank | None = None):
-        self.ranks = ranks or OneRank()
+    def __init__(self, counts, sizes, comm: Communicator | None = None):
+        self.comm = comm or Communicator()
         self._row_first = np.concatenate([[0], np.cumsum(counts)])
         first = np.flatnonzero(np.diff(self._row_first[:-1] // ROWS, prepend=-1))
         self._frame_first = np.append(first, len(sizes))
         sizes = np.asarray(sizes, float)
         costs = np.add.reduceat(sizes * np.cumsum(sizes[::-1])[::-1], first)
-        self.holders, loads = np.zeros(len(costs), int), np.zeros(self.ranks.size)
+        self.holders, loads = np.zeros(len(costs), int), np.zeros(self.comm.size)
         for block in np.argsort(-costs, kind="stable"):
             self.holders[block] = np.argmin(loads)
             loads[self.holders[block]] += costs[block]
@@ -40,17 +40,17 @@ class SharedRows:
 
     def own_frames(self) -> np.ndarray:
         """Frames whose rows this rank fills."""
-        frames = np.repeat(self.holders, np.diff(self._frame_first)) == self.ranks.rank
+        frames = np.repeat(self.holders, np.diff(self._frame_first)) == self.comm.rank
         return np.flatnonzero(frames)
 
     def own_rows(self) -> list[slice]:
         """Blocks of rows that this rank fills."""
-        return [self._rows(block) for block in np.flatnonzero(self.holders == self.ranks.rank)]
+        return [self._rows(block) for block in np.flatnonzero(self.holders == self.comm.rank)]
 
     def collect(self, matrices) -> None:
         """Bring the upper triangles of matrices (n, N, N) to the first rank; the others keep the rows they filled."""
         for block in np.flatnonzero(self.holders > 0):
-            if self.ranks.rank in (0, self.holders[block]):
+            if self.comm.rank in (0, self.holders[block]):
                 rows = self._rows(block)
                 part = np.array(matrices[:, rows, rows.start :], order="C")
-                matrices[:, rows, rows.start :] = self.ranks.to_first(part, int(self.holders[block]))
+                matrices[:, rows, rows.start :] = self.comm.to_first(part, int(self.holders[block]))

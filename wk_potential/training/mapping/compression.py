@@ -21,7 +21,7 @@ from ...forms.features import (
     order_factors,
     restricted,
 )
-from ...forms.quadratic import Factors
+from ...forms.quadratic import TruncatedForm
 from ...model.support import SupportPoints
 from .recoupling import recoupled
 from .samples import Samples
@@ -35,7 +35,7 @@ RIDGE = 1e-9  # relative, of the metric: features that are linearly dependent on
 
 
 @dataclass(frozen=True)
-class Form:
+class ExactForm:
     """Quadratic form of a block about the mean of its features, z = x - mean without the constant feature.
 
     E = constant + 2 linear . z + sum_r values[r] (basis[:, r] . z)^2. Only invariants have a mean, and only their block
@@ -188,17 +188,17 @@ class DenseForms:
         kept = [_screened(block, matrix, samples, most) for block, matrix in pairs]
         return cls([block for block, _ in kept], [matrix for _, matrix in kept], samples)
 
-    def forms(self, threads: int = 1, most: int = FEWER_FEATURES) -> list[Form]:
+    def forms(self, threads: int = 1, most: int = FEWER_FEATURES) -> list[ExactForm]:
         """Forms of all blocks with so many features at most."""
 
-        def make(n: int) -> Form:
+        def make(n: int) -> ExactForm:
             block, matrix = _screened(self.blocks[n], self.matrices[n], self.samples, most)
             return _diagonalised(block, matrix, self.samples)
 
         return run_threads(make, range(len(self.blocks)), threads)
 
 
-def _diagonalised(block: Block, full, samples: Samples) -> Form:
+def _diagonalised(block: Block, full, samples: Samples) -> ExactForm:
     mean, values, changes = _moments(block, samples.coefficients, samples.directions)
     weight = _weight_of_values(np.trace(values), np.trace(changes))
     metric = changes + weight * values
@@ -215,10 +215,10 @@ def _diagonalised(block: Block, full, samples: Samples) -> Form:
     found, vectors = sl.eigh(root.T @ product, driver="evd")
     basis = sl.solve_triangular(root.T, vectors)
     squares = np.einsum("pq,pq->p", product, product) + weight * linear**2
-    return Form(block, mean, metric, basis, found, linear, constant, np.sqrt(metric[diagonal] * squares))
+    return ExactForm(block, mean, metric, basis, found, linear, constant, np.sqrt(metric[diagonal] * squares))
 
 
-def compress(forms: list[Form], threshold: float) -> list[Factors]:
+def compress(forms: list[ExactForm], threshold: float) -> list[TruncatedForm]:
     """Keep products and eigenvalues above `threshold` times the largest eigenvalue of all blocks.
 
     Those of large L cost more, 2 L + 1 components each, and have to be larger by the root of that.
@@ -236,11 +236,11 @@ def compress(forms: list[Form], threshold: float) -> list[Factors]:
         block = restricted(form.block, np.concatenate([np.ones(form.block.n_single - form.block.channels, bool), keep]))
         if form.block.constant:
             vectors, values = _with_constant(form, keep, vectors, values, kept[-1])
-        out.append(Factors(block, np.ascontiguousarray(vectors), values))
+        out.append(TruncatedForm(block, np.ascontiguousarray(vectors), values))
     return out
 
 
-def _with_constant(form: Form, keep, vectors, values, linear):
+def _with_constant(form: ExactForm, keep, vectors, values, linear):
     """Add the column of the constant feature, and the rows that make the linear and the constant term."""
     mean = form.mean[keep]
     size = np.sqrt(np.sqrt(np.sum((linear @ form.metric[np.ix_(keep, keep)]) * linear)) + 1e-300)
@@ -251,15 +251,15 @@ def _with_constant(form: Form, keep, vectors, values, linear):
     return np.vstack([squares, plus, minus, one]), np.concatenate([values, [0.25, -0.25, form.constant]])
 
 
-def rounded(factors: list[Factors]) -> list[Factors]:
+def rounded(factors: list[TruncatedForm]) -> list[TruncatedForm]:
     """Vectors rounded to float32, which take half the space in a file."""
     return [replace(f, vectors=f.vectors.astype(np.float32).astype(float)) for f in factors]
 
 
-def exact(support: SupportPoints, order_weights) -> list[Factors]:
+def exact(support: SupportPoints, order_weights) -> list[TruncatedForm]:
     """Eigendecompositions with nothing dropped."""
     out = []
     for block, w in zip(*_all_matrices(support, order_weights, channel_counts(support)), strict=True):
         values, vectors = np.linalg.eigh(w)
-        out.append(Factors(block, vectors.T, values))
+        out.append(TruncatedForm(block, vectors.T, values))
     return out

@@ -14,14 +14,14 @@ from ...atoms.structure import Structure
 from ...compute.threads import thread_count
 from ...errors import MappingError
 from ...forms.features import all_blocks
-from ...forms.quadratic import Factors
+from ...forms.quadratic import TruncatedForm
 from ...model.energy import Potential, evaluate
 from ...model.model import Model
 from ...model.scale import Scale
-from .compression import FEWER_FEATURES, MORE_FEATURES, DenseForms, Form, channel_counts, compress, exact, rounded
+from .compression import FEWER_FEATURES, MORE_FEATURES, DenseForms, ExactForm, channel_counts, compress, exact, rounded
 from .samples import choose_frames, draw_samples
 
-Elements = list[list[Factors]]  # quadratic forms of each central element
+Elements = list[list[TruncatedForm]]  # quadratic forms of each central element
 
 # The default tolerance, in units of the expected error of forces and within limits in eV/Angstrom: a deviation that is
 # this large at most is a hundredth of the error in the root mean square
@@ -124,7 +124,8 @@ def default_tolerance(model: Model) -> float:
 def _facts(model: Model, forms: list[Elements], tolerance: float, comparison: "_Comparison", expected) -> dict:
     """What the header says of the forms: their deviations from the expected forces, and their cost."""
     double, single = (
-        Potential(s.with_forms(f, p) for s, f in zip(model.scales, forms, strict=True)) for p in ("float64", "float32")
+        Potential([s.with_forms(f, p) for s, f in zip(model.scales, forms, strict=True)])
+        for p in ("float64", "float32")
     )
     largest, rms = comparison.deviations(double, expected)
     return {
@@ -199,7 +200,7 @@ def _search(
     raise MappingError(f"no mapped form is within {tolerances[-1]:g} eV/Å: the best has {least:.1e}; take 0 for exact")
 
 
-def _deviation_at(dense: list[list[Form]], deviation: Callable[[Elements], float], k: int) -> float:
+def _deviation_at(dense: list[list[ExactForm]], deviation: Callable[[Elements], float], k: int) -> float:
     """Deviation of the forms with the k-th threshold."""
     return deviation([compress(forms, THRESHOLDS[k]) for forms in dense])
 
@@ -229,10 +230,10 @@ class _Comparison:
             rattled = frame.positions + rng.normal(0, RATTLE, frame.positions.shape)
             for positions in (frame.positions, rattled):
                 neighbours = find_neighbours(positions, frame.cell, frame.pbc, model.cutoff)
-                index = model.element_indices(frame.numbers)
+                index = model.species_of(frame.numbers)
                 self.structures.append(Structure(positions, np.array(frame.cell, float), index, neighbours))
             n_atoms += 2 * len(frame)
-        counts = np.sum([np.bincount(s.elements, minlength=n_elements) for s in self.structures], axis=0)
+        counts = np.sum([np.bincount(s.species, minlength=n_elements) for s in self.structures], axis=0)
         self.shares = counts / counts.sum()
 
     def forces(self, potential: Potential) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Polynomials of the density that stand for tensor kernels with all their support points.
 
 A target of orders 1 to 4 is T_M = sum over pairs of blocks i <= j and their features p, q of W_pq (x_p x'_q)_LM, the
-features of both blocks coupled to a true tensor of rank L. This is exact. A smaller form is sought in the metric of the
-features of real environments and of their changes when atoms move: each block keeps the leading directions of
-what it contributes to all its pairs, and products that contribute little are dropped.
+features of both blocks coupled to a true tensor of angular momentum L. This is exact. A smaller form is sought in the
+metric of the features of real environments and of their changes when atoms move: each block keeps the leading
+directions of what it contributes to all its pairs, and products that contribute little are dropped.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg as sl
 
-from ...forms.bilinear import TensorForm
+from ...forms.bilinear import BilinearForm
 from ...forms.features import (
     Block,
     all_blocks,
@@ -22,7 +22,7 @@ from ...forms.features import (
     order_products,
     restricted,
 )
-from ...forms.quadratic import Factors
+from ...forms.quadratic import TruncatedForm
 from ...kernel.coupling import real_cg
 from .compression import CHUNK, RIDGE, VALUES, used_channels
 from .samples import Samples
@@ -51,7 +51,7 @@ def parity(block: Block) -> int:
     return (block.L + sum(block.groups[0][:2])) % 2 if block.groups else 0
 
 
-def exact_form(support: TensorSupport, momentum: int, order_weights, counts=None) -> TensorForm:
+def exact_form(support: TensorSupport, momentum: int, order_weights, counts=None) -> BilinearForm:
     """Return the polynomial that is the sum over support points.
 
     Args:
@@ -83,8 +83,8 @@ def exact_form(support: TensorSupport, momentum: int, order_weights, counts=None
     for (i, j), core in zip(pairs, cores, strict=True):
         twice = np.outer(multiplicities(blocks[i]), multiplicities(blocks[j])) * (1 if i == j else 2)
         core *= twice * order_products(blocks[i], blocks[j], order_weights)
-    factors = [Factors(b, np.eye(len(b)), np.ones(len(b))) for b in blocks]
-    return TensorForm(momentum, factors, [(i, j, c) for (i, j), c in zip(pairs, cores, strict=True) if np.any(c)])
+    factors = [TruncatedForm(b, np.eye(len(b)), np.ones(len(b))) for b in blocks]
+    return BilinearForm(momentum, factors, [(i, j, c) for (i, j), c in zip(pairs, cores, strict=True) if np.any(c)])
 
 
 class Compression:
@@ -96,7 +96,7 @@ class Compression:
 
     """
 
-    def __init__(self, form: TensorForm, samples: Samples):
+    def __init__(self, form: BilinearForm, samples: Samples):
         self.form = form
         self.metrics = [_metric(f.block, samples) for f in form.factors]
         roots = [np.linalg.cholesky(metric) for metric in self.metrics]
@@ -117,7 +117,7 @@ class Compression:
         ]
         self.largest = max(np.max(s, initial=0.0) for s in self.sizes)
 
-    def at(self, threshold: float) -> TensorForm:
+    def at(self, threshold: float) -> BilinearForm:
         """Keep directions and products above `threshold` times the largest; those of large L have to be larger."""
         factors, kept = [], []
         for f, metric, sizes, basis, importance in zip(
@@ -128,14 +128,14 @@ class Compression:
             keep = importance > least
             keep[: f.block.n_single] = True
             solved = sl.cho_solve(sl.cho_factor(metric[np.ix_(keep, keep)]), metric[keep] @ basis[:, chosen])
-            factors.append(Factors(restricted(f.block, keep), np.ascontiguousarray(solved.T), sizes[chosen]))
+            factors.append(TruncatedForm(restricted(f.block, keep), np.ascontiguousarray(solved.T), sizes[chosen]))
             kept.append(chosen)
         couplings = []
         for i, j, core in self.cores:
             small = self.vectors[i][:, kept[i]].T @ core @ self.vectors[j][:, kept[j]]
             if small.size:
                 couplings.append((i, j, small))
-        return TensorForm(self.form.momentum, factors, couplings)
+        return BilinearForm(self.form.momentum, factors, couplings)
 
 
 def _metric(block: Block, samples: Samples) -> np.ndarray:
@@ -159,7 +159,7 @@ def _metric(block: Block, samples: Samples) -> np.ndarray:
 
 def compressed(
     supports: Sequence[TensorSupport], momentum: int, order_weights, samples: Sequence[Samples], tolerance: float
-) -> list[TensorForm]:
+) -> list[BilinearForm]:
     """Forms of all elements, as small as the tolerance allows.
 
     Args:
@@ -192,13 +192,13 @@ def compressed(
     return best
 
 
-def coarse(support: TensorSupport, momentum: int, order_weights, samples: Samples, threshold: float) -> TensorForm:
+def coarse(support: TensorSupport, momentum: int, order_weights, samples: Samples, threshold: float) -> BilinearForm:
     """Form of one element with what is above a threshold times its largest part; arguments as those of `exact_form`."""
     counts = used_channels(support.coefficients, samples.coefficients, samples.directions)
     found = Compression(exact_form(support, momentum, order_weights, counts), samples)
     return found.at(threshold * found.largest)
 
 
-def _responses(form: TensorForm, samples: Samples) -> np.ndarray:
+def _responses(form: BilinearForm, samples: Samples) -> np.ndarray:
     c, d = samples.coefficients[:COMPARED], DISPLACEMENT * samples.directions[:COMPARED]
     return np.concatenate([form.values(c), form.derivatives(c, d)])

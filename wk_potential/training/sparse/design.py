@@ -6,13 +6,13 @@ import numpy as np
 
 from ...atoms.dataset import label_counts, label_slots
 from ...atoms.frame import Frame
-from ...compute.ranks import OneRank, Ranks
+from ...compute.ranks import Communicator
 from ...compute.threads import run_threads
 from ...density.expansion import Density
 from ...density.frames import frame_environments
 from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
-from ..baseline import targets
+from ..baseline import fit_targets
 from .regression import TriangularFactor
 
 
@@ -75,7 +75,7 @@ def stream_design(
     sets,
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
-    ranks: Ranks | OneRank | None = None,
+    comm: Communicator | None = None,
 ) -> list[list[TriangularFactor]]:
     """Triangular factors of [design, target], by fold and by kind of label; rows are divided by the labels' size.
 
@@ -90,10 +90,10 @@ def stream_design(
         sets: (n_sets, order) order weights; the columns are the M support points for each set in turn.
         threads: how many.
         progress: called with the fraction done, or None.
-        ranks: that share the frames [one].
+        comm: that share the frames [one].
 
     """
-    ranks = ranks or OneRank()
+    comm = comm or Communicator()
     sets = np.atleast_2d(np.asarray(sets, float))
     terms = wigner_terms(density.lmax, sets.shape[1])
     counts = [len(s) for s in support]
@@ -104,12 +104,12 @@ def stream_design(
     def work(frame):
         return frame_design(frame, density, elements, terms, sets, blocks, counts)
 
-    holders = deal(np.add(label_counts(frames), [len(f) for f in frames]), folds, ranks.size)
-    own = np.flatnonzero(holders == ranks.rank)
+    holders = deal(np.add(label_counts(frames), [len(f) for f in frames]), folds, comm.size)
+    own = np.flatnonzero(holders == comm.rank)
     for first in range(0, len(own), 4 * threads):
         batch = own[first : first + 4 * threads]
         for n, design in zip(batch, run_threads(work, [frames[k] for k in batch], threads), strict=True):
-            values, kind, size = targets([frames[n]], elements, baseline)
+            values, kind, size = fit_targets([frames[n]], elements, baseline)
             rows = np.column_stack([design.reshape(len(values), -1), values]) / size[:, None]
             for k in np.unique(kind):
                 factors[folds[n]][k].add(rows[kind == k])
@@ -117,7 +117,7 @@ def stream_design(
             progress((first + len(batch)) / len(own))
     for fold, of_fold in enumerate(factors):
         for factor in of_fold:
-            factor.collect(ranks, fold % ranks.size, np.unique(holders[np.asarray(folds) == fold]))
+            factor.collect(comm, fold % comm.size, np.unique(holders[np.asarray(folds) == fold]))
     return factors
 
 
@@ -137,7 +137,7 @@ def deal(costs, folds, n_ranks: int) -> np.ndarray:
     n_folds, out = int(folds.max()) + 1, folds % n_ranks
     for fold in range(n_folds if n_ranks > n_folds else 0):
         frames = np.flatnonzero(folds == fold)
-        ranks = np.arange(fold, n_ranks, n_folds)
+        comm = np.arange(fold, n_ranks, n_folds)
         done = np.cumsum(costs[frames]) - 0.5 * costs[frames]
-        out[frames] = ranks[(done / costs[frames].sum() * len(ranks)).astype(int)]
+        out[frames] = comm[(done / costs[frames].sum() * len(comm)).astype(int)]
     return out

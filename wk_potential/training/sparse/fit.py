@@ -10,7 +10,7 @@ from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks
 from ...model.scale import Scale
 from ...model.support import SupportPoints
-from ..baseline import targets
+from ..baseline import fit_targets
 from ..doubts import stress_doubt
 from ..task import Fit, LeftOut, Task, predict_cost, score_of_errors
 from .design import frame_design, kernel_matrices, stream_design
@@ -38,7 +38,7 @@ def fit_sparse(task: Task) -> Fit:
     weights = np.array(options.order_weights) if options.order_weights is not None else 1.0 / (order * mean)
     support = select_support(
         pools, n_support, density.lmax, weights, task.threads,
-        lambda fraction: task.progress("support points", fraction), task.ranks,
+        lambda fraction: task.progress("support points", fraction), task.comm,
     )  # fmt: skip
     chosen = ", ".join(f"{chemical_symbols[z]} {len(s)}" for z, s in zip(task.elements, support, strict=True))
     task.log(f"Support points: {chosen}")
@@ -48,7 +48,7 @@ def fit_sparse(task: Task) -> Fit:
         weights, noise = _search_order_weights(task, support, mean, fixed)
     kernel = np.tensordot(weights, kernel_matrices(support, density.lmax, order), 1)
     factors = _stream(task, task.frames, support, weights[None], "design")
-    regression = SparseRegression(factors, kernel[None], task.ranks)
+    regression = SparseRegression(factors, kernel[None], task.comm)
     amplitude = np.ones(1)
     noise = START_NOISE * regression.rms() if noise is None else noise
     errors, score = {}, float("-inf")
@@ -82,7 +82,7 @@ def _left_out(task: Task, support, order_weights, solution, leverage, noise) -> 
     def residual(k: int) -> np.ndarray:
         frame = task.frames[k]
         design = frame_design(frame, density, task.elements, terms, sets, blocks, counts)[:, 0]
-        values, kind, size = targets([frame], task.elements, task.baseline)
+        values, kind, size = fit_targets([frame], task.elements, task.baseline)
         deviation = size * noise[kind]
         rows = design @ leverage / deviation[:, None]
         return deviation * left_out_errors(rows, (values - design @ solution) / deviation)
@@ -90,7 +90,7 @@ def _left_out(task: Task, support, order_weights, solution, leverage, noise) -> 
     def residuals(frames) -> list[np.ndarray | None]:
         counts = np.array(label_counts(task.frames))[frames]
         few = [frames[n] for n in sampled_frames(counts, LEFT_OUT_LABELS, 2, task.options.seed)]
-        found = dict(zip(few, task.ranks.each(residual, few, task.threads), strict=True))
+        found = dict(zip(few, task.comm.each(residual, few, task.threads), strict=True))
         return [found.get(k) for k in frames]
 
     return LeftOut(residuals)
@@ -117,7 +117,7 @@ def _warn_of_sign(task: Task, regression: SparseRegression, amplitude, noise) ->
     if 2 in regression.kinds and len(regression.kinds) > 1:
         weights = regression.weights(amplitude, noise * np.array([1, 1, 1e3]))
         doubt = stress_doubt(*regression.predicted(2, amplitude, weights))
-        if doubt and task.ranks.rank == 0:
+        if doubt and task.comm.rank == 0:
             warnings.warn(doubt, stacklevel=2)
 
 
@@ -128,13 +128,13 @@ def _predict(task: Task, n_atoms: int, n_support: int) -> None:
     searched = min(SEARCH_SUPPORT, n_support) if options.order_weights is None else 0
     columns = options.order * searched
     gigabytes = 8e-9 * (
-        6 * max(columns, n_support) ** 2 * -(-N_FOLDS // task.ranks.size) + MAX_CANDIDATES * n_support / task.ranks.size
+        6 * max(columns, n_support) ** 2 * -(-N_FOLDS // task.comm.size) + MAX_CANDIDATES * n_support / task.comm.size
         + (min(n_atoms, MAX_CANDIDATES * len(task.elements)) + 8 * task.threads * max(columns, n_support)) * width
     )  # fmt: skip
     share = min(1.0, SEARCH_LABELS / labels)
     pairs = n_atoms * (2 * n_support + share * options.order * searched) / len(task.elements)
     products = labels * (n_support**2 + share * columns**2) + 120 * N_FOLDS * 3 * columns * searched**2
-    predict_cost(task, gigabytes, (3e-6 * pairs + products / 1e10) / (task.threads * task.ranks.size))
+    predict_cost(task, gigabytes, (3e-6 * pairs + products / 1e10) / (task.threads * task.comm.size))
 
 
 def _folds(task: Task, frames) -> np.ndarray:
@@ -145,7 +145,7 @@ def _folds(task: Task, frames) -> np.ndarray:
 def _stream(task: Task, frames, support, sets, stage: str):
     return stream_design(
         frames, _folds(task, frames), task.densities[0], task.elements, task.baseline, support, sets, task.threads,
-        lambda fraction: task.progress(stage, fraction), task.ranks,
+        lambda fraction: task.progress(stage, fraction), task.comm,
     )  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def _search_order_weights(task: Task, support, mean, fixed):
     frames = [task.frames[k] for k in sorted(shuffled[:n_frames])]
     order = task.options.order
     factors = _stream(task, frames, few, np.eye(order), "kernels of each order")
-    regression = SparseRegression(factors, kernel_matrices(few, task.densities[0].lmax, order), task.ranks)
+    regression = SparseRegression(factors, kernel_matrices(few, task.densities[0].lmax, order), task.comm)
     rms = regression.rms()
     # far more labels than weights: the search begins where the kernel hardly holds the weights back
     start, noise = 1e4 * rms[regression.kinds[0]] ** 2 / (order * mean), START_NOISE * rms

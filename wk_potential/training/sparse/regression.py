@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg import qr, solve_triangular
 from scipy.optimize import minimize
 
-from ...compute.ranks import OneRank, Ranks
+from ...compute.ranks import Communicator
 from ..task import score_of_errors
 
 LEAST_NOISE = 1e-4  # of the rms of a kind of label: with less of it errors at left-out frames are rounding
@@ -50,16 +50,16 @@ class TriangularFactor:
         self.add(other.factor)
         self.n_rows += other.n_rows - len(other.factor)
 
-    def collect(self, ranks: Ranks | OneRank, home: int, holders: np.ndarray) -> None:
+    def collect(self, comm: Communicator, home: int, holders: np.ndarray) -> None:
         """Bring the rows that some ranks hold to one; the others are left with none."""
         self.merge()
         if list(holders) == [home]:
             return
         for rank in holders:
-            part = ranks.share(self, int(rank))
-            if ranks.rank == home != rank:
+            part = comm.share(self, int(rank))
+            if comm.rank == home != rank:
                 self.join(part)
-        if ranks.rank != home:
+        if comm.rank != home:
             self.factor, self.n_rows = self.factor[:0], 0
         self.merge()
 
@@ -96,27 +96,27 @@ class SparseRegression:
     Args:
         factors: by fold and kind, from `stream_design`, with one set of columns for each kernel.
         kernels: (n_sets, M, M) of the support points among themselves.
-        ranks: that share the folds [one].
+        comm: that share the folds [one].
 
     Attributes:
         kinds: kinds of label (0 energy, 1 forces, 2 stress) that there are.
 
     """
 
-    def __init__(self, factors: list[list[TriangularFactor]], kernels, ranks: Ranks | OneRank | None = None):
-        self.kernels, self.ranks = kernels, ranks or OneRank()
+    def __init__(self, factors: list[list[TriangularFactor]], kernels, comm: Communicator | None = None):
+        self.kernels, self.comm = kernels, comm or Communicator()
         self.n_folds, n_columns = len(factors), factors[0][0].factor.shape[1]
-        own = range(self.ranks.rank, self.n_folds, self.ranks.size)
+        own = range(self.comm.rank, self.n_folds, self.comm.size)
         self._folds = {i: factors[i] for i in own}
         self._without = {i: [TriangularFactor(n_columns) for _ in range(3)] for i in own if self.n_folds > 1}
         for i, of_fold in enumerate(factors):
             for k in range(3):
-                factor = self.ranks.share(of_fold[k], i % self.ranks.size)
+                factor = self.comm.share(of_fold[k], i % self.comm.size)
                 for rest in (rest for j, rest in self._without.items() if j != i):
                     rest[k].join(factor)
         for factor in (f for rest in self._without.values() for f in rest):
             factor.merge()
-        self.all = [self.ranks.share(self._sum(k, n_columns), 0) for k in range(3)]
+        self.all = [self.comm.share(self._sum(k, n_columns), 0) for k in range(3)]
         self.kinds = [k for k, f in enumerate(self.all) if f.n_rows]
 
     def _sum(self, kind: int, n_columns: int) -> TriangularFactor:
@@ -187,7 +187,7 @@ class SparseRegression:
         for i, rest in self._without.items():
             weights = _weights(self._triangle(rest, amplitudes, noise, basis), basis)
             misfits[i] = self._misfit(self._folds[i], amplitudes, weights)
-        total = self.ranks.total(misfits).sum(axis=0)
+        total = self.comm.total(misfits).sum(axis=0)
         return np.sqrt(total / np.maximum([f.n_rows for f in self.all], 1))
 
     def choose(self, amplitudes, noise, fixed_noise, directions, evaluations: int, progress=None):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from ...atoms.frame import Frame
-from ...compute.ranks import OneRank, Ranks
+from ...compute.ranks import Communicator
 from ...compute.threads import run_threads
 from ...density.expansion import Density
 from ...density.frames import frame_environments
@@ -51,22 +51,22 @@ def mean_kernels(pools: Sequence[np.ndarray], lmax: int, order: int, seed: int) 
 class _Element:
     """The candidates of one central element and the Cholesky factor so far."""
 
-    def __init__(self, coefficients, n_most, terms, lmax, order_weights, threads, ranks):
-        self.coefficients, self.ranks = coefficients, ranks
+    def __init__(self, coefficients, n_most, terms, lmax, order_weights, threads, comm):
+        self.coefficients, self.comm = coefficients, comm
         self.terms, self.lmax, self.order_weights, self.threads = terms, lmax, order_weights, threads
         self.blocks = in_blocks(coefficients)
         # an environment's kernel with itself: a block of its own, padded with zeros
         own = np.zeros((len(order_weights), self.blocks.shape[2]))
         self.residual = np.zeros(len(coefficients))
-        for i in range(ranks.rank, len(coefficients), ranks.size):
+        for i in range(comm.rank, len(coefficients), comm.size):
             c = coefficients[i]
             kernel_rows(terms, lmax, len(order_weights), c, in_blocks(c[None]), own)
             self.residual[i] = order_weights @ own[:, 0]
-        self.residual = ranks.total(self.residual)
+        self.residual = comm.total(self.residual)
         self.least = LEAST_RESIDUAL * self.residual.max(initial=0.0)
         # each rank has the columns of some blocks of candidates
-        self.edges = np.linspace(0, len(self.blocks), ranks.size + 1).astype(int)
-        lanes, (first, last) = self.blocks.shape[2], self.edges[ranks.rank :][:2]
+        self.edges = np.linspace(0, len(self.blocks), comm.size + 1).astype(int)
+        lanes, (first, last) = self.blocks.shape[2], self.edges[comm.rank :][:2]
         self.own = slice(first * lanes, min(last * lanes, len(coefficients)))
         # pages come when written to
         self.factor = np.zeros((min(n_most, len(coefficients)), self.own.stop - self.own.start))
@@ -74,7 +74,7 @@ class _Element:
 
     def column(self, i):
         """Kernel (n,) of the rank's candidates with candidate i."""
-        first, last = self.edges[self.ranks.rank :][:2]
+        first, last = self.edges[self.comm.rank :][:2]
         lanes = self.blocks.shape[2]
         out = np.zeros((len(self.order_weights), (last - first) * lanes))
 
@@ -90,16 +90,16 @@ class _Element:
 
     def choose(self):
         """Take the candidate of largest residual."""
-        i = self.ranks.share(int(np.argmax(self.residual)), 0)
+        i = self.comm.share(int(np.argmax(self.residual)), 0)
         earlier = self.factor[: len(self.chosen)]
         owner = int(np.searchsorted(self.edges * self.blocks.shape[2], i, side="right")) - 1
-        left = earlier[:, i - self.own.start].copy() if owner == self.ranks.rank else None
-        column = self.column(i) - self.ranks.share(left, owner) @ earlier
+        left = earlier[:, i - self.own.start].copy() if owner == self.comm.rank else None
+        column = self.column(i) - self.comm.share(left, owner) @ earlier
         column /= np.sqrt(self.residual[i])
         self.factor[len(self.chosen)] = column
         whole = np.zeros(len(self.coefficients))
         whole[self.own] = column
-        self.residual = np.maximum(self.residual - self.ranks.total(whole) ** 2, 0.0)
+        self.residual = np.maximum(self.residual - self.comm.total(whole) ** 2, 0.0)
         self.residual[i] = 0.0
         self.chosen.append(i)
 
@@ -111,7 +111,7 @@ def select_support(
     order_weights,
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
-    ranks: Ranks | OneRank | None = None,
+    comm: Communicator | None = None,
 ) -> list[np.ndarray]:
     """Coefficients of the support environments of each element, in the order of their choice.
 
@@ -124,16 +124,16 @@ def select_support(
         lmax, order_weights: of the kernel.
         threads: how many.
         progress: called with the fraction done, or None.
-        ranks: that compute the kernels together [one].
+        comm: that compute the kernels together [one].
 
     """
     order_weights = np.asarray(order_weights, float)
     terms = wigner_terms(lmax, len(order_weights))
-    ranks = ranks or OneRank()
-    elements = [_Element(c, n_support, terms, lmax, order_weights, threads, ranks) for c in coefficients]
+    comm = comm or Communicator()
+    elements = [_Element(c, n_support, terms, lmax, order_weights, threads, comm) for c in coefficients]
     for done in range(n_support):
-        best = elements[ranks.share(int(np.argmax([e.residual.max(initial=0.0) for e in elements])), 0)]
-        if ranks.share(best.residual.max(initial=0.0) <= best.least, 0):
+        best = elements[comm.share(int(np.argmax([e.residual.max(initial=0.0) for e in elements])), 0)]
+        if comm.share(best.residual.max(initial=0.0) <= best.least, 0):
             break
         best.choose()
         if progress:

@@ -1,8 +1,8 @@
-"""Training of dipoles and polarisabilities: Gaussian process regression on frames, one for each rank.
+"""Training of dipoles and polarisabilities: Gaussian process regression on frames, one for each L.
 
-Ranks are independent. The kernel of rank L is a sum over length scales, central elements and orders whose weights
-maximise the marginal likelihood together with the noise (`kernels`). The model has a vector of weights for each
-training or support environment, and is kept as polynomials of the density.
+The parts of different L are independent. The kernel of angular momentum L is a sum over length scales, central elements
+and orders. Their weights maximise the marginal likelihood together with the noise (`kernels`). The model has a vector
+of weights for each training or support environment, and is kept as polynomials of the density.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from ...atoms.kinds import TENSOR_UNITS, TENSORS
 from ...atoms.tensor_labels import centre_of_mass
 from ...density.expansion import Density
 from ...errors import DataError
-from ...forms.bilinear import TensorForm
+from ...forms.bilinear import BilinearForm
 from ...model.tensor_error_bars import TensorSpread
-from ...model.tensors import TensorPart, TensorTarget, to_spherical
+from ...model.tensors import TensorPart, TensorProperty, to_spherical
 from ..baseline import Labels
 from ..channels import model_density
 from ..error_bars.tensors import fit_spread
@@ -46,8 +46,8 @@ SIGNIFICANT = 4.0  # standard deviations of such a slope
 
 
 @dataclass(frozen=True)
-class RankFit:
-    """Regression of one rank.
+class TensorFit:
+    """Regression of one L.
 
     Attributes:
         order_weights: (n_scales, n_elements, order).
@@ -69,11 +69,11 @@ def tensor_counts(frames: Sequence[Frame]) -> dict[str, int]:
     return {name: n for name, n in counts.items() if n}
 
 
-def fit_tensors(task: Task) -> tuple[dict[str, TensorTarget], dict[str, Any]]:
+def fit_tensors(task: Task) -> tuple[dict[str, TensorProperty], dict[str, Any]]:
     """Targets of all kinds of tensors that frames have, and what the header says of them.
 
     Raises:
-        DataError: more labels than the regression can take, or lmax below the rank.
+        DataError: more labels than the regression can take, or lmax below L.
 
     """
     targets, facts = {}, {}
@@ -102,7 +102,7 @@ class _Regression:
         shapes = [shape for shape in (options.long, options.short) if shape]
         self.sampled = choose_frames(self.frames, task.elements, np.random.default_rng(task.options.seed))
         self.estimator = _choose_estimator(task, name, self.counts)
-        self.densities = [model_density(self.frames, task.elements, options, shape, task.ranks) for shape in shapes]
+        self.densities = [model_density(self.frames, task.elements, options, shape, task.comm) for shape in shapes]
         _predict(task, name, self.estimator, self.counts, self.densities)
         self.kernels: FullKernels | SparseKernels = (
             FullKernels(task, self.frames, self.densities)
@@ -110,18 +110,18 @@ class _Regression:
             else SparseKernels(task, self.frames, self.densities, _width(name))
         )
 
-    def fit(self, momentum: int) -> tuple[np.ndarray, RankFit, float]:
+    def fit(self, momentum: int) -> tuple[np.ndarray, TensorFit, float]:
         """Baseline (n_elements,), regression, and standard deviation of a component beyond the baseline."""
         labels = to_spherical(self.name, momentum, self.values)
         baseline = np.zeros(len(self.task.elements))
         if momentum == 0:
             baseline = np.linalg.lstsq(self.counts, labels[:, 0], rcond=1e-8)[0]
         labels = labels - (self.counts @ baseline)[:, None]
-        fit = _fit_rank(self.task, self.kernels, labels, self.counts.sum(axis=1))
+        fit = _fit_momentum(self.task, self.kernels, labels, self.counts.sum(axis=1))
         return baseline, fit, float(np.std(labels))
 
 
-def _fit_target(task: Task, name: str) -> tuple[TensorTarget, dict[str, Any]]:
+def _fit_target(task: Task, name: str) -> tuple[TensorProperty, dict[str, Any]]:
     regression = _Regression(task, name)
     parts, facts = [], {}
     for momentum in TENSORS[name]:
@@ -130,12 +130,12 @@ def _fit_target(task: Task, name: str) -> tuple[TensorTarget, dict[str, Any]]:
             _check_origin(task, [regression.frames[k] for k in fit.solution.frames], fit.solution.residuals)
         error = float(np.sqrt(np.mean(fit.solution.residuals**2)))
         task.log(
-            f"{name.capitalize()}, rank {momentum}: expected error (leave one frame out, exact) {error:.3g} "
+            f"{name.capitalize()}, L = {momentum}: leave-one-out error {error:.3g} "
             f"{TENSOR_UNITS[name]}, {100 * error / max(spread, 1e-300):.2g} % of the standard deviation "
             "(rms of components)"
         )
-        bars = task.ranks.first(_spread, regression, momentum, fit) if task.options.uncertainty else None
-        parts.append(TensorPart(momentum, baseline, task.ranks.first(_forms, regression, momentum, fit), bars))
+        bars = task.comm.first(_spread, regression, momentum, fit) if task.options.uncertainty else None
+        parts.append(TensorPart(momentum, baseline, task.comm.first(_forms, regression, momentum, fit), bars))
         facts[str(momentum)] = {
             "order_weights": fit.order_weights.tolist(),
             "noise": fit.noise,
@@ -145,7 +145,7 @@ def _fit_target(task: Task, name: str) -> tuple[TensorTarget, dict[str, Any]]:
     header = {
         "unit": TENSOR_UNITS[name], "frames": len(regression.frames), "estimator": regression.estimator, "ranks": facts
     }  # fmt: skip
-    return TensorTarget(name, regression.densities, parts), header
+    return TensorProperty(name, regression.densities, parts), header
 
 
 def tensor_options(options: TrainingOptions) -> TrainingOptions:
@@ -162,7 +162,7 @@ def tensor_options(options: TrainingOptions) -> TrainingOptions:
 
 
 def _width(name: str) -> int:
-    """Labels of a frame of the rank that has most of them."""
+    """Labels of a frame of the L that has most of them."""
     return 2 * max(TENSORS[name]) + 1
 
 
@@ -215,13 +215,13 @@ def _predict(task: Task, name: str, estimator: str, counts, densities: list[Dens
         pairs = n_scales * points * ((1 + searched / labels) * counts.sum() / len(task.elements) + candidates)
         stored = candidates * (width + points) + 8 * columns**2 + (searched * options.order + LEFT_OUT_LABELS) * columns
         products = 2 * labels * columns**2 + 20 * columns**3
-    seconds = PAIR_SECONDS * len(TENSORS[name]) * pairs / (task.threads * task.ranks.size)
+    seconds = PAIR_SECONDS * len(TENSORS[name]) * pairs / (task.threads * task.comm.size)
     predict_cost(
         task, 8e-9 * ((matrices + 3) * searched**2 + stored), seconds + (60 * searched**3 + products) / 2e10
     )  # fmt: skip
 
 
-def _fit_rank(task: Task, kernels: FullKernels | SparseKernels, labels, n_atoms) -> RankFit:
+def _fit_momentum(task: Task, kernels: FullKernels | SparseKernels, labels, n_atoms) -> TensorFit:
     """Choose hyperparameters by likelihood and solve.
 
     Args:
@@ -238,10 +238,10 @@ def _fit_rank(task: Task, kernels: FullKernels | SparseKernels, labels, n_atoms)
     everything = Labels(labels.ravel(), np.zeros(labels.size, int), np.repeat(np.sqrt(n_atoms), width))
     own = options.model_copy(update={"energy_noise": None, "order_weights": None})
     part, first = everything.of_frames(chosen, np.arange(0, labels.size + 1, width)), np.arange(len(chosen) + 1) * width
-    weights, noise, score = task.ranks.first(choose_hyperparameters, gram, part, first, own, task.log, task.threads)
+    weights, noise, score = task.comm.first(choose_hyperparameters, gram, part, first, own, task.log, task.threads)
     by_scale = weights.reshape(-1, len(task.elements), options.order)
     solution = kernels.solved(momentum, by_scale, float(noise[0]), everything, gram, chosen)
-    return RankFit(by_scale, float(noise[0]), solution, score)
+    return TensorFit(by_scale, float(noise[0]), solution, score)
 
 
 def _check_origin(task: Task, frames, residuals) -> None:
@@ -260,7 +260,7 @@ def _check_origin(task: Task, frames, residuals) -> None:
         )
 
 
-def _forms(regression: _Regression, momentum: int, fit: RankFit) -> list[list[TensorForm]]:
+def _forms(regression: _Regression, momentum: int, fit: TensorFit) -> list[list[BilinearForm]]:
     """Forms of each length scale and element, small ones unless the tolerance of the mapping is 0."""
     task, frames = regression.task, regression.frames
     error = np.sqrt(np.mean(fit.solution.residuals**2) / np.mean([len(frame) for frame in frames]))
@@ -274,7 +274,7 @@ def _forms(regression: _Regression, momentum: int, fit: RankFit) -> list[list[Te
     return out
 
 
-def _spread(regression: _Regression, momentum: int, fit: RankFit) -> TensorSpread | None:
+def _spread(regression: _Regression, momentum: int, fit: TensorFit) -> TensorSpread | None:
     """Error bars, where there are enough frames to leave one out."""
     task, solution = regression.task, fit.solution
     if len(solution.frames) < 2:

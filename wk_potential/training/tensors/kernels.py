@@ -17,7 +17,7 @@ from ...density.expansion import Density
 from ...density.frames import frame_environments
 from ...kernel.tensor import add_tensor_rows, tensor_terms
 from ..baseline import Labels
-from ..full.frame_gram import FramePool, add_gram, gram_matrices, parts_of, shared_rows
+from ..full.frame_gram import FramePool, add_gram, energy_gram, frame_rows, parts_of
 from ..full.likelihood import solve
 from ..mapping.tensors import TensorSupport
 from ..options import TrainingOptions
@@ -31,7 +31,7 @@ MOST_COLUMNS = 3000  # weights of the support environments: some matrices of 70 
 
 @dataclass(frozen=True)
 class Solution:
-    """A fit of one rank.
+    """A fit of one L.
 
     Attributes:
         supports: of each length scale and element.
@@ -66,13 +66,13 @@ class FullKernels:
                     own.append(found.coefficients[found.centres == z])
 
     def matrices(self, momentum: int, frames) -> np.ndarray | None:
-        """Kernels (n, N, N) of rank L between some frames, of each scale, element and order, on the first rank."""
+        """Kernels (n, N, N) of L between some frames, of each scale, element and order, on the first rank."""
         task, grams, report = self.task, [], part_of(self.task, "Gram matrices", len(self.densities))
         for scale in self._coefficients:
             pools = [FramePool([element[f] for f in frames]) for element in scale]
             lmax, order = task.options.lmax, task.options.order
-            grams.append(gram_matrices(pools, lmax, momentum, order, task.threads, report, task.ranks))
-        return np.concatenate([g.reshape(-1, *g.shape[2:]) for g in grams]) if task.ranks.rank == 0 else None
+            grams.append(energy_gram(pools, lmax, momentum, order, task.threads, report, task.comm))
+        return np.concatenate([g.reshape(-1, *g.shape[2:]) for g in grams]) if task.comm.rank == 0 else None
 
     def solved(self, momentum: int, order_weights, noise: float, labels: Labels, gram, searched) -> Solution:
         """Fit with these hyperparameters.
@@ -93,12 +93,12 @@ class FullKernels:
             report = part_of(task, "covariance", len(self.densities))
             for scale, scale_weights in zip(self._coefficients, order_weights, strict=True):
                 pools = [FramePool(element) for element in scale]
-                rows = shared_rows(pools, momentum, task.ranks)
+                rows = frame_rows(pools, momentum, task.comm)
                 for pool, a, own in zip(pools, scale_weights, parts_of(report, pools), strict=True):
                     lmax, frames = task.options.lmax, rows.own_frames()
                     add_gram(pool, lmax, momentum, a[None], kernel[None], frames, task.threads, own)
             rows.collect(kernel[None])
-        alpha, residuals, _ = task.ranks.first(solve, kernel, np.full(3, noise), labels, first, task.threads)
+        alpha, residuals, _ = task.comm.first(solve, kernel, np.full(3, noise), labels, first, task.threads)
         by_frame = alpha.reshape(-1, width)
         supports = [
             [TensorSupport(np.concatenate(of_z), np.repeat(by_frame, list(map(len, of_z)), axis=0)) for of_z in scale]
@@ -114,7 +114,7 @@ class SparseKernels:
         task: with the options.
         frames: with labels.
         densities: of each length scale.
-        width: labels of a frame, of the rank that has most.
+        width: labels of a frame, of the L that has most.
 
     Attributes:
         supports: (n, n_lm, Q) for each length scale and element.
@@ -137,7 +137,7 @@ class SparseKernels:
 
         pools = candidates(self.frames, self.densities[n], task.elements, task.options.seed, report("environments"))
         weights = 1.0 / (order * np.maximum(mean_kernels(pools, lmax, order, task.options.seed), 1e-300))
-        return select_support(pools, n_support, lmax, weights, task.threads, report("support points"), task.ranks)
+        return select_support(pools, n_support, lmax, weights, task.threads, report("support points"), task.comm)
 
     def _frame_rows(self, frame: Frame, momentum: int, sets) -> list[np.ndarray]:
         """Kernels (n_sets, 2L + 1, M (2L + 1)) of a frame with the support points of each length scale and element.
@@ -163,10 +163,10 @@ class SparseKernels:
     def _rows(self, frames, momentum: int, sets, stage: str) -> Iterator[list[np.ndarray]]:
         """`_frame_rows` of some frames, one after the other, on all ranks."""
         task = self.task
-        step = 4 * task.threads * task.ranks.size
+        step = 4 * task.threads * task.comm.size
         for first in range(0, len(frames), step):
             batch = [self.frames[k] for k in frames[first : first + step]]
-            yield from task.ranks.each(lambda frame: self._frame_rows(frame, momentum, sets), batch, task.threads)
+            yield from task.comm.each(lambda frame: self._frame_rows(frame, momentum, sets), batch, task.threads)
             task.progress(stage, min(1.0, (first + step) / len(frames)))
 
     def _among(self, momentum: int) -> list[np.ndarray]:
@@ -174,7 +174,7 @@ class SparseKernels:
         options, threads = self.task.options, self.task.threads
         none = np.zeros((options.order, 0, 0))
         return [
-            gram_matrices([pool], options.lmax, momentum, options.order, threads)[0] if pool else none
+            energy_gram([pool], options.lmax, momentum, options.order, threads)[0] if pool else none
             for pools in self._pools
             for pool in pools
         ]
@@ -184,7 +184,7 @@ class SparseKernels:
         task, order, width = self.task, self.task.options.order, 2 * momentum + 1
         sets = np.broadcast_to(np.eye(order), (len(self.densities), len(task.elements), order, order))
         found = list(self._rows(frames, momentum, np.ascontiguousarray(sets), "kernels of each order"))
-        if task.ranks.rank > 0:
+        if task.comm.rank > 0:
             return None
         out = []
         for of_frames, kernels in zip(zip(*found, strict=True), self._among(momentum), strict=True):
@@ -206,7 +206,7 @@ class SparseKernels:
         sets = np.ascontiguousarray(order_weights[:, :, None])
         for k, parts in enumerate(self._rows(range(len(self.frames)), momentum, sets, "design")):
             rows = np.concatenate([part[0] for part in parts], axis=1)
-            if task.ranks.rank == 0:
+            if task.comm.rank == 0:
                 factors[0].add(np.column_stack([rows, targets[k]]) / sizes[k][:, None])
             if k in few:
                 kept.append(rows)
@@ -220,7 +220,7 @@ class SparseKernels:
             ]
             return weights, np.array(residuals)
 
-        weights, residuals = task.ranks.first(fit)
+        weights, residuals = task.comm.first(fit)
         supports: list[list[TensorSupport]] = []
         first = 0
         for scale in self.supports:
