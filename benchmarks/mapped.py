@@ -16,8 +16,8 @@ def deviations(model, frames, precision: str) -> list[float]:
     for frame in frames:
         neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
         structure = model.structure(frame.numbers, frame.positions, frame.cell, neighbours)
-        direct = model.predict(structure, potential=model.potential(direct=True))
-        mapped = model.predict(structure, potential=model.potential(precision))
+        direct = model.evaluate(structure, potential=model.potential(direct=True))
+        mapped = model.evaluate(structure, potential=model.potential(precision))
         parts["e0"].append(abs(direct.energies.sum() - frame.energy) / len(frame))
         parts["e1"].append(abs(mapped.energies.sum() - frame.energy) / len(frame))
         parts["f0"].append(abs(direct.forces - frame.forces).ravel())

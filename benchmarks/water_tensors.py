@@ -15,7 +15,6 @@ import numpy as np
 from common import draw, parser, show
 
 from wk_potential import TrainingOptions, read_frames, train
-from wk_potential.analysis.evaluation import predict_frames
 from wk_potential.analysis.reliability import reliability
 from wk_potential.atoms.frame import TENSORS
 from wk_potential.model.tensors import to_spherical
@@ -46,7 +45,7 @@ def load(args, name):
 
 def test_errors(model, frames, threads):
     """Errors in per cent of each part, and of dipole and polarisability how good error bars are."""
-    predictions = predict_frames(model, frames, threads)
+    predictions = model.predict(frames, threads)
     out = {"bars": reliability(frames, predictions)}
     for column, (name, rank) in zip(COLUMNS, PARTS, strict=True):
         labels, values = (

@@ -1,30 +1,97 @@
 """Wigner-kernel interatomic potentials: trained on a handful of DFT frames, run in ASE.
 
-`WKCalculator(model)` is an ASE calculator, `train(frames)` makes a model, `load(path)` reads one. Everything heavy
-is imported when first used.
+    from wk_potential import WKCalculator, train
+
+    model = train("frames.xyz", log=print)
+    model.save("model.wkp")
+    atoms.calc = WKCalculator("model.wkp", uncertainty=True)
+
+Every name here is imported when it is first used.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .active.learner import ActiveLearner
+    from .analysis.dimers import dimer_curves
+    from .analysis.evaluation import evaluate
+    from .analysis.spectra import harmonic_spectrum, predict_targets, spectrum
+    from .atoms.frame import Frame
+    from .atoms.reading import read_frames
+    from .atoms.trajectories import store_results
+    from .calculator import WKCalculator
+    from .errors import WKError
+    from .model.model import Model, load
+    from .model.prediction import Prediction
+    from .simulation.dynamics import read_log, run_md
+    from .simulation.extrapolation import ExtrapolationGuard
+    from .simulation.integrators import MDSettings
+    from .simulation.relaxation import relax
+    from .testing import run_checks
+    from .training.mapping.mapping import map_model
+    from .training.options import TrainingOptions
+    from .training.train import train
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "WKCalculator": "calculator",
-    "Model": "model.model",
-    "load": "model.model",
+_MODULES = {
+    "ActiveLearner": "active.learner",
+    "ExtrapolationGuard": "simulation.extrapolation",
     "Frame": "atoms.frame",
-    "read_frames": "atoms.reading",
+    "MDSettings": "simulation.integrators",
+    "Model": "model.model",
+    "Prediction": "model.prediction",
     "TrainingOptions": "training.options",
+    "WKCalculator": "calculator",
+    "WKError": "errors",
+    "dimer_curves": "analysis.dimers",
+    "evaluate": "analysis.evaluation",
+    "harmonic_spectrum": "analysis.spectra",
+    "load": "model.model",
+    "map_model": "training.mapping.mapping",
+    "predict_targets": "analysis.spectra",
+    "read_frames": "atoms.reading",
+    "read_log": "simulation.dynamics",
+    "relax": "simulation.relaxation",
+    "run_checks": "testing",
+    "run_md": "simulation.dynamics",
+    "spectrum": "analysis.spectra",
+    "store_results": "atoms.trajectories",
     "train": "training.train",
 }
-__all__ = [*_PUBLIC, "__version__"]
+__all__ = [
+    "ActiveLearner",
+    "ExtrapolationGuard",
+    "Frame",
+    "MDSettings",
+    "Model",
+    "Prediction",
+    "TrainingOptions",
+    "WKCalculator",
+    "WKError",
+    "__version__",
+    "dimer_curves",
+    "evaluate",
+    "harmonic_spectrum",
+    "load",
+    "map_model",
+    "predict_targets",
+    "read_frames",
+    "read_log",
+    "relax",
+    "run_checks",
+    "run_md",
+    "spectrum",
+    "store_results",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in _MODULES:
         raise AttributeError(f"module 'wk_potential' has no attribute {name!r}")
-    return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

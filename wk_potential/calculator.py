@@ -1,7 +1,11 @@
 """The ASE calculator: Atoms in, energies, forces and stress out."""
 
 import os
-from pathlib import Path
+from collections.abc import Sequence
+from difflib import get_close_matches
+from inspect import signature
+from numbers import Real
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from .atoms.neighbours import VerletList, find_neighbours
 from .atoms.structure import VOIGT, Structure
 from .compute.threads import thread_count
+from .errors import OptionsError, StructureError
 from .model.error_bars import CommitteePotential
 from .model.model import Model
 
@@ -53,6 +58,7 @@ class WKCalculator(Calculator):
             polarizability_std (3, 3) too.
         skin: Angstrom; the neighbour list reaches this far beyond the cutoff and is rebuilt when atoms have moved
             half of it.
+        atoms: structure to attach the calculator to.
         comm: communicator of mpi4py whose ranks compute together, such as MPI.COMM_WORLD in a script that runs under
             mpiexec. Each has all atoms and must take the same steps (random generators with the same seed); import
             mpi4py before ASE writes files, so that only the first rank does. The default for `threads` becomes the
@@ -60,23 +66,25 @@ class WKCalculator(Calculator):
 
     """
 
+    name = "wk_potential"
     implemented_properties = [*ENERGY_PROPERTIES, *TENSOR_PROPERTIES]  # noqa: RUF012
 
     def __init__(
         self,
-        model: Model | str | os.PathLike,
+        model: Model | str | os.PathLike[str],
         threads: int | None = None,
         precision: str = "float64",
         direct: bool = False,
         uncertainty: bool = False,
         skin: float = 0.5,
         comm: Any = None,
-        **kwargs,
+        atoms: Any = None,
+        **unknown: Any,
     ):
-        super().__init__(**kwargs)
-        if skin < 0:
-            raise ValueError(f"skin must not be negative, not {skin}")
-        self.model = Model.load(Path(model)) if isinstance(model, str | os.PathLike) else model
+        _check_options(unknown, {"direct": direct, "uncertainty": uncertainty}, skin)
+        super().__init__()
+        self._lock = RLock()
+        self.model, source = (model, None) if isinstance(model, Model) else (Model.load(model), model)
         self.implemented_properties = [
             *(ENERGY_PROPERTIES if self.model.scales else ()),
             *(name for name, (target, _) in TENSOR_PROPERTIES.items() if target in self.model.tensors),
@@ -103,16 +111,76 @@ class WKCalculator(Calculator):
                 self.committee = self.model.committee
                 bars += UNCERTAINTIES
             self.implemented_properties = [*self.implemented_properties, *bars]
+        self.parameters.update(
+            model=str(source) if source is not None else repr(self.model), model_hash=self.model.fingerprint,
+            precision=precision, direct=direct, uncertainty=uncertainty, skin=float(skin),
+        )  # fmt: skip
+        if atoms is not None:
+            atoms.calc = self
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={self.parameters[name]!r}" for name in ("precision", "direct", "uncertainty"))
+        return f"WKCalculator({self.model!r}, threads={self.threads}, {options})"
+
+    def set(self, **options: Any) -> dict[str, Any]:
+        """Refuse changes: the options of a calculator are chosen when it is made.
+
+        Raises:
+            OptionsError: there are any.
+
+        """
+        if options:
+            raise OptionsError(
+                f"{', '.join(options)}: the options of a WKCalculator cannot be changed; make another one, "
+                f"WKCalculator(model, {next(iter(options))}=...)"
+            )
+        return {}
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """Say which model and options there are, as ASE writes them to databases and trajectories."""
+        return dict(self.parameters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=RLock())
+
+    def get_property(self, name: str, atoms: Any = None, allow_calculation: bool = True) -> Any:
+        """Compute a property, or return it if it is known; one thread at a time.
+
+        Threads may share a calculator, but they wait for each other and each change of structure costs a new neighbour
+        list: give each its own for speed. What is in `results` belongs to the structure that was computed last.
+
+        Args:
+            name: see `implemented_properties`.
+            atoms: the structure [the last one].
+            allow_calculation: return None for what is not known, instead of computing it.
+
+        Raises:
+            StructureError: there is no structure; and as `calculate`.
+            PropertyNotImplementedError: the model does not have the property.
+
+        """
+        with self._lock:
+            if atoms is None and self.atoms is None:
+                raise StructureError("no structure to compute: set atoms.calc = calculator, or pass atoms")
+            return super().get_property(name, atoms, allow_calculation)
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Compute energy, forces and stress at once, dipole and polarisability if they are among `properties`.
 
         Raises:
             UnknownElementError: an element is not in the model.
-            ValueError: positions or cell are not finite, or two atoms are on one site.
+            StructureError: positions or cell are not finite.
+            ClashError: two atoms are on one site.
             RanksDifferError: the ranks of `comm` hold different atoms.
 
         """
+        with self._lock:
+            self._calculate(atoms, properties, system_changes)
+
+    def _calculate(self, atoms: Any, properties: Sequence[str], system_changes: Sequence[str]) -> None:
         if system_changes or self.atoms is None:
             super().calculate(atoms, properties, system_changes)
             self.results, self._structure = {}, None
@@ -152,7 +220,7 @@ class WKCalculator(Calculator):
 
     def _calculate_energy(self, atoms) -> None:
         if self.parallel is None:
-            prediction = self.model.predict(self._current(atoms), self.threads, self.potential)
+            prediction = self.model.evaluate(self._current(atoms), self.threads, self.potential)
             energy = float(prediction.energies.sum())
         else:
             self.parallel.comm.together(self._check, atoms.numbers, atoms.positions)
@@ -195,8 +263,22 @@ class WKCalculator(Calculator):
         """Refuse what cannot be computed."""
         if not np.isfinite(positions).all():
             bad = int(np.argmax(~np.isfinite(positions).all(axis=1)))
-            raise ValueError(f"the position of atom {bad} is not finite: {positions[bad]}")
+            raise StructureError(f"the position of atom {bad} is not finite: {positions[bad]}")
         if self._checked_numbers is None or not np.array_equal(self._checked_numbers, numbers):
             if self.model.scales:
                 self.model.check_composition(numbers)
             self._checked_numbers = numbers.copy()
+
+
+def _check_options(unknown: dict[str, Any], switches: dict[str, Any], skin: float) -> None:
+    """Refuse unknown keywords and values of the wrong type; models, threads and precision are checked where used."""
+    known = [name for name in signature(WKCalculator).parameters if name != "unknown"]
+    for name in unknown:
+        close = get_close_matches(name, known, 1, 0.4)
+        hint = f"; did you mean {close[0]!r}?" if close else f": choose from {', '.join(known)}"
+        raise OptionsError(f"WKCalculator has no option {name!r}{hint}")
+    for name, value in switches.items():
+        if not isinstance(value, bool | np.bool_):
+            raise OptionsError(f"{name} must be True or False, not {value!r}")
+    if isinstance(skin, bool) or not isinstance(skin, Real) or not 0 <= skin < np.inf:
+        raise OptionsError(f"skin must be a number of Angstrom, not negative and not {skin!r}")

@@ -80,7 +80,7 @@ class Coupling:
         start = time.perf_counter()
         try:
             structure = self.model.structure(self._numbers[types], positions, np.zeros((3, 3)), neighbours)
-            part = self.model.predict(structure, self.threads, self.potential)
+            part = self.model.evaluate(structure, self.threads, self.potential)
         except ClashError as error:
             raise ClashError(*(int(tags[i]) for i in error.args)) from None
         self.seconds["potential"] += time.perf_counter() - start

@@ -22,7 +22,6 @@ from wk_potential import Frame, TrainingOptions
 from wk_potential.active.explore import explore
 from wk_potential.active.learner import ActiveLearner
 from wk_potential.active.model import GrowingModel
-from wk_potential.analysis.evaluation import predict_frames
 from wk_potential.simulation.dynamics import run_md
 from wk_potential.simulation.integrators import MDSettings, set_velocities
 
@@ -80,7 +79,7 @@ def errors(frames, test, threads):
             growing = GrowingModel(frames[:n], OPTIONS, threads)
         for frame in frames[len(growing.frames) : n]:
             growing.add([frame])
-        found = predict_frames(growing.model, test, threads)
+        found = growing.model.predict(test, threads)
         deviations = np.concatenate([p.forces - f.forces for p, f in zip(found, test, strict=True)])
         curve.append(np.sqrt(np.mean(deviations**2)))
     return np.array(counts), 1e3 * np.array(curve)

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from wk_potential import Frame, WKCalculator
-from wk_potential.analysis.evaluation import FramePrediction, errors, predict_frames
+from wk_potential.analysis.evaluation import errors
 from wk_potential.analysis.plots import md_figure, parity_figure
 from wk_potential.errors import CompositionWarning, UnknownElementError
 from wk_potential.model.model import Model
+from wk_potential.model.prediction import Prediction
 
 
 def frame(energy=None, forces=None, stress=None, config_type="", source="here"):
@@ -23,7 +24,7 @@ def test_errors_by_hand():
         frame(2.0, [0, 0, 0, 0, 0, 2], None, "b"),
         frame(None, None, None, "b"),
     ]
-    zero = FramePrediction(0.0, np.zeros((2, 3)), np.zeros(6))
+    zero = Prediction(energy=0.0, forces=np.zeros((2, 3)), stress=np.zeros(6))
     table = errors(frames, [zero] * 3)
     assert table["n_frames"] == 3
     assert table["n_atoms"] == 6
@@ -47,7 +48,7 @@ def test_errors_by_hand():
 def test_predictions_are_those_of_the_calculator(copper_model, copper_frames):
     seen = []
     for threads in (1, 2):
-        predictions = predict_frames(copper_model, copper_frames[:3], threads, lambda s, f: seen.append(f))
+        predictions = copper_model.predict(copper_frames[:3], threads, progress=lambda s, f: seen.append(f))
         for frame, prediction in zip(copper_frames, predictions, strict=False):
             atoms = frame.to_atoms()
             atoms.calc = WKCalculator(copper_model)
@@ -55,12 +56,12 @@ def test_predictions_are_those_of_the_calculator(copper_model, copper_frames):
             np.testing.assert_allclose(prediction.forces, atoms.get_forces(), atol=1e-12)
             np.testing.assert_allclose(prediction.stress, atoms.get_stress(), atol=1e-12)
     assert seen == [1 / 3, 2 / 3, 1] * 2
-    assert len(predict_frames(copper_model, copper_frames[:1], threads=2)) == 1
+    assert len(copper_model.predict(copper_frames[:1], threads=2)) == 1
 
 
 def test_unknown_elements_name_the_frame(copper_model, copper_frames):
     with pytest.raises(UnknownElementError, match=r"file.xyz, frame 7: atom 0 is H"):
-        predict_frames(copper_model, [*copper_frames[:2], frame(1.0, source="file.xyz, frame 7")])
+        copper_model.predict([*copper_frames[:2], frame(1.0, source="file.xyz, frame 7")])
 
 
 def test_compositions_without_a_baseline_are_warned_of(random_model):
@@ -68,7 +69,7 @@ def test_compositions_without_a_baseline_are_warned_of(random_model):
     fields = {name: getattr(model, name) for name in Model.__dataclass_fields__}
     open_model = Model(**{**fields, "compositions": np.array([[2.0, 1.0]]) / np.sqrt(5)})
     with pytest.warns(CompositionWarning) as found:
-        predict_frames(open_model, [frame(1.0), frame(2.0)])
+        open_model.predict([frame(1.0), frame(2.0)])
     assert len(found) == 1
 
 
@@ -76,11 +77,11 @@ def test_compositions_without_a_baseline_are_warned_of(random_model):
 def test_parity_figure(tmp_path, n):
     rng = np.random.default_rng(0)
     frames = [frame(rng.normal(), rng.normal(size=6), rng.normal(size=6)) for _ in range(n)]
-    predictions = [FramePrediction(f.energy + 0.1, f.forces * 1.1, f.stress + 0.1) for f in frames]
+    predictions = [Prediction(energy=f.energy + 0.1, forces=f.forces * 1.1, stress=f.stress + 0.1) for f in frames]
     for name in ("p.png", "p.pdf"):
         parity_figure(frames, predictions, tmp_path / name)
         assert (tmp_path / name).stat().st_size > 5000
-    perfect = [FramePrediction(f.energy, f.forces, f.stress) for f in frames]
+    perfect = [Prediction(energy=f.energy, forces=f.forces, stress=f.stress) for f in frames]
     parity_figure(frames, perfect, tmp_path / "p.svg")
     with pytest.raises(ValueError, match="nothing to draw"):
         parity_figure([frame()], predictions[:1], tmp_path / "p.png")

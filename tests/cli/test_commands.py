@@ -236,7 +236,7 @@ def test_interrupted(run, data, model, structure, monkeypatch, name):
 
     before = set(Path().iterdir())
     monkeypatch.setattr("wk_potential.training.train.train", interrupt)
-    monkeypatch.setattr("wk_potential.analysis.evaluation.predict_frames", interrupt)
+    monkeypatch.setattr("wk_potential.model.model.Model.predict", interrupt)
     monkeypatch.setattr("wk_potential.simulation.relaxation.relax", interrupt)
     arguments = {
         "train": [data, "-o", "m.wkp"],

@@ -16,7 +16,6 @@ from scipy.stats import norm
 from scripts.mpi import needs, run_ranks
 
 from wk_potential import Model, TrainingOptions, WKCalculator, train
-from wk_potential.analysis.evaluation import FramePrediction, predict_frames
 from wk_potential.analysis.reliability import (
     best_factor,
     calibration_curve,
@@ -33,6 +32,7 @@ from wk_potential.errors import ClashError, DynamicsError, ExtrapolationError, E
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import in_blocks
 from wk_potential.model.committee import LANES
+from wk_potential.model.prediction import Prediction
 from wk_potential.simulation.dynamics import extrapolation_file, run_md
 from wk_potential.simulation.extrapolation import ExtrapolationGuard
 from wk_potential.simulation.integrators import MDSettings
@@ -192,7 +192,7 @@ def test_frames_without_some_of_the_elements():
         for seed, name in enumerate(["H2O", "CH4", "CH3OH", "CO2", "H2O", "CH4", "CH3OH", "CO2"])
     ]
     model = train(frames, TrainingOptions(lmax=1, order=2, cutoff=4.0, cutoff_width=3.0, map=False))
-    predictions = predict_frames(model, frames[:2], 1)
+    predictions = model.predict(frames[:2], 1)
     assert all(np.isfinite(p.forces_std).all() and p.forces_std.max() > 0 for p in predictions)
 
 
@@ -218,8 +218,8 @@ def test_perfect_and_wrong_error_bars():
 def test_reliability_of_forces_is_by_atom():
     frame = Frame(np.array([29, 29, 29]), np.eye(3), np.zeros((3, 3)), np.zeros(3, bool), 1.0, np.zeros((3, 3)))
     forces = np.array([[1.0, 0, 0], [0, 2, 0], [0, 0, 3]])
-    prediction = FramePrediction(
-        1.5, forces, None, energy_std=0.5, forces_std=np.repeat([[1.0], [2.0], [4.0]], 3, axis=1)
+    prediction = Prediction(
+        energy=1.5, forces=forces, energy_std=0.5, forces_std=np.repeat([[1.0], [2.0], [4.0]], 3, axis=1)
     )
     table = reliability([frame, frame], [prediction, prediction])
     assert table["forces"]["spearman"] == pytest.approx(1)
@@ -235,7 +235,7 @@ def test_reliability_of_forces_is_by_atom():
 def test_error_bars_tell_the_size_of_errors(copper_model):
     """On frames within the range of the training set, and on others that are unlike it."""
     unseen = labelled_copper(40, seed=1, strain=0.01)
-    table = reliability(unseen, predict_frames(copper_model, unseen))
+    table = reliability(unseen, copper_model.predict(unseen))
     for kind in ("energy", "forces", "stress"):
         assert 0.3 < table[kind]["rmse"] / table[kind]["rms_std"] < 3
     calculator = WKCalculator(copper_model, uncertainty=True)
@@ -277,7 +277,7 @@ def test_calculator_results(copper_model, tmp_path):
 def test_models_without_error_bars(copper_frames, random_model):
     model = train(copper_frames[:4], TrainingOptions(uncertainty=False, map=False, **PLAIN))
     assert model.uncertainty is None
-    assert predict_frames(model, copper_frames[:1])[0].energy_std is None
+    assert model.predict(copper_frames[:1])[0].energy_std is None
     with pytest.raises(UncertaintyError, match="train it again"):
         WKCalculator(model, uncertainty=True)
     lines = []
@@ -289,7 +289,7 @@ def test_orders_that_have_no_mapped_form(copper_frames):
     options = PLAIN | {"order": 5, "lmax": 1}
     model = train(copper_frames[:6], TrainingOptions(**options))
     assert not model.is_mapped
-    table = reliability(copper_frames[8:], predict_frames(model, copper_frames[8:]))
+    table = reliability(copper_frames[8:], model.predict(copper_frames[8:]))
     assert 0.2 < table["forces"]["rmse"] / table["forces"]["rms_std"] < 5
 
 

@@ -124,7 +124,7 @@ def test_adds_what_a_sum_over_pairs_adds(random_model, threads):
     assert n_pairs > 6
     neighbours = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, model.cutoff)
     structure = model.structure(atoms.numbers, atoms.positions, atoms.cell.array, neighbours)
-    without, with_it = model.predict(structure, threads), total.predict(structure, threads)
+    without, with_it = model.evaluate(structure, threads), total.evaluate(structure, threads)
     np.testing.assert_allclose(with_it.energies - without.energies, energies, atol=1e-9)
     np.testing.assert_allclose(with_it.forces - without.forces, forces, atol=1e-8)
     np.testing.assert_allclose(with_it.virial - without.virial, virial, atol=1e-8)

@@ -8,7 +8,6 @@ import numpy as np
 from mpi4py import MPI
 
 from wk_potential import TrainingOptions, read_frames, train
-from wk_potential.analysis.evaluation import predict_frames
 from wk_potential.compute.ranks import MPICommunicator
 from wk_potential.training.full import fit as full
 from wk_potential.training.full import shared_rows
@@ -26,7 +25,7 @@ def run(folder: Path, search_labels, comm) -> dict[str, np.ndarray]:
         full.SEARCH_LABELS = tensors.SEARCH_LABELS = labels
         frames = read_frames(folder / f"{name}.xyz", dipole_key="mu" if name == "dipole" else None)
         options = TrainingOptions(estimator=estimator or "full", support_points=20, map=False, **OPTIONS)
-        predicted = predict_frames(train(frames, options, threads=1, comm=comm), frames, 1)
+        predicted = train(frames, options, threads=1, comm=comm).predict(frames, 1)
         for value in (name, f"{name}_std"):
             if (values := [getattr(p, value, None) for p in predicted])[0] is not None:
                 out[f"{value} {estimator}".rstrip()] = np.concatenate([np.ravel(v) for v in values])

@@ -23,7 +23,7 @@ def predict(model: Model, frame: Frame, direct: bool = False):
     """Energy, forces and virial per volume, or the virial of what has none; `direct` as in `Model.potential`."""
     neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
     structure = model.structure(frame.numbers, frame.positions, frame.cell, neighbours)
-    p = model.predict(structure, potential=model.potential(direct=direct))
+    p = model.evaluate(structure, potential=model.potential(direct=direct))
     return p.energies.sum(), p.forces, p.virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / (frame.volume or 1.0)
 
 

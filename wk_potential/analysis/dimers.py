@@ -45,13 +45,13 @@ def dimer_curves(model: Model, distances=None) -> list[DimerCurve]:
     for a, first in enumerate(model.elements):
         for b, second in enumerate(model.elements[a:], a):
             numbers = np.array([first, second])
-            free = model.predict(model.structure(numbers, np.eye(2, 3), np.zeros((3, 3)), alone)).energies.sum()
+            free = model.evaluate(model.structure(numbers, np.eye(2, 3), np.zeros((3, 3)), alone)).energies.sum()
             both = []
             for r in distances:
                 positions = np.array([[0.0, 0, 0], [r, 0, 0]])
                 pair = find_neighbours(positions, np.zeros((3, 3)), np.zeros(3, bool), model.cutoff)
                 structure = model.structure(numbers, positions, np.zeros((3, 3)), pair)
-                both.append([model.predict(structure, 1, p).energies.sum() - free for p in (whole, learned)])
+                both.append([model.evaluate(structure, 1, p).energies.sum() - free for p in (whole, learned)])
             energies, without = np.array(both).T
             outer = None if model.repulsion is None else float(model.repulsion.outer[a, b])
             curves.append(DimerCurve((int(first), int(second)), np.asarray(distances), energies, without, outer))

@@ -1,121 +1,55 @@
 """How well a model predicts labelled frames: predictions, mean absolute and root-mean-square errors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from ..atoms.frame import Frame
 from ..atoms.kinds import TENSORS
-from ..atoms.neighbours import find_neighbours
-from ..atoms.structure import VOIGT
-from ..compute.threads import run_threads, thread_count
+from ..atoms.reading import frames_of
 from ..model.model import Model
+from ..model.prediction import Prediction
+from .reliability import reliability
 
 KINDS = ("energy", "energy_per_atom", "forces", "stress", *TENSORS)
 _COUNTS = {"energy": "n_energies", "forces": "n_forces", "stress": "n_stresses"}
 _COUNTS |= {"dipole": "n_dipoles", "polarizability": "n_polarizabilities"}
 
 
-@dataclass(frozen=True)
-class FramePrediction:
-    """What a model says of one frame.
-
-    Attributes:
-        energy: eV.
-        forces: (N, 3) eV/Angstrom.
-        stress: (6,) eV/Angstrom^3, Voigt xx yy zz yz xz xy, or None for frames that are not periodic in three
-            directions.
-        dipole: (3,) e Angstrom, from the centre of mass.
-        polarizability: (3, 3) Angstrom^3.
-        energy_std, forces_std, stress_std, dipole_std, polarizability_std: standard deviations in the same units and
-            shapes, None without error bars.
-
-    All are None where the model has no such target.
-
-    """
-
-    energy: float | None
-    forces: np.ndarray | None
-    stress: np.ndarray | None
-    dipole: np.ndarray | None = None
-    polarizability: np.ndarray | None = None
-    energy_std: float | None = None
-    forces_std: np.ndarray | None = None
-    stress_std: np.ndarray | None = None
-    dipole_std: np.ndarray | None = None
-    polarizability_std: np.ndarray | None = None
-
-
-def predict_frame(model: Model, frame: Frame, threads: int = 1) -> FramePrediction:
-    """Predict one frame, with error bars if the model has them.
-
-    Raises:
-        UnknownElementError: an element is not in the model; the message names the frame.
-
-    """
-    model.check_elements([frame])
-    neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
-    structure = model.structure(frame.numbers, frame.positions, frame.cell, neighbours)
-    tensors = {name: target.predict(structure, threads).sum(axis=0) for name, target in model.tensors.items()}
-    for name, target in model.tensors.items():
-        if target.has_error_bars:
-            tensors[f"{name}_std"] = target.deviation(structure, threads)
-    if not model.scales:
-        return FramePrediction(None, None, None, **tensors)
-    prediction = model.predict(structure, threads)
-    stress = None
-    if frame.pbc.all():
-        stress = (prediction.virial / frame.volume)[VOIGT]
-    found = FramePrediction(float(prediction.energies.sum()), prediction.forces, stress, **tensors)
-    if model.uncertainty is None:
-        return found
-    spread = model.committee.spread(model.committee.deviations(structure, threads), structure.species)
-    stress_std = None if stress is None else (spread.virial / frame.volume)[VOIGT]
-    return replace(found, energy_std=spread.energy, forces_std=spread.forces, stress_std=stress_std)
-
-
-def predict_frames(
+def evaluate(
     model: Model,
-    frames: Sequence[Frame],
+    data: Any,
     threads: int | None = None,
     progress: Callable[[str, float], None] | None = None,
-) -> list[FramePrediction]:
-    """Predict frames, several at a time where there are threads for it.
-
-    A `CompositionWarning` says where total energies have no meaning.
+    **reading: Any,
+) -> dict[str, Any]:
+    """Compare a model with labelled structures.
 
     Args:
         model: the model.
-        frames: structures; labels are not looked at.
-        threads: as in `thread_count`.
+        data: what `read_frames` takes: a file, files, `Atoms` with labels, or frames.
+        threads: without it OMP_NUM_THREADS if set, else the cores available.
         progress: called with the name of the stage and the fraction done.
+        reading: keywords of `read_frames`, such as energy_unit.
+
+    Returns:
+        The table of `errors`, and with error bars `uncertainty`, the table of `reliability`.
 
     Raises:
+        DataError: the data cannot be read.
         UnknownElementError: an element is not in the model; the message names the frame.
 
     """
-    model.check_elements(frames)
-    for numbers in {tuple(np.sort(frame.numbers)) for frame in frames if model.scales}:
-        model.check_composition(np.array(numbers))
-    count, done, lock = thread_count(threads), 0, Lock()
-    side_by_side = len(frames) >= count
-
-    def predict(frame: Frame) -> FramePrediction:
-        nonlocal done
-        result = predict_frame(model, frame, 1 if side_by_side else count)
-        with lock:
-            done += 1
-            if progress is not None:
-                progress("predicting", done / len(frames))
-        return result
-
-    return run_threads(predict, frames, count if side_by_side else 1)
+    frames = frames_of(data, **reading)
+    predictions = model.predict(frames, threads, progress=progress)
+    table = errors(frames, predictions)
+    if model.error_bars:
+        table["uncertainty"] = reliability(frames, predictions)
+    return table
 
 
-def _differences(frame: Frame, prediction: FramePrediction) -> dict[str, np.ndarray]:
+def _differences(frame: Frame, prediction: Prediction) -> dict[str, np.ndarray]:
     """Predicted less labelled, flat, of each kind of label that the frame has."""
     found = {}
     if frame.energy is not None and prediction.energy is not None:
@@ -142,7 +76,7 @@ def _mean_errors(differences: Sequence[dict[str, np.ndarray]], kinds=KINDS) -> d
     return table
 
 
-def errors(frames: Sequence[Frame], predictions: Sequence[FramePrediction]) -> dict[str, Any]:
+def errors(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Errors of predictions as a table that JSON can hold.
 
     Args:

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..atoms.frame import Frame
 from ..atoms.kinds import TENSORS
+from ..model.prediction import Prediction
 from .dimers import DimerCurve
-from .evaluation import FramePrediction
 from .reliability import LEVELS, calibration_curve, countable, errors_and_deviations, miscalibration_area
 from .spectra import HarmonicSpectrum, Spectrum
 
@@ -53,7 +53,7 @@ def _save(figure: "Figure", path: str | Path) -> None:
     figure.savefig(path, dpi=160, facecolor="white")
 
 
-def _pairs(frames: Sequence[Frame], predictions: Sequence[FramePrediction]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _pairs(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Label and prediction, flat, of each kind that there is; energies per atom less the labels' mean."""
     pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     both = list(zip(frames, predictions, strict=True))
@@ -117,7 +117,7 @@ def _parity_panel(top: "Axes", below: "Axes", kind: str, reference, predicted) -
     below.set(xlabel=f"reference / {unit}", ylabel=f"error / {error_unit}")
 
 
-def parity_figure(frames: Sequence[Frame], predictions: Sequence[FramePrediction], path: str | Path) -> None:
+def parity_figure(frames: Sequence[Frame], predictions: Sequence[Prediction], path: str | Path) -> None:
     """Draw predictions and errors against labels, a panel for each kind of label.
 
     Args:
@@ -143,7 +143,7 @@ def parity_figure(frames: Sequence[Frame], predictions: Sequence[FramePrediction
         _save(figure, path)
 
 
-def calibration_figure(frames: Sequence[Frame], predictions: Sequence[FramePrediction], path: str | Path) -> None:
+def calibration_figure(frames: Sequence[Frame], predictions: Sequence[Prediction], path: str | Path) -> None:
     """Draw what part of the errors is within intervals of each probability, and errors against predicted ones.
 
     Args:

@@ -1,14 +1,13 @@
 """How far predicted standard deviations tell the errors that are found."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm, spearmanr
 
-if TYPE_CHECKING:
-    from ..atoms.frame import Frame
-    from .evaluation import FramePrediction
+from ..atoms.frame import Frame
+from ..model.prediction import Prediction
 
 WIDTHS = {"energy": 1, "forces": 3, "stress": 6, "dipole": 3, "polarizability": 9}  # numbers in a row of each kind
 LEVELS = np.linspace(0, 1, 101)  # probabilities of intervals about a prediction
@@ -54,7 +53,7 @@ def best_factor(errors, deviations) -> float:
 
 
 def errors_and_deviations(
-    frames: Sequence["Frame"], predictions: Sequence["FramePrediction"]
+    frames: Sequence[Frame], predictions: Sequence[Prediction]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Errors and predicted standard deviations of each kind of label that there is, with error bars.
 
@@ -78,7 +77,7 @@ def errors_and_deviations(
     return found
 
 
-def reliability(frames: Sequence["Frame"], predictions: Sequence["FramePrediction"]) -> dict[str, dict[str, Any]]:
+def reliability(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
     """How good error bars are, as a table that JSON can hold.
 
     Args:

@@ -7,19 +7,22 @@ Everything leaves this module checked and in eV, eV/Angstrom and eV/Angstrom^3; 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+from ase import Atoms
 from ase.io import iread
 
 from ..errors import DataError
 from .frame import Frame, _convert, _from_atoms, _keys_found, _Raw
 from .tensor_labels import tensor_reader
 
+FrameSource: TypeAlias = str | Path | Atoms | Sequence[str | Path | Atoms]
 _NPZ_KEYS: dict[str, tuple[str, ...]] = {"energy": ("energies", "e"), "forces": ("forces", "f"), "stress": ()}
 
 
 def read_frames(
-    paths: str | Path | Sequence[str | Path],
+    data: FrameSource,
     frames: str = ":",
     energy_unit: str | None = None,
     energy_key: str | None = None,
@@ -34,16 +37,18 @@ def read_frames(
 ) -> list[Frame]:
     """Read, check and convert structures with their labels, of which any may be missing.
 
+    Labels of `Atoms` are the results of their calculator, `info` and `arrays`.
+
     Stress is kept only for cells that are periodic in three directions. A `UserWarning` says where names for
     one label differ in value, where frames are repeated, and that an archive was read without `energy_unit`.
 
     Parameters
     ----------
-    paths : path or sequence of paths
-        Files that ASE reads, or npz archives: `nuclear_charges` or `z` (N,), `coords` or `R` (n, N, 3),
+    data : path, Atoms, or a sequence of either
+        Structures, or files that ASE reads, or npz archives: `nuclear_charges` or `z` (N,), `coords` or `R` (n, N, 3),
         `energies` or `E` (n,), `forces` or `F` (n, N, 3).
     frames : str
-        A Python slice or a single index into the frames of all files, one file after the other.
+        A Python slice or a single index into all frames, one file after the other.
     energy_unit : str, optional
         eV (default), meV, kcal/mol, kJ/mol or Hartree (Ha); forces are per Angstrom, stresses per Angstrom^3.
     energy_key, forces_key, stress_key : str, optional
@@ -64,8 +69,8 @@ def read_frames(
         For files that cannot be read, structures or labels that make no sense, a slice that selects nothing,
         an explicit key that is in no frame, or no label at all.
     """
-    files = [paths] if isinstance(paths, str | Path) else paths
-    raws = _select([raw for path in files for raw in _read(Path(path))], frames)
+    sources = [data] if isinstance(data, str | Path | Atoms) else list(data)
+    raws = _select([raw for k, source in enumerate(sources) for raw in _raws(source, k)], frames)
     read_tensors = tensor_reader(
         {key for raw in raws for key in raw.values}, dipole_key, dipole_unit, polarizability_key, polarizability_unit,
         charge, dipole_origin,
@@ -73,11 +78,47 @@ def read_frames(
     result = _convert(raws, read_tensors, energy_unit, energy_key, forces_key, stress_key)
     if not any(frame.keys for frame in result):
         raise DataError(
-            f"{', '.join(map(str, files))}: no energy, forces or stress; keys found: {_keys_found(raws)}. "
+            f"{_names(sources)}: no energy, forces or stress; keys found: {_keys_found(raws)}. "
             "Say where the labels are with --energy-key, --forces-key, --stress-key, --dipole-key"
         )
     _warn_of_unit_and_repetition(raws, result, energy_unit)
     return result
+
+
+def frames_of(data: FrameSource | Sequence[Frame], **reading: Any) -> list[Frame]:
+    """Return frames as they are, anything else as `read_frames` reads it.
+
+    Args:
+        data: frames, or what `read_frames` takes.
+        reading: keywords of `read_frames`.
+
+    Raises:
+        DataError: as `read_frames`; or there are frames and keywords, which would have no effect.
+
+    """
+    if isinstance(data, Frame):
+        data = [data]
+    if isinstance(data, str | Path | Atoms) or not all(isinstance(frame, Frame) for frame in data):
+        return read_frames(data, **reading)  # type: ignore[arg-type]
+    if reading:
+        raise DataError(f"{', '.join(reading)}: only for files and Atoms; a Frame is in the units of the package")
+    if not data:
+        raise DataError("no frames: the list is empty")
+    return list(data)  # type: ignore[arg-type]
+
+
+def _raws(source: Any, k: int) -> list[_Raw]:
+    if isinstance(source, str | Path):
+        return _read(Path(source).expanduser())
+    if isinstance(source, Atoms):
+        return [_from_atoms(source, f"structure {k}")]
+    raise DataError(
+        f"entry {k} is a {type(source).__name__}; expected a path or ase.Atoms, and not a mixture with frames"
+    )
+
+
+def _names(sources: Sequence[Any]) -> str:
+    return ", ".join(str(s) for s in sources if not isinstance(s, Atoms)) or f"{len(sources)} structures"
 
 
 def _warn_of_unit_and_repetition(raws: Sequence["_Raw"], frames: Sequence[Frame], energy_unit: str | None) -> None:

@@ -1,9 +1,11 @@
 """Atoms and their neighbours as plain arrays."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..errors import StructureError
 from .neighbours import Neighbours
 
 VOIGT = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]  # rows and columns of xx yy zz yz xz xy
@@ -26,3 +28,58 @@ class Structure(NamedTuple):
     cell: np.ndarray
     species: np.ndarray
     neighbours: Neighbours
+
+
+class StructureLike(Protocol):
+    """What ASE's `Atoms` and a `Frame` have in common."""
+
+    @property
+    def numbers(self) -> Any:
+        """Atomic numbers (N,)."""
+
+    @property
+    def positions(self) -> Any:
+        """Positions (N, 3), Angstrom."""
+
+    @property
+    def cell(self) -> Any:
+        """Cell vectors (3, 3), Angstrom."""
+
+    @property
+    def pbc(self) -> Any:
+        """Periodic directions (3,)."""
+
+
+def as_structures(atoms: Any) -> tuple[bool, list[Any]]:
+    """Return whether several structures were given, and a list of them.
+
+    Raises:
+        StructureError: something is neither a structure nor a sequence of structures.
+
+    """
+    if hasattr(atoms, "numbers"):
+        return False, [atoms]
+    found = list(atoms) if isinstance(atoms, Sequence) and not isinstance(atoms, str) else None
+    if found is None or not all(hasattr(x, "numbers") and hasattr(x, "positions") for x in found):
+        raise StructureError(f"expected ase.Atoms, a Frame, or a list of them, not {type(atoms).__name__}")
+    return True, found
+
+
+def name_of(structure: Any, k: int) -> str:
+    """Name a structure in a message: its source if it has one, else its place in the list."""
+    return getattr(structure, "source", "") or f"structure {k}"
+
+
+def check_finite(structure: Any, k: int = 0) -> None:
+    """Refuse positions and cells that are not finite.
+
+    Raises:
+        StructureError: the message names the structure and the atom.
+
+    """
+    positions = np.asarray(structure.positions)
+    if not np.isfinite(positions).all():
+        bad = int(np.argmax(~np.isfinite(positions).all(axis=1)))
+        raise StructureError(f"{name_of(structure, k)}: the position of atom {bad} is not finite: {positions[bad]}")
+    if not np.isfinite(np.asarray(structure.cell)).all():
+        raise StructureError(f"{name_of(structure, k)}: the cell has components that are not finite")

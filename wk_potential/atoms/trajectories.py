@@ -1,12 +1,14 @@
 """Files of structures: one in, one out, and trajectories that can be continued."""
 
 import os
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
@@ -15,7 +17,9 @@ from ..errors import StructureError
 from .files import replacing
 
 _ULM_MAGIC, _ULM_HEADER = b"- of Ulm", 56  # of .traj files: first bytes, and all before a frame (32: their number)
-_RECORDED = ("energy", "forces", "stress")
+_STANDARD = ("energy", "forces", "stress", "energies", "dipole")  # results that writers of ASE know
+_WHOLE = ("stress_std", "dipole_std", "polarizability", "polarizability_std")  # arrays of the whole structure
+RECORDED = ("energy", "forces", "stress")  # results in trajectories
 
 
 def read_structure(path: str | Path, index: int = -1, keep_results: bool = False) -> Atoms:
@@ -95,11 +99,29 @@ def output_format(path: str | Path) -> str:
     return kind
 
 
-def with_results(atoms: Atoms) -> Atoms:
-    """Return a copy that holds the energy, forces and stress its calculator has computed."""
+def store_results(atoms: Atoms, names: Sequence[str] | None = None) -> Atoms:
+    """Return a copy that holds what its calculator has computed, so that every writer of ASE can write it.
+
+    Energy, forces, stress, energies and dipole become results of a `SinglePointCalculator`. All else, error bars and
+    the polarisability among them, goes to `info` and, where there is a row for each atom, to `arrays`, under the names
+    of the results: energy_std, forces_std, extrapolation_grade, ... Arrays of higher rank are flattened to (N, k).
+
+    Args:
+        atoms: with a calculator that has computed something.
+        names: of the results to store [all].
+
+    """
     copy = atoms.copy()
-    results = {name: atoms.calc.results[name] for name in _RECORDED if name in atoms.calc.results}
-    copy.calc = SinglePointCalculator(copy, **results)
+    results = {} if atoms.calc is None else dict(atoms.calc.results)
+    if names is not None:
+        results = {name: results[name] for name in names if name in results}
+    copy.calc = SinglePointCalculator(copy, **{name: results[name] for name in _STANDARD if name in results})
+    for name in set(results) - set(all_properties):
+        value = np.asarray(results[name])
+        if name in _WHOLE or value.ndim == 0:
+            copy.info[name] = value.tolist() if value.ndim == 0 else value
+        else:
+            copy.arrays[name] = value if value.ndim == 1 else value.reshape(len(value), -1)
     return copy
 
 
@@ -112,7 +134,7 @@ def write_structure(path: str | Path, atoms: Atoms) -> None:
     """
     path, kind = Path(path), output_format(path)
     with replacing(path) as temporary:
-        write(temporary, with_results(atoms), format=kind)
+        write(temporary, store_results(atoms, RECORDED), format=kind)
 
 
 def drop_half_frame(path: Path) -> bool:

@@ -69,7 +69,7 @@ def evaluate(
       wk-potential evaluate ethanol.wkp test.xyz --json errors.json --plot parity.png
       wk-potential evaluate ethanol.wkp rmd17_ethanol.npz --frames -100: --energy-unit kcal/mol
     """
-    from ..analysis.evaluation import errors, predict_frames
+    from ..analysis.evaluation import errors
     from ..analysis.reliability import reliability
     from ..atoms.files import write_atomically
     from ..atoms.reading import read_frames
@@ -84,7 +84,7 @@ def evaluate(
         raise UserError(f"{model}: has no error bars to draw; train it again, with --uncertainty (the default)")
     frames = read_frames(data, **reading)
     with screen.progress() as progress:
-        predictions = predict_frames(loaded, frames, threads, progress)
+        predictions = loaded.predict(frames, threads, progress=progress)
     table = errors(frames, predictions)
     show_errors(screen, table, f"Errors on {table['n_frames']} frames, {table['n_atoms']} atoms")
     if loaded.error_bars:

@@ -140,14 +140,10 @@ def train_model(
     from ..training.train import train as fit
     from .tables import show_labels, show_model
 
-    names = [
-        "frames", "energy_unit", "energy_key", "forces_key", "stress_key", "dipole_key", "dipole_unit",
-        "polarizability_key", "polarizability_unit", "charge", "dipole_origin",
-    ]  # fmt: skip
     comm = launched_ranks()
     if comm.rank > 0:
         screen.silence()
-    frames = read_frames(data, **{name: getattr(options, name) for name in names})
+    frames = read_frames(data, **options.reading)
     show_labels(screen, frames)
     for text in [*unit_warnings(frames), *label_warnings(frames)]:
         screen.warn(text)

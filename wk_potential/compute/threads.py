@@ -8,6 +8,9 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from numbers import Integral
+
+from ..errors import OptionsError
 
 
 def available_cores() -> set[int]:
@@ -25,19 +28,20 @@ def thread_count(threads: int | None = None, cores: int | None = None) -> int:
         cores: the share of this process where several share the cores of a machine [all].
 
     Raises:
-        ValueError: the number asked for is not a positive integer.
+        OptionsError: the number asked for is not a positive integer.
 
     """
-    asked = threads if threads is not None else os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or None
-    if asked is None:
-        return len(available_cores()) if cores is None else cores
-    try:
-        count = int(asked)
-    except ValueError:
-        count = 0
-    if count < 1:
-        raise ValueError(f"the number of threads must be a positive integer, not {asked!r}")
-    return count
+    if threads is not None:
+        return _positive(threads, "threads")
+    if asked := os.environ.get("OMP_NUM_THREADS", "").split(",")[0]:
+        return _positive(int(asked) if asked.isascii() and asked.isdigit() else asked, "OMP_NUM_THREADS")
+    return len(available_cores()) if cores is None else cores
+
+
+def _positive(count: object, what: str) -> int:
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+        raise OptionsError(f"{what} must be a positive integer, not {count!r}")
+    return int(count)
 
 
 @lru_cache(maxsize=4)

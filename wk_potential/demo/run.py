@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..analysis.evaluation import errors, predict_frames
+from ..analysis.evaluation import errors
 from ..analysis.plots import md_figure, parity_figure
 from ..atoms.frame import Frame
 from ..atoms.reading import read_frames
@@ -88,7 +88,7 @@ def run_demo(
     _write_frames(files["test"], unseen)
     model = train(seen, options, threads, log, progress)
     model.save(files["model"])
-    predictions = predict_frames(model, unseen, threads, progress)
+    predictions = model.predict(unseen, threads, progress=progress)
     parity_figure(unseen, predictions, files["parity"])
     atoms = unseen[-1].to_atoms()
     atoms.calc = WKCalculator(model, threads)

@@ -19,6 +19,7 @@ from ..forms.quadratic import TruncatedForm, from_arrays, pack_forms, to_arrays
 from .committee import Deviations, count_close, evaluate_committee
 from .container import within
 from .energy import Layer, Potential
+from .summary import Summarised
 
 _ARRAYS = ("members", "probes", "centres", "largest", "calibration", "closest")
 CLOSE_GRADE = 10.0  # at least, of an atom with a neighbour closer than any training environment has one
@@ -44,8 +45,8 @@ class Spread(NamedTuple):
     grade: np.ndarray
 
 
-@dataclass(frozen=True)
-class Uncertainty:
+@dataclass(frozen=True, eq=False, repr=False)
+class Uncertainty(Summarised):
     """Committee of a model.
 
     Attributes:
@@ -129,8 +130,8 @@ def feature_slices(forms: Sequence[Sequence[Sequence[TruncatedForm]]]) -> list[l
     return out
 
 
-@dataclass(frozen=True)
-class CommitteePotential:
+@dataclass(frozen=True, eq=False, repr=False)
+class CommitteePotential(Summarised):
     """An committee as the compiled functions take it; see `Uncertainty.potential`."""
 
     uncertainty: Uncertainty

@@ -1,46 +1,43 @@
 """A trained model: what it is made of, how it is saved, what it predicts for arrays of atoms."""
 
+import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from ..atoms.neighbours import Neighbours
-from ..atoms.structure import Structure
-from ..errors import CompositionWarning, ModelFileError, PrecisionWarning, UncertaintyError, UnknownElementError
+from ..atoms.structure import Structure, StructureLike, as_structures, name_of
+from ..compute.threads import thread_count
+from ..errors import (
+    CompositionWarning,
+    ModelFileError,
+    OptionsError,
+    PrecisionWarning,
+    UncertaintyError,
+    UnknownElementError,
+)
 from .container import read_container, within, write_container
+from .elements import is_determined, species_of
 from .energy import Potential, evaluate
+from .environments import EnvironmentPool, expand_structures
 from .error_bars import CommitteePotential, Uncertainty
+from .prediction import Evaluation, Prediction, predict_structures
 from .repulsion import Repulsion
 from .scale import Scale, scale_from_arrays, scale_to_arrays
+from .similarity import KernelPart, kernel_matrix, nystroem_features
 from .tensors import TensorProperty, targets_from_arrays, targets_to_arrays
 
-if TYPE_CHECKING:
-    from ..atoms.frame import Frame
-
+NO_ERROR_BARS = "the model has no error bars: train it again, with --uncertainty (the default)"
 LARGE_DEVIATION = 1e-3  # eV/Angstrom by which float32 may change forces without a warning
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one structure.
-
-    Attributes:
-        energies: (n,) eV of the centres, each with its element's baseline; their sum is the energy.
-        forces: (N, 3) eV/Angstrom on all atoms.
-        virial: (3, 3) eV, derivative of the energy by strain: volume times stress.
-
-    """
-
-    energies: np.ndarray
-    forces: np.ndarray
-    virial: np.ndarray
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A Wigner-kernel potential.
 
@@ -64,6 +61,19 @@ class Model:
     tensors: dict[str, TensorProperty] = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
     repulsion: Repulsion | None = None
+
+    def __repr__(self) -> str:
+        parts = [" ".join(chemical_symbols[z] for z in self.elements), f"cutoff {self.cutoff:g} Å"]
+        if self.scales:
+            counts = sum(map(int, self.support_counts))
+            parts.append(f"{counts} support points of order {self.scales[0].order}" + ", mapped" * self.is_mapped)
+        parts += self.tensors
+        if self.error_bars:
+            parts.append("error bars")
+        training = self.info.get("training", {})
+        if "frames" in training:
+            parts.append(f"trained on {training['frames']} frames")
+        return f"<Model: {'; '.join(parts)}>"
 
     @property
     def cutoff(self) -> float:
@@ -98,14 +108,14 @@ class Model:
             direct: take the support points although there is a mapped form.
 
         Raises:
-            ValueError: float32 is asked for the direct kernel, or the precision is unknown.
+            OptionsError: float32 is asked for the direct kernel, or the precision is unknown.
 
         """
         if precision not in ("float64", "float32"):
-            raise ValueError(f"the precision is float64 or float32, not {precision!r}")
+            raise OptionsError(f"precision must be 'float64' or 'float32', not {precision!r}")
         if direct or not self.is_mapped:
             if precision == "float32":
-                raise ValueError("float32 is for models in mapped form: map the model first")
+                raise OptionsError("float32 is for models in mapped form: map the model first")
             return self.direct
         if precision not in self._mapped_potentials:
             if precision == "float32":
@@ -123,7 +133,7 @@ class Model:
 
         """
         if self.uncertainty is None:
-            raise UncertaintyError("the model has no error bars: train it again, with --uncertainty (the default)")
+            raise UncertaintyError(NO_ERROR_BARS)
         return self.uncertainty.potential([scale.density for scale in self.scales])
 
     @property
@@ -144,39 +154,29 @@ class Model:
             )
 
     def species_of(self, numbers) -> np.ndarray:
-        """Return the place of each atom's element in `elements`.
+        """Return the place (N,) of each atom's element in `elements`.
 
         Raises:
             UnknownElementError: an element is not in the model.
 
         """
-        index = np.searchsorted(self.elements, numbers)
-        found = self.elements[np.minimum(index, len(self.elements) - 1)] == numbers
-        if not np.all(found):
-            from ase.data import chemical_symbols
+        return species_of(numbers, self.elements)
 
-            atom = int(np.argmin(found))
-            raise UnknownElementError(
-                f"atom {atom} is {chemical_symbols[numbers[atom]]}, but the model was trained on "
-                f"{', '.join(chemical_symbols[z] for z in self.elements)} only"
-            )
-        return index
-
-    def check_elements(self, frames: Iterable["Frame"]) -> None:
-        """Refuse frames with elements that the model has not.
+    def check_elements(self, structures: Sequence[Any]) -> None:
+        """Refuse structures with elements that the model does not know.
 
         Raises:
-            UnknownElementError: there is one; the message names the frame.
+            UnknownElementError: there is one; the message names the structure.
 
         """
-        for frame in frames:
+        for k, structure in enumerate(structures):
             try:
-                self.species_of(frame.numbers)
+                self.species_of(structure.numbers)
             except UnknownElementError as error:
-                raise UnknownElementError(f"{frame.source}: {error}") from None
+                raise UnknownElementError(f"{name_of(structure, k)}: {error}") from None
 
-    def predict(self, structure: Structure, threads: int = 1, potential: Potential | None = None) -> Prediction:
-        """Energies, forces and virial of one structure, or of those atoms in it that have neighbours listed.
+    def evaluate(self, structure: Structure, threads: int = 1, potential: Potential | None = None) -> Evaluation:
+        """Energies, forces and virial of arrays of atoms, or of those atoms in it that have neighbours listed.
 
         Args:
             structure: from `structure`.
@@ -188,7 +188,136 @@ class Model:
 
         """
         energies, forces, virial = evaluate(potential or self.potential(), structure, threads)
-        return Prediction(energies + self.baseline[structure.species[: len(energies)]], forces, virial)
+        return Evaluation(energies + self.baseline[structure.species[: len(energies)]], forces, virial)
+
+    @overload
+    def predict(
+        self, atoms: StructureLike, threads: int | None = ..., uncertainty: bool | None = ...,
+        progress: Callable[[str, float], None] | None = ...,
+    ) -> Prediction: ...  # fmt: skip
+
+    @overload
+    def predict(
+        self, atoms: Sequence[StructureLike], threads: int | None = ..., uncertainty: bool | None = ...,
+        progress: Callable[[str, float], None] | None = ...,
+    ) -> list[Prediction]: ...  # fmt: skip
+
+    def predict(
+        self,
+        atoms: StructureLike | Sequence[StructureLike],
+        threads: int | None = None,
+        uncertainty: bool | None = None,
+        progress: Callable[[str, float], None] | None = None,
+    ) -> Prediction | list[Prediction]:
+        """Predict one structure, or many: several at a time where there are threads for it.
+
+        A `CompositionWarning` says where total energies have no meaning.
+
+        Args:
+            atoms: ASE `Atoms`, a `Frame`, or a sequence of them; calculators and labels are not looked at.
+            threads: without it OMP_NUM_THREADS if set, else the cores available.
+            uncertainty: compute error bars too [if the model has them]; they cost about as much as the prediction.
+            progress: called with the name of the stage and the fraction done.
+
+        Returns:
+            A `Prediction`, or a list of them in the order of the structures.
+
+        Raises:
+            UnknownElementError: an element is not in the model; the message names the structure.
+            StructureError: positions or cell make no sense, or two atoms are on one site.
+            UncertaintyError: error bars are asked for and the model has none.
+
+        """
+        if uncertainty and not self.error_bars:
+            raise UncertaintyError(NO_ERROR_BARS)
+        with_bars = bool(self.error_bars) and uncertainty is not False
+        several, structures = as_structures(atoms)
+        self.check_elements(structures)
+        for numbers in {tuple(np.sort(s.numbers)) for s in structures if self.scales}:
+            self.check_composition(np.array(numbers))
+        found = predict_structures(self, structures, thread_count(threads), with_bars, progress)
+        return found if several else found[0]
+
+    def kernel(
+        self,
+        a: StructureLike | Sequence[StructureLike],
+        b: StructureLike | Sequence[StructureLike] | None = None,
+        per_atom: bool = False,
+        normalise: bool = True,
+        threads: int | None = None,
+    ) -> np.ndarray:
+        """Kernel matrix of the model between structures, or between their atoms.
+
+        The kernel of two atoms is that of the energies: the sum over length scales and orders of a_nu k^(nu), and 0 for
+        atoms of different elements. The kernel of two structures is its sum over all pairs of their atoms: the
+        covariance of their energies, up to the baseline. Without `b` the matrix is symmetric and positive
+        semi-definite, so that it serves kernel PCA, clustering and the selection of structures. A model of tensors
+        alone has the kernel of the smallest L of its first tensor.
+
+        Args:
+            a: ASE `Atoms`, a `Frame`, or a sequence of them.
+            b: the columns, likewise [the same as `a`].
+            per_atom: between all atoms, one structure after the other, instead of between structures.
+            normalise: divide by the root of both kernels with themselves, so that 1 means the same. What has no
+                neighbours at all has kernel 0 with everything.
+            threads: without it OMP_NUM_THREADS if set, else the cores available.
+
+        Returns:
+            (n_a, n_b) matrix.
+
+        Raises:
+            UnknownElementError: an element is not in the model.
+            StructureError: positions or cell make no sense, or two atoms are on one site.
+
+        """
+        pools = [self._environments(x, threads) for x in (a, b) if x is not None]
+        return kernel_matrix(self._kernel_parts, pools[0], pools[-1], per_atom, normalise, thread_count(threads))
+
+    def descriptors(
+        self, atoms: StructureLike | Sequence[StructureLike], size: int = 64, threads: int | None = None
+    ) -> np.ndarray:
+        """Descriptors of the atoms: rows whose inner products are about the kernel of the model.
+
+        They are Nystroem features: the kernels with some of the support points of each element, chosen by pivoted
+        Cholesky decomposition, in the metric of these points. Atoms of different elements have orthogonal rows.
+
+        Args:
+            atoms: ASE `Atoms`, a `Frame`, or a sequence of them.
+            size: at most so many numbers for each element.
+            threads: without it OMP_NUM_THREADS if set, else the cores available.
+
+        Returns:
+            (N, D) rows of all atoms, one structure after the other; D is `size` times the number of elements at most.
+
+        Raises:
+            UnknownElementError: an element is not in the model.
+            StructureError: positions or cell make no sense, or two atoms are on one site.
+            OptionsError: the model has no energies, so it has no support points; or the size is not positive.
+
+        """
+        if not self.scales or size < 1:
+            raise OptionsError(
+                f"the size must be positive, not {size}" if self.scales else
+                "the model has no energies, so it has no support points to describe atoms by"
+            )  # fmt: skip
+        support = [[scale.support[z].coefficients for scale in self.scales] for z in range(len(self.elements))]
+        pool, count = self._environments(atoms, threads), thread_count(threads)
+        return nystroem_features(self._kernel_parts, support, pool, size, count)
+
+    def _environments(self, atoms: StructureLike | Sequence[StructureLike], threads: int | None) -> EnvironmentPool:
+        _, structures = as_structures(atoms)
+        self.check_elements(structures)
+        densities = [part.density for part in self._kernel_parts]
+        return expand_structures(structures, self.elements, densities, thread_count(threads))
+
+    @property
+    def _kernel_parts(self) -> list[KernelPart]:
+        if self.scales:
+            return [KernelPart(scale.density, scale.order_weights) for scale in self.scales]
+        name, tensor = next(iter(self.tensors.items()))
+        facts = self.info["training"]["tensors"][name]["ranks"][str(tensor.parts[0].momentum)]
+        weights = np.array(facts["order_weights"])
+        return [KernelPart(density, w) for density, w in zip(tensor.densities, weights, strict=True)]
 
     def structure(self, numbers, positions, cell, neighbours: Neighbours) -> Structure:
         """Arrays as `predict` and the targets in `tensors` take them.
@@ -202,14 +331,13 @@ class Model:
             UnknownElementError: an element is not in the model.
 
         """
-        index = self.species_of(numbers)
-        return Structure(np.ascontiguousarray(positions, float), np.array(cell, float), index, neighbours)
+        return Structure(
+            np.ascontiguousarray(positions, float), np.array(cell, float), self.species_of(numbers), neighbours
+        )
 
     def check_composition(self, numbers) -> None:
         """Warn with `CompositionWarning` if the training set leaves the baseline of a composition open."""
-        counts = np.bincount(self.species_of(numbers), minlength=len(self.elements)).astype(float)
-        outside = counts - (counts @ self.compositions.T) @ self.compositions
-        if np.linalg.norm(outside) > 1e-6 * np.linalg.norm(counts):
+        if not is_determined(self.species_of(numbers), self.compositions):
             warnings.warn(
                 "the training frames do not determine the energy baseline of this composition: forces and energy "
                 "differences at fixed composition are meaningful, total energies are not. Train with isolated-atom "
@@ -218,7 +346,7 @@ class Model:
                 stacklevel=2,
             )
 
-    def save(self, path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, atomically."""
         arrays = {"elements": self.elements, "baseline": self.baseline, "compositions": self.compositions}
         scales = []
@@ -235,16 +363,22 @@ class Model:
         if self.uncertainty is not None:
             header["uncertainty"], more = self.uncertainty.to_arrays()
             arrays.update({f"uncertainty_{name}": array for name, array in more.items()})
-        write_container(path, header, arrays)
+        write_container(Path(path).expanduser(), header, arrays)
+
+    @property
+    def fingerprint(self) -> str:
+        """First digits of the hash of the training data, which tell models apart; empty for models made by hand."""
+        return str(self.info.get("training", {}).get("data_hash", ""))[:16]
 
     @classmethod
-    def load(cls, path) -> "Model":
+    def load(cls, path: str | os.PathLike[str]) -> "Model":
         """Read a model file.
 
         Raises:
             ModelFileError: the file is not a model, of a newer format, truncated or altered.
 
         """
+        path = Path(path).expanduser()
         header, arrays = read_container(path)
         try:
             del header["cutoff"]  # that of the scales, for readers

@@ -11,11 +11,12 @@ from ..forms.quadratic import TruncatedForm, from_arrays, pack_forms, to_arrays
 from ..kernel.coupling import wigner_terms
 from ..kernel.direct import make_support
 from .energy import Direct, Layer
+from .summary import Summarised
 from .support import SupportPoints
 
 
-@dataclass(frozen=True)
-class Scale:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scale(Summarised):
     """One length scale of a model: a density, and a kernel between the environments that it describes.
 
     Attributes:

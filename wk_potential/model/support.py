@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .summary import Summarised
 
-@dataclass(frozen=True)
-class SupportPoints:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SupportPoints(Summarised):
     """Support environments of one central element.
 
     Attributes:

@@ -11,11 +11,12 @@ from ..density.packed import pack
 from ..forms.bilinear import BilinearForm, pack_tensor, tensor_from_arrays, tensor_to_arrays
 from .container import within
 from .error_bars import coarse
+from .summary import Summarised
 from .tensor_evaluation import TensorLayer, tensor_terms_of
 
 
-@dataclass(frozen=True)
-class TensorSpread:
+@dataclass(frozen=True, eq=False, repr=False)
+class TensorSpread(Summarised):
     """Error bars of a part of angular momentum L (`wk_potential.training.error_bars.tensors`).
 
     Attributes:

@@ -10,6 +10,7 @@ from ..atoms.structure import Structure
 from ..density.expansion import Density, density_from_arrays, density_to_arrays
 from ..forms.bilinear import BilinearForm, tensor_from_arrays, tensor_to_arrays
 from .container import within
+from .summary import Summarised
 from .tensor_error_bars import TensorSpread, tensor_layers
 from .tensor_evaluation import TensorLayer, evaluate_tensors
 
@@ -38,8 +39,8 @@ def to_cartesian(name: str, momentum: int, components) -> np.ndarray:
     return np.tensordot(components, BASES[name][momentum], 1)
 
 
-@dataclass(frozen=True)
-class TensorPart:
+@dataclass(frozen=True, eq=False, repr=False)
+class TensorPart(Summarised):
     """The part of angular momentum L of a target.
 
     Attributes:
@@ -56,8 +57,8 @@ class TensorPart:
     spread: TensorSpread | None = None
 
 
-@dataclass(frozen=True)
-class TensorProperty:
+@dataclass(frozen=True, eq=False, repr=False)
+class TensorProperty(Summarised):
     """A vector or tensor of the whole structure as a sum over atoms.
 
     Dipoles are in e Angstrom and relative to the centre of mass, which matters for charged structures only;

@@ -13,7 +13,8 @@ from ..errors import ClashError
 from ..model.committee import Deviations
 from ..model.energy import Potential
 from ..model.error_bars import CommitteePotential
-from ..model.model import Model, Prediction
+from ..model.model import Model
+from ..model.prediction import Evaluation
 from .bisection import lattice_coordinates, share
 from .domain import Domain, make_domain
 
@@ -40,7 +41,7 @@ class ParallelPredictor:
         self.imbalance = 1.0
         self._work: np.ndarray | None = None
 
-    def predict(self, numbers, positions, cell, pbc) -> tuple[float, Prediction]:
+    def predict(self, numbers, positions, cell, pbc) -> tuple[float, Evaluation]:
         """Energy, and energies, forces and virial of all atoms.
 
         Args:
@@ -67,7 +68,7 @@ class ParallelPredictor:
         sums, n = comm.total(sums), len(numbers)
         self._count("communication", start)
         virial = sums[4 * n : 4 * n + 9].reshape(3, 3)
-        return float(sums[-1]), Prediction(sums[3 * n : 4 * n].copy(), sums[: 3 * n].reshape(n, 3).copy(), virial)
+        return float(sums[-1]), Evaluation(sums[3 * n : 4 * n].copy(), sums[: 3 * n].reshape(n, 3).copy(), virial)
 
     def deviations(self, committee: CommitteePotential, species, positions, cell) -> Deviations:
         """Deviations of an committee's members for the structure that was predicted last.
@@ -97,7 +98,7 @@ class ParallelPredictor:
         local = domain.positions(positions, cell)
         try:
             structure = self.model.structure(numbers[domain.atoms], local, np.zeros((3, 3)), domain.neighbours)
-            part = self.model.predict(structure, self.threads, self.potential)
+            part = self.model.evaluate(structure, self.threads, self.potential)
         except ClashError as error:
             raise ClashError(*(int(domain.atoms[i]) for i in error.args)) from None
         n = len(numbers)

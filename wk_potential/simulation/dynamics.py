@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 from ase import Atoms, units
 
-from ..atoms.trajectories import append_frame, drop_half_frame, read_structure, with_results
+from ..atoms.trajectories import RECORDED, append_frame, drop_half_frame, read_structure, store_results
 from ..errors import DynamicsError, ExtrapolationError, FinishedError
 from .extrapolation import Action, ExtrapolationGuard
 from .integrators import MDSettings, make_dynamics, noise_from, restore, set_velocities, variables_of
@@ -81,7 +81,7 @@ class _Recorder:
         if step % settings.log_interval == 0 or step == settings.steps:
             self._write_line(potential, temperature)
         if step % settings.interval == 0 or step == settings.steps:
-            frame = with_results(self.atoms)
+            frame = store_results(self.atoms, RECORDED)
             frame.set_constraint([c for c in frame.constraints if type(c).__name__ != "FixCom"])
             frame.info = {"step": step, "time": self.time}
             if variables := [value.ravel() for _, _, value in variables_of(self.dynamics)]:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from ase import Atoms
 
-from ..atoms.trajectories import append_frame, with_results
+from ..atoms.trajectories import append_frame, store_results
 from ..errors import ExtrapolationError, ExtrapolationWarning
 
 Action = Literal["warn", "save", "stop"]
@@ -72,7 +72,7 @@ class ExtrapolationGuard:
             return
         self.excursions += 1
         if self.path is not None:
-            frame = with_results(self.atoms)
+            frame = store_results(self.atoms)
             frame.set_constraint()
             append_frame(self.path, frame)
         where = "" if self.step is None else f" at step {self.step()}"

@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import OptionsError
 
+READING = (  # options of how data are read
+    "frames", "energy_unit", "energy_key", "forces_key", "stress_key", "dipole_key", "dipole_unit",
+    "polarizability_key", "polarizability_unit", "charge", "dipole_origin",
+)  # fmt: skip
 SHORT_CUTOFF_WIDTH = 2 / 3  # of the short cutoff
 
 
@@ -92,6 +96,11 @@ class TrainingOptions(BaseModel):
     )  # fmt: skip
     uncertainty: bool = Field(True, description="add error bars, calibrated on left-out frames, to the model")
     seed: int = Field(0, description="of the random choices")
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Keywords of `read_frames`."""
+        return {name: getattr(self, name) for name in READING}
 
     @property
     def long(self) -> DensityShape:

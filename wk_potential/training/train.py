@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -18,7 +18,8 @@ from ..atoms.dataset import data_hash, kind_counts, label_counts
 from ..atoms.frame import Frame
 from ..atoms.kinds import KINDS
 from ..atoms.neighbours import find_neighbours
-from ..compute.ranks import Communicator
+from ..atoms.reading import FrameSource, frames_of
+from ..compute.ranks import Communicator, MPICommunicator
 from ..compute.threads import thread_count
 from ..errors import DataError, OptionsError
 from ..model.error_bars import Uncertainty
@@ -43,34 +44,69 @@ UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress"
 
 
 def train(
+    data: FrameSource | Sequence[Frame],
+    options: TrainingOptions | Mapping[str, Any] | None = None,
+    threads: int | None = None,
+    log: Log | None = None,
+    progress: Progress | None = None,
+    comm: Any = None,
+    search_file: str | Path | None = None,
+    **keywords: Any,
+) -> Model:
+    """Train a model on structures with energies, forces, stresses, dipoles or polarisabilities.
+
+    Any label may be missing anywhere. Noise and order weights are chosen by likelihood or cross-validation.
+
+        model = train("frames.xyz", log=print)
+        model = train(list_of_atoms, cutoff=5.0, energy_key="REF_energy")
+
+    Args:
+        data: a file or files, ASE `Atoms` or a list of them with labels, or frames of `read_frames`.
+        options: see `TrainingOptions`; those of how data are read (energy_unit, energy_key, ...) are for files and
+            `Atoms`, since frames are in eV and Angstrom.
+        threads: without it OMP_NUM_THREADS if set, else the cores available.
+        log: receives lines of text for people, such as `print`.
+        progress: receives the name of a stage and the fraction of it that is done.
+        comm: communicator of mpi4py, such as MPI.COMM_WORLD, whose ranks train together, all with the same arguments.
+            All get the model, and only the first logs. The default for `threads` becomes the rank's share of the cores.
+        search_file: where the search of `options.optimise` remembers its scores, so that it can be interrupted.
+        keywords: options by name; they win over `options`.
+
+    Raises:
+        DataError: the data cannot be read, have no labels, or isolated-atom energies do not cover the elements.
+        OptionsError: an option is unknown, not allowed, or contradicts another.
+        NotEnoughMemoryError: the predicted memory is not there; says what to change.
+
+    """
+    if not isinstance(options, TrainingOptions):
+        options = TrainingOptions.checked(dict(options or {}), "options")
+    if keywords:
+        given = {name: getattr(options, name) for name in options.model_fields_set}
+        options = TrainingOptions.checked({**given, **keywords}, "train")
+    own = {name: value for name, value in options.reading.items() if name in options.model_fields_set}
+    frames = frames_of(data, **{name: value for name, value in own.items() if name in keywords or not _read(data)})
+    comm = comm if comm is None or isinstance(comm, Communicator) else MPICommunicator(comm)
+    return train_frames(
+        frames, options, threads, log, progress, comm, None if search_file is None else Path(search_file)
+    )
+
+
+def _read(data: Any) -> bool:
+    """Whether the data are frames, which have been read."""
+    return isinstance(data, Frame) or (isinstance(data, Sequence) and all(isinstance(x, Frame) for x in data))
+
+
+def train_frames(
     frames: Sequence[Frame],
-    options: TrainingOptions | None = None,
+    options: TrainingOptions,
     threads: int | None = None,
     log: Log | None = None,
     progress: Progress | None = None,
     comm: Communicator | None = None,
     search_file: Path | None = None,
 ) -> Model:
-    """Train a model.
-
-    Args:
-        frames: structures with energies, forces, stresses, dipoles, polarisabilities, any of them missing anywhere
-            (`read_frames`).
-        options: see `TrainingOptions`; the defaults choose noise and order weights by likelihood.
-        threads: without it OMP_NUM_THREADS if set, else the cores available.
-        log: receives lines of text for people.
-        progress: receives the name of a stage and the fraction of it that is done.
-        comm: communicator whose ranks train together, all with the same arguments. All get the model, and only the
-            first logs. The default for `threads` becomes the rank's share of the cores.
-        search_file: where the search of `options.optimise` remembers its scores, so that it can be interrupted.
-
-    Raises:
-        DataError: no labels to train on, or isolated-atom energies that do not cover the elements.
-        OptionsError: options that contradict each other.
-        MemoryError: the predicted memory is not there; says what to change.
-
-    """
-    options, comm = options or TrainingOptions(), comm or Communicator()
+    """Train on frames; arguments and errors as those of `train`."""
+    comm = comm or Communicator()
     log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
     if comm.rank > 0:
         log, progress = lambda text: None, lambda stage, fraction: None

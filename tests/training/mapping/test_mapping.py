@@ -75,7 +75,7 @@ def predict(model, atoms, threads=1, **options):
     """Energies, forces and virial."""
     neighbours = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, model.cutoff)
     structure = model.structure(atoms.numbers, atoms.positions, atoms.cell.array, neighbours)
-    p = model.predict(structure, threads, model.potential(**options))
+    p = model.evaluate(structure, threads, model.potential(**options))
     return p.energies, p.forces, p.virial
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from oracles.water import KEYS, OPTIONS, water
 
 from wk_potential import Model, TrainingOptions, WKCalculator, read_frames, train
-from wk_potential.analysis.evaluation import errors, predict_frames
+from wk_potential.analysis.evaluation import errors
 from wk_potential.atoms.dataset import data_hash
 from wk_potential.atoms.tensor_labels import centre_of_mass
 from wk_potential.cli import main
@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 
 def relative_errors(model, frames):
-    table = errors(frames, predict_frames(model, frames, 1))
+    table = errors(frames, model.predict(frames, 1))
     return [
         table[f"{name}_rmse"] / np.std([getattr(frame, name) for frame in frames])
         for name in ("dipole", "polarizability")
@@ -49,7 +49,7 @@ def test_tensors_are_learnt_without_energies(folder, trained):
     assert max(relative_errors(model, test)) < 0.01
     # what training expected is what the test finds
     facts = model.info["training"]["tensors"]["dipole"]["ranks"]["1"]
-    found = errors(test, predict_frames(model, test, 1))["dipole_rmse"]
+    found = errors(test, model.predict(test, 1))["dipole_rmse"]
     assert 0.5 < found / facts["leave_one_out_rmse"] < 2
     assert sum("expected error (leave one frame out, exact)" in line for line in lines) == 3
     assert not any("Warning" in line for line in lines)

@@ -10,7 +10,7 @@ from oracles.water import KEYS, OPTIONS, water
 from scipy.spatial.transform import Rotation
 
 from wk_potential import Model, TrainingOptions, WKCalculator, read_frames, train
-from wk_potential.analysis.evaluation import errors, predict_frames
+from wk_potential.analysis.evaluation import errors
 from wk_potential.analysis.reliability import reliability
 from wk_potential.cli import main
 from wk_potential.errors import UncertaintyError
@@ -99,7 +99,7 @@ def test_left_out_errors_of_support_points_are_those_of_fits_without_the_frame(f
 
 
 def test_few_support_points_suffice(sparse, frames, unseen):
-    table = errors(unseen, predict_frames(sparse, unseen, 1))
+    table = errors(unseen, sparse.predict(unseen, 1))
     for name in ("dipole", "polarizability"):
         facts = sparse.info["training"]["tensors"][name]
         assert facts["estimator"] == "sparse"
@@ -113,7 +113,7 @@ def test_rare_element(frames, monkeypatch):
     numbers = np.array([16, 1, 1])
     rare = [replace(frame, numbers=numbers) for frame in frames[20:23]]
     model = train([*frames[:20], *rare], TrainingOptions(**OPTIONS), threads=1)
-    for frame, found in zip(rare, predict_frames(model, rare, 1), strict=True):
+    for frame, found in zip(rare, model.predict(rare, 1), strict=True):
         assert found.dipole == pytest.approx(frame.dipole, abs=0.02)
         assert 0 < np.linalg.norm(found.dipole_std) < 0.2
 
@@ -138,7 +138,7 @@ def test_estimator_is_chosen_by_size(frames, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["dipole", "polarizability"])
 def test_error_bars_are_as_large_as_the_errors(sparse, unseen, kind):
-    table = reliability(unseen, predict_frames(sparse, unseen, 1))
+    table = reliability(unseen, sparse.predict(unseen, 1))
     assert table[kind]["miscalibration_area"] < 0.1
     assert table[kind]["spearman"] > 0.2
 
@@ -198,7 +198,7 @@ def test_evaluate_tells_how_good_they_are(sparse, folder, tmp_path, monkeypatch)
     assert (tmp_path / "c.png").stat().st_size > 10000
     test = read_frames(folder / "test.xyz", **KEYS)
     written = read_frames("p.xyz", dipole_key="dipole", polarizability_key="polarizability")
-    for frame, found, label in zip(predict_frames(sparse, test, 1), written, test, strict=True):
+    for frame, found, label in zip(sparse.predict(test, 1), written, test, strict=True):
         assert found.dipole == pytest.approx(frame.dipole, abs=1e-7)
         assert found.polarizability == pytest.approx(frame.polarizability, abs=1e-7)
         assert np.abs(found.dipole - label.dipole).max() > 1e-7

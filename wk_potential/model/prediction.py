@@ -1,0 +1,145 @@
+"""What a model says of a structure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..atoms.structure import VOIGT, Structure, StructureLike, name_of
+from ..compute.threads import run_threads
+from ..errors import ClashError, StructureError
+from .environments import as_arrays
+from .error_bars import CommitteePotential, Uncertainty
+from .summary import Summarised
+from .tensors import TensorProperty
+
+
+class Evaluation(NamedTuple):
+    """Energies and forces of the centres of one structure, or of a part of it.
+
+    Attributes:
+        energies: (n,) eV of the centres, each with its element's baseline; their sum is the energy.
+        forces: (N, 3) eV/Angstrom on all atoms.
+        virial: (3, 3) eV, derivative of the energy by strain: volume times stress.
+
+    """
+
+    energies: np.ndarray
+    forces: np.ndarray
+    virial: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Prediction(Summarised):
+    """What a model predicts for one structure; None stands for what it does not predict.
+
+    Attributes:
+        energy: eV.
+        energies: (N,) eV, contribution of each atom, with its element's baseline.
+        forces: (N, 3) eV/Angstrom.
+        stress: (6,) eV/Angstrom^3, Voigt xx yy zz yz xz xy, tension positive; only for structures that are periodic in
+            three directions.
+        dipole: (3,) e Angstrom, from the centre of mass.
+        polarizability: (3, 3) Angstrom^3.
+        energy_std, energies_std, forces_std, stress_std, dipole_std, polarizability_std: standard deviations in the
+            units and shapes of what they belong to.
+        extrapolation_grade: (N,) above 1 where an environment is less certain than 99.9 % of those of the training set
+            are without their own frame.
+
+    """
+
+    energy: float | None = None
+    energies: np.ndarray | None = None
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    dipole: np.ndarray | None = None
+    polarizability: np.ndarray | None = None
+    energy_std: float | None = None
+    energies_std: np.ndarray | None = None
+    forces_std: np.ndarray | None = None
+    stress_std: np.ndarray | None = None
+    dipole_std: np.ndarray | None = None
+    polarizability_std: np.ndarray | None = None
+    extrapolation_grade: np.ndarray | None = None
+
+
+class Predictor(Protocol):
+    """What a `Model` has to be known by here."""
+
+    @property
+    def elements(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def scales(self) -> Sequence[Any]: ...  # noqa: D102
+    @property
+    def tensors(self) -> dict[str, TensorProperty]: ...  # noqa: D102
+    @property
+    def uncertainty(self) -> Uncertainty | None: ...  # noqa: D102
+    @property
+    def cutoff(self) -> float: ...  # noqa: D102
+    @property
+    def committee(self) -> CommitteePotential: ...  # noqa: D102
+
+    def evaluate(self, structure: Structure, threads: int = 1) -> Evaluation: ...  # noqa: D102
+
+
+def predict_structures(
+    model: Predictor,
+    structures: Sequence[StructureLike],
+    threads: int,
+    with_bars: bool,
+    progress: Callable[[str, float], None] | None,
+) -> list[Prediction]:
+    """Predict structures, side by side where there are at least as many as threads.
+
+    Args:
+        model: the model.
+        structures: ASE `Atoms`, frames or the like.
+        threads: how many.
+        with_bars: compute the error bars that the model has.
+        progress: called with the name of the stage and the fraction done.
+
+    Raises:
+        StructureError: positions or cell make no sense, or two atoms are on one site; the message names the structure.
+
+    """
+    done, lock, side_by_side = 0, Lock(), len(structures) >= threads
+
+    def work(k: int) -> Prediction:
+        nonlocal done
+        atoms, own_threads = structures[k], 1 if side_by_side else threads
+        try:
+            arrays = as_arrays(atoms, model.elements, model.cutoff)
+            result = _predict(model, arrays, bool(np.all(atoms.pbc)), own_threads, with_bars)
+        except ClashError as error:
+            raise StructureError(f"{name_of(atoms, k)}: {error}") from error
+        with lock:
+            done += 1
+            if progress is not None:
+                progress("predicting", done / len(structures))
+        return result
+
+    return run_threads(work, range(len(structures)), threads if side_by_side else 1)
+
+
+def _predict(model: Predictor, structure: Structure, periodic: bool, threads: int, with_bars: bool) -> Prediction:
+    found: dict[str, Any] = {}
+    for name, tensor in model.tensors.items():
+        found[name] = tensor.predict(structure, threads).sum(axis=0)
+        if with_bars and tensor.has_error_bars:
+            found[f"{name}_std"] = tensor.deviation(structure, threads)
+    if not model.scales:
+        return Prediction(**found)
+    energies, forces, virial = model.evaluate(structure, threads)
+    found |= {"energy": float(energies.sum()), "energies": energies, "forces": forces}
+    volume = abs(np.linalg.det(structure.cell))
+    if periodic:
+        found["stress"] = (virial / volume)[VOIGT]
+    if with_bars and model.uncertainty is not None:
+        spread = model.committee.spread(model.committee.deviations(structure, threads), structure.species)
+        found |= {"energy_std": spread.energy, "energies_std": spread.energies, "forces_std": spread.forces}
+        found["extrapolation_grade"] = spread.grade
+        if periodic:
+            found["stress_std"] = (spread.virial / volume)[VOIGT]
+    return Prediction(**found)
