@@ -85,6 +85,6 @@ def test_terms_of_one_block_are_those_of_the_iteration():
     assert part.w == pytest.approx(whole.w[rows], abs=0)
 
 
-def test_rank_above_lmax_is_refused():
-    with pytest.raises(ValueError, match="tensors of rank 2 need lmax of at least 2, not 1"):
+def test_L_above_lmax_is_refused():
+    with pytest.raises(ValueError, match="tensors of L = 2 need lmax of at least 2, not 1"):
         tensor_terms(1, 4, 2)
