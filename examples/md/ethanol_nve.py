@@ -16,7 +16,7 @@ import wk_potential
 from wk_potential import TrainingOptions, WKCalculator, read_frames, train
 from wk_potential.analysis.spectra import correlation_spectrum
 
-DATA = Path(wk_potential.__file__).parent / "demo_data" / "ethanol.xyz"
+DATA = Path(wk_potential.__file__).parent / "demo" / "ethanol.xyz"
 
 
 def main(arguments=None):
