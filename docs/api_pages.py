@@ -13,8 +13,9 @@ TOPICS = {
     "Training": ("train", "TrainingOptions", "map_model", "evaluate"),
     "Models": ("Model", "load", "Prediction"),
     "Simulation": ("WKCalculator", "MDSettings", "run_md", "read_log", "relax", "ExtrapolationGuard"),
+    "Spectra": ("spectrum", "harmonic_spectrum", "predict_targets"),
     "Active learning": ("ActiveLearner",),
-    "Checks": ("run_checks",),
+    "Checks": ("run_checks", "dimer_curves"),
     "Errors": ("WKError",),
 }
 # Modules whose contents are described on one page
@@ -43,7 +44,7 @@ def _heading(text: str, mark: str) -> str:
 def _page(name: str) -> str:
     """The page of one public name."""
     thing = getattr(wk_potential, name)
-    text = _heading(name, "=") + f".. currentmodule:: wk_potential\n\n"
+    text = _heading(name, "=") + ".. currentmodule:: wk_potential\n\n"
     if inspect.isclass(thing):
         members = "" if name == "TrainingOptions" else "   :members:\n   :show-inheritance:\n"
         members = "   :members: checked, from_toml\n" if name == "TrainingOptions" else members

@@ -1,6 +1,7 @@
 """Sphinx configuration. Build: python -m sphinx -W --keep-going -b html docs docs/_build/html (needs no network)."""
 
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def _describe_options(app, what, name, obj, options, lines):
         lines += ["", *options_table()]
 
 
+def _plain_text(app, what, name, obj, options, lines):
+    """Docstrings are for people: literal names that end in _, indented code without the :: of reStructuredText."""
+    lines[:] = [re.sub(r"(?<![\w`])(\w+_)(?=[\s,.;)]|$)", r"``\1``", line) for line in lines]
+    # beyond the first heading (Args:, Raises:, ...) what is indented is no code
+    end = next((k for k, line in enumerate(lines) if re.match(r"[A-Z]\w+:$|-{3,}$", line)), len(lines))
+    starts = [k for k in range(1, end) if lines[k].startswith("    ") and not lines[k - 1].strip()]
+    for k in reversed(starts):
+        lines[k:k] = ["::", ""]
+
+
 def _hide_signature(app, what, name, obj, options, signature, return_annotation):
     """The fields of `TrainingOptions` stand in a table: too many for a signature."""
     return ("(**options)", None) if obj is TrainingOptions and inspect.isclass(obj) else None
@@ -54,5 +65,6 @@ def _hide_signature(app, what, name, obj, options, signature, return_annotation)
 
 def setup(app):
     """Connect the hooks."""
+    app.connect("autodoc-process-docstring", _plain_text, priority=400)  # before napoleon
     app.connect("autodoc-process-docstring", _describe_options)
     app.connect("autodoc-process-signature", _hide_signature)
