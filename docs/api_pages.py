@@ -46,8 +46,7 @@ def _page(name: str) -> str:
     thing = getattr(wk_potential, name)
     text = _heading(name, "=") + ".. currentmodule:: wk_potential\n\n"
     if inspect.isclass(thing):
-        members = "" if name == "TrainingOptions" else "   :members:\n   :show-inheritance:\n"
-        members = "   :members: checked, from_toml\n" if name == "TrainingOptions" else members
+        members = "   :members: checked, from_toml\n" if name == "TrainingOptions" else "   :members:\n"
         return f"{text}.. autoclass:: {name}\n{members}"
     return f"{text}.. autofunction:: {name}\n" if callable(thing) else f"{text}.. autodata:: {name}\n"
 
@@ -70,7 +69,8 @@ def write_api_pages(folder: Path) -> None:
         index += "".join(f"   {name}\n" for name in names) + "\n"
     index += _heading("Modules", "-")
     for module, what in MODULES.items():
-        pages[module] = _heading(module, "=") + f".. automodule:: {module}\n   :members:\n   :show-inheritance:\n"
+        pages[module] = _heading(module, "=") + f".. automodule:: {module}\n   :members:\n"
+        pages[module] += "   :show-inheritance:\n" if module.endswith("errors") else ""
         index += f"* :doc:`{module}`: {what}\n"
     index += "\n.. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in pages)
     for name, text in {**pages, "index": index}.items():

@@ -37,6 +37,8 @@ napoleon_use_ivar = True
 copybutton_prompt_text = "$ "
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_title = f"wk_potential {release}"
 
 write_api_pages(Path(__file__).parent / "api")
@@ -51,6 +53,8 @@ def _describe_options(app, what, name, obj, options, lines):
 def _plain_text(app, what, name, obj, options, lines):
     """Docstrings are for people: literal names that end in _, indented code without the :: of reStructuredText."""
     lines[:] = [re.sub(r"(?<![\w`])(\w+_)(?=[\s,.;)]|$)", r"``\1``", line) for line in lines]
+    if what in ("property", "attribute") and lines:
+        lines[0] = lines[0].replace(": ", " \N{EN DASH} ", 1)  # napoleon takes what is before a colon for a type
     # beyond the first heading (Args:, Raises:, ...) what is indented is no code
     end = next((k for k, line in enumerate(lines) if re.match(r"[A-Z]\w+:$|-{3,}$", line)), len(lines))
     starts = [k for k in range(1, end) if lines[k].startswith("    ") and not lines[k - 1].strip()]
