@@ -1,10 +1,10 @@
-"""A gold atom hits a copper cluster: active learning against labels at random times.
+"""Active learning of a rare event: a gold atom flies to a copper cluster and hits it.
 
-For most of the time nothing happens: the atom is on its way. In every round molecular dynamics is run with the model as
-it is, from several beginnings, and the frame of which it knows least is labelled. For comparison, frames are taken at
-random times of such runs that the reference drives, and are trained on in the same way, from the same first frames.
-Errors of forces on frames of other runs, at all their times, are drawn against the number of calls. ASE's EMT potential
-stands in for the reference, so that this takes minutes.
+Most of the time nothing happens. In every round, molecular dynamics is run with the present model from several
+starts, and the most uncertain frame of all is labelled. For comparison, frames are taken at random times of runs that
+the reference drives, and a model is trained on them in the same way, from the same first frames. The figure shows
+errors of forces on frames of other runs against the number of calls of the reference. ASE's EMT potential is the
+reference, so that this takes minutes and not days.
 
     python examples/md/cluster_active.py [--runs 6] [--calls 30] [--seeds 0]
 """

@@ -1,6 +1,6 @@
-"""Train on crystals with stresses, then relax a cell and a surface with the model.
+"""Train on strained crystals with stresses, then relax a cell and a (111) surface with the model.
 
-ASE's EMT potential stands in for the reference method, so that the example needs no data.
+ASE's EMT potential is the reference: the example needs no data, and its results can be checked. Takes half a minute.
 
     python examples/md/copper_surface.py [--frames 16]
 """

