@@ -17,6 +17,10 @@ class OptionsError(WKError, ValueError):
     """An option or argument with a value that is not allowed; the message names it."""
 
 
+class OptionTypeError(OptionsError, TypeError):
+    """An option or argument of a type that is not allowed; the message names it."""
+
+
 class StructureError(WKError, ValueError):
     """A structure that cannot be read, written or evaluated; the message says why."""
 
@@ -42,6 +46,10 @@ class MappingError(WKError, ValueError):
 
 class UncertaintyError(WKError, ValueError):
     """A model without error bars is asked for them."""
+
+
+class FileError(WKError, OSError):
+    """A file that the operating system does not let us write, made as an `OSError`: errno, text, path."""
 
 
 class NotEnoughMemoryError(WKError, MemoryError):
@@ -82,6 +90,10 @@ class ReferenceFailed(WKError):
 
 class RanksDifferError(WKError, ValueError):
     """The MPI ranks of one calculation hold different atoms."""
+
+
+class ChecksFailedError(WKError):
+    """Physical checks of a model have failed; the message names them."""
 
 
 class MPIError(WKError, ImportError):

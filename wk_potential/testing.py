@@ -154,6 +154,7 @@ def check_drift(
     """
     from ase.md.verlet import VelocityVerlet
 
+    from .simulation.explosion import has_exploded
     from .simulation.integrators import set_velocities
 
     atoms = _free_copy(atoms)
@@ -164,7 +165,9 @@ def check_drift(
     name, unit = "drift at constant energy", "meV/atom/ps"
     try:
         dynamics.run(max(round(1000 * time / timestep), 10))
-    except (ValueError, FloatingPointError, np.linalg.LinAlgError):  # what has exploded cannot be computed
+    except Exception as error:
+        if not has_exploded(error, atoms):
+            raise
         return [Check(name, np.inf, unit, limit)]
     times, energies = 1e-3 * timestep * np.arange(len(found)), np.array(found)
     if not np.isfinite(energies).all():

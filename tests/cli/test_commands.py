@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from wk_potential import Model, TrainingOptions, __version__
 from wk_potential.cli import main
+from wk_potential.errors import NotEnoughMemoryError
 
 COMMANDS = ("train", "evaluate", "info", "check", "md", "relax", "demo")
 CONTRACT = ("energy_mae", "energy_rmse", "energy_per_atom_mae", "energy_per_atom_rmse", "forces_mae")
@@ -250,7 +251,7 @@ def test_interrupted(run, data, model, structure, monkeypatch, name):
 
 def test_memory_that_is_not_there(run, data, monkeypatch):
     def fail(*args, **kwargs):
-        raise MemoryError("70 GB are needed, 4 GB are free; use --estimator sparse")
+        raise NotEnoughMemoryError("70 GB are needed, 4 GB are free; use --estimator sparse")
 
     monkeypatch.setattr("wk_potential.training.train.train", fail)
     assert "70 GB are needed" in error_line(run("train", data, "-o", "m.wkp", code=1))

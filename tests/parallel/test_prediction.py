@@ -115,7 +115,7 @@ def check_refusals(refused, n_ranks):
     else:
         assert refused[1][0] == "RanksDifferError"
         assert "not the same on all ranks" in refused[1][1]
-        assert refused[2][0] == "ValueError"
+        assert refused[2][0] == "StructureError"
         assert "atom 2 is not finite" in refused[2][1]
         assert refused[3][0] == "ClashError"
         assert sorted(int(word) for word in refused[3][1].split() if word.isdigit()) == [4, 15]

@@ -211,9 +211,7 @@ class ActiveLearner:
         atoms.calc = self.calculator()
         try:
             run_md(atoms, settings, trajectory, log, True, self.progress, prepare)
-        except DynamicsError as error:
-            if isinstance(error.__cause__, ActiveLearningError):
-                raise error.__cause__ from None
+        except DynamicsError:
             if not watches or not watches[0].label_last():
                 raise
             return False

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..atoms.files import replacing
 from ..atoms.frame import Frame
 from ..atoms.kinds import TENSORS
+from ..errors import DataError, OptionsError
 from ..model.prediction import Prediction
 from .dimers import DimerCurve
 from .reliability import LEVELS, calibration_curve, countable, errors_and_deviations, miscalibration_area
@@ -48,9 +50,24 @@ _PANELS = {
 }
 
 
+def check_format(path: str | Path) -> None:
+    """Refuse the name of a picture that does not tell its format.
+
+    Raises:
+        OptionsError: matplotlib knows no format of this ending.
+
+    """
+    from matplotlib.figure import Figure
+
+    if Path(path).suffix[1:].lower() not in Figure().canvas.get_supported_filetypes():
+        raise OptionsError(f"{path}: no format of pictures has this ending; use .png, .pdf or .svg")
+
+
 def _save(figure: "Figure", path: str | Path) -> None:
     """Write a figure; the format follows the name of the file."""
-    figure.savefig(path, dpi=160, facecolor="white")
+    check_format(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=160, facecolor="white")
 
 
 def _pairs(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -126,7 +143,8 @@ def parity_figure(frames: Sequence[Frame], predictions: Sequence[Prediction], pa
         path: of the picture; its ending names the format.
 
     Raises:
-        ValueError: the frames have no label, or matplotlib does not know the format.
+        DataError: the frames have no label.
+        OptionsError: matplotlib does not know the format.
 
     """
     from matplotlib import rc_context
@@ -134,7 +152,7 @@ def parity_figure(frames: Sequence[Frame], predictions: Sequence[Prediction], pa
 
     pairs = _pairs(frames, predictions)
     if not pairs:
-        raise ValueError("there is nothing to draw: the frames have no energies, forces or stresses")
+        raise DataError("there is nothing to draw: the frames have no energies, forces or stresses")
     with rc_context(STYLE):
         figure = Figure(figsize=(3.9 * len(pairs), 5.2), layout="constrained")
         panels = figure.subplots(2, len(pairs), sharex="col", squeeze=False, height_ratios=[1, LOW])
@@ -152,7 +170,8 @@ def calibration_figure(frames: Sequence[Frame], predictions: Sequence[Prediction
         path: of the picture; its ending names the format.
 
     Raises:
-        ValueError: there are no error bars or no labels, or matplotlib does not know the format.
+        DataError: there are no error bars or no labels.
+        OptionsError: matplotlib does not know the format.
 
     """
     from matplotlib import rc_context
@@ -160,7 +179,7 @@ def calibration_figure(frames: Sequence[Frame], predictions: Sequence[Prediction
 
     found = errors_and_deviations(frames, predictions)
     if not found:
-        raise ValueError("there is nothing to draw: the frames have no labels that the model has error bars for")
+        raise DataError("there is nothing to draw: the frames have no labels that the model has error bars for")
     with rc_context(STYLE):
         figure = Figure(figsize=(3.9 * len(found), 7.4), layout="constrained")
         panels = figure.subplots(2, len(found), squeeze=False)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..compute.jit import njit
+from ..errors import StructureError
 
 
 class Neighbours(NamedTuple):
@@ -60,16 +61,16 @@ def complete_cell(cell, pbc):
     """Replace the vectors of non-periodic directions by unit normals, so that the cell has rank 3.
 
     Raises:
-        ValueError: a periodic direction has no cell vector or the periodic ones are linearly dependent.
+        StructureError: a periodic direction has no cell vector or the periodic ones are linearly dependent.
 
     """
     cell, pbc = np.array(cell, float), np.asarray(pbc, bool)
     periodic = cell[pbc]
     if not np.all(np.isfinite(cell)):
-        raise ValueError("the cell has components that are not finite")
+        raise StructureError("the cell has components that are not finite")
     scale = np.prod(np.linalg.norm(periodic, axis=1))
     if np.sqrt(abs(np.linalg.det(periodic @ periodic.T))) <= 1e-8 * scale or (pbc.any() and scale == 0.0):
-        raise ValueError(f"the cell vectors of the periodic directions do not span a cell: {cell.tolist()}")
+        raise StructureError(f"the cell vectors of the periodic directions do not span a cell: {cell.tolist()}")
     _, _, normal = np.linalg.svd(periodic if len(periodic) else np.zeros((1, 3)))
     cell[~pbc] = normal[len(periodic) :]
     return cell
@@ -87,7 +88,7 @@ def find_neighbours(positions, cell, pbc, cutoff, threads: int = 1, centres: int
         centres: rows for the first so many atoms only [all].
 
     Raises:
-        ValueError: the cell is singular, or atoms are more than 32767 cells apart.
+        StructureError: the cell is singular, or atoms are more than 32767 cells apart.
 
     """
     from vesin import NeighborList
@@ -101,7 +102,7 @@ def find_neighbours(positions, cell, pbc, cutoff, threads: int = 1, centres: int
         copy=False,
     )
     if np.max(np.abs(shifts), initial=0) > np.iinfo(np.int16).max:
-        raise ValueError("atoms are more than 32767 cells apart: wrap the positions into the cell")
+        raise StructureError("atoms are more than 32767 cells apart: wrap the positions into the cell")
     return Neighbours(*_both_ways(len(positions) if centres is None else centres, pairs, shifts))
 
 

@@ -14,7 +14,7 @@ from ase.io import read, write
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from ..errors import StructureError
-from .files import replacing
+from .files import naming, replacing
 
 _ULM_MAGIC, _ULM_HEADER = b"- of Ulm", 56  # of .traj files: first bytes, and all before a frame (32: their number)
 _STANDARD = ("energy", "forces", "stress", "energies", "dipole")  # results that writers of ASE know
@@ -169,22 +169,23 @@ def append_frame(path: Path, atoms: Atoms) -> None:
     """Append a structure with its results to a .traj file, or else to extended XYZ.
 
     Raises:
-        OSError: the frame cannot be written, for want of space perhaps; the file is as it was.
+        FileError: the frame cannot be written, for want of space perhaps; the file is as it was.
 
     """
-    size = path.stat().st_size if path.exists() else 0
-    try:
+    with naming(path):
         if path.suffix == ".traj":
             from ase.io.trajectory import Trajectory
 
             with Trajectory(path, "a") as file:
                 file.write(atoms)
-        else:
-            text = StringIO()
-            write(text, atoms, format="extxyz")
+            return
+        text = StringIO()
+        write(text, atoms, format="extxyz")
+        size = path.stat().st_size if path.exists() else 0
+        try:
             with path.open("a") as file:  # at one go: an interruption leaves no half frame
                 file.write(text.getvalue())
-    except OSError as error:
-        if path.suffix != ".traj":
-            os.truncate(path, size)
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        except OSError:
+            if path.exists():
+                os.truncate(path, size)
+            raise

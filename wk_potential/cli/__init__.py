@@ -1,4 +1,7 @@
-"""The command line: `wk-potential COMMAND`. Commands are imported when they are called or listed."""
+"""The command line: `wk-potential COMMAND`. The command NAME is the function NAME in the module NAME.
+
+A command is imported when it is called or listed.
+"""
 
 import os
 import sys
@@ -8,29 +11,34 @@ from typing import Any
 import click
 
 from .. import __version__
+from .common import INTERRUPTED
+from .encoding import replace_what_cannot_be_written
 
-INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
-_COMMANDS = {"train": "train", "evaluate": "inspect", "info": "inspect"}
-_COMMANDS |= {"check": "check"}
-_COMMANDS |= {"map": "speed", "bench": "speed"}
-_COMMANDS |= {"active": "active"}
-_COMMANDS |= {"md": "simulate", "relax": "simulate", "spectrum": "spectrum", "lammps": "lammps", "demo": "demo"}
+COMMANDS = (
+    "train", "evaluate", "info", "check", "map", "bench", "active", "md", "relax", "spectrum", "lammps", "demo",
+)  # fmt: skip
 
 
 class _Commands(click.Group):
     """Subcommands in the order in which one needs them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = import_module(f".{_COMMANDS[cmd_name]}", __name__)
-        return getattr(module, "map_command" if cmd_name == "map" else cmd_name)
+        return getattr(import_module(f".{cmd_name}", __name__), cmd_name) if cmd_name in COMMANDS else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; Ctrl-C while it is imported gives the same exit code as Ctrl-C while it runs."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
     def main(self, args: Any = None, *rest: Any, **extra: Any) -> Any:
         """Run as a program if there are no arguments here."""
+        for stream in (sys.stdout, sys.stderr):
+            replace_what_cannot_be_written(stream)
         try:
             return super().main(args, *rest, **extra)
         except SystemExit as stop:

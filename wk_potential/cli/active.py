@@ -2,81 +2,116 @@
 
 import importlib
 import runpy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Command, Interrupted, UserError, check_output, structure_argument, threads_option
-from .simulate import dynamics_options, frame_option
+from ..errors import ActiveLearningError, OptionsError
+from .common import Command, Interrupted, check_outputs
+from .options import PATH, dynamics_options, frame_option, structure_argument, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
 
 FORCES_LIMIT, GRADE_LIMIT = 0.2, 5.0  # as in `active.learner`, which takes long to import
 MOST_ROWS = 30  # of the table of calls
-_path = click.Path(path_type=Path)
 
 
 def load_reference(text: str) -> Any:
     """Return the calculator that FILE.py, FILE.py:NAME or MODULE:NAME defines, by itself or as what makes it.
 
     Raises:
-        UserError: there is no such file, module or name, or it is no calculator.
+        OptionsError: there is no such file, module or name, it fails, or it is no calculator.
 
     """
     source, colon, name = text.rpartition(":")
     if not colon:
         source, name = text, "calculator"
-    try:
-        namespace = runpy.run_path(source) if source.endswith(".py") else vars(importlib.import_module(source))
-    except (OSError, ImportError) as error:
-        raise UserError(
-            f"--reference {text}: cannot be loaded ({error}); give FILE.py that defines `calculator`, or MODULE:NAME"
-        ) from error
+    load = runpy.run_path if source.endswith(".py") else lambda module: vars(importlib.import_module(module))
+    namespace = _run_foreign(text, lambda: load(source))
     if name not in namespace:
-        raise UserError(f"--reference {text}: {source} defines no {name!r}; name the calculator after a colon")
+        raise OptionsError(f"--reference {text}: {source} defines no {name!r}; name the calculator after a colon")
     found = namespace[name]
     if callable(found) and (isinstance(found, type) or not hasattr(found, "get_potential_energy")):
-        found = found()
+        found = _run_foreign(text, found)
     if not hasattr(found, "get_potential_energy"):
-        raise UserError(f"--reference {text}: {name} is no ASE calculator, nor does it make one")
+        raise OptionsError(f"--reference {text}: {name} is no ASE calculator, nor does it make one")
     return found
+
+
+def _run_foreign(text: str, function: Callable[[], Any]) -> Any:
+    """Return what code of the user returns.
+
+    Raises:
+        OptionsError: it raises an error, whatever that is, or ends the program.
+
+    """
+    try:
+        return function()
+    except (Exception, SystemExit) as error:
+        raise OptionsError(
+            f"--reference {text}: cannot be loaded ({type(error).__name__}: {error}); give FILE.py that defines "
+            "`calculator`, or MODULE:NAME"
+        ) from error
+
+
+def _check_files(output: Path, trajectory: Path, log: Path | None, is_file: bool, restart: bool) -> None:
+    """Refuse files that cannot be written, or that are there although nothing is to be continued.
+
+    Raises:
+        OptionsError: a file cannot be written.
+        ActiveLearningError: a file is there.
+
+    """
+    from ..active.learner import labelled_file
+
+    check_outputs(output, log, trajectory if is_file else None)
+    for path in (output, labelled_file(output), trajectory):
+        if path.exists() and not restart:
+            raise ActiveLearningError(f"{path}: exists; go on with --restart, or name another file")
 
 
 @click.command(cls=Command, short_help="Learn on the fly: molecular dynamics that calls a reference.")
 @structure_argument
 @click.option(
-    "--reference", required=True, metavar="FILE.py|MODULE:NAME", help="ASE calculator that labels; see below."
+    "--reference",
+    required=True,
+    metavar="FILE.py|MODULE:NAME",
+    help="Calculator of the reference method (DFT, say), which labels structures; see above.",
 )
-@click.option("-o", "--output", type=_path, required=True, metavar="FILE.wkp", help="Model.")
-@click.option("--initial", type=_path, multiple=True, metavar="FRAMES", help="Labelled frames to start from.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="MODEL.wkp", help="Model to write.")
+@click.option("--initial", type=PATH, multiple=True, metavar="FRAMES", help="Labelled frames to start from.")
 @click.option(
     "--forces-limit",
     default=FORCES_LIMIT,
     show_default=True,
-    help="eV/Angstrom: the reference is called where a component of a force is less certain.",
+    help="Call the reference if the standard deviation of a force component is larger, eV/Angstrom.",
 )
 @click.option(
-    "--grade-limit", default=GRADE_LIMIT, show_default=True, help="Or where an atom's extrapolation grade is above."
+    "--grade-limit",
+    default=GRADE_LIMIT,
+    show_default=True,
+    help="Call it also if the extrapolation grade of an atom is larger: 1 is at the edge of the training set.",
 )
-@click.option("--calls", type=click.IntRange(1), metavar="N", help="End after so many calls of the reference.")
+@click.option("--calls", type=click.IntRange(1), metavar="N", help="Stop after N calls of the reference in all.")
 @click.option(
     "--explore",
     type=click.IntRange(1),
     metavar="N",
-    help="Learn in rounds from N runs with different seeds, instead of on the fly from one; see below.",
+    help="Learn in rounds of N runs with different seeds, instead of on the fly from one run; see above.",
 )
-@click.option("--config", type=_path, metavar="FILE.toml", help="Options of the training, as for train.")
+@click.option("--config", type=PATH, metavar="FILE.toml", help="Training options from a TOML file, as for train.")
 @click.option(
     "--trajectory",
-    type=_path,
+    type=PATH,
     metavar="FILE",
-    help="Trajectory, or folder of those of --explore [default: as the model, ending in .traj or .runs].",
+    help="Trajectory; with --explore a folder of trajectories [default: MODEL.traj, MODEL.runs].",
 )
 @dynamics_options
-@click.option("--restart", is_flag=True, help="Go on with what is there, or begin.")
+@click.option("--restart", is_flag=True, help="Continue with the files that are there, or begin if there are none.")
 @frame_option
 @threads_option
 @click.pass_obj
@@ -86,29 +121,28 @@ def active(
     reference: str,
     output: Path,
     initial: tuple[Path, ...],
-    forces_limit: float,
-    grade_limit: float,
-    calls: int | None,
     explore: int | None,
     config: Path | None,
     trajectory: Path | None,
     log: Path | None,
     restart: bool,
     frame: int,
-    threads: int | None,
-    **settings: Any,
+    **given: Any,
 ) -> None:
-    """Run molecular dynamics of STRUCTURE with a model that learns.
+    """Run molecular dynamics of STRUCTURE with a model that learns while it runs.
 
-    Where the error bars pass a bound, the reference calculator is called, the labelled frame is saved in
-    MODEL.labelled.xyz, the model is updated, and the dynamics goes on. Without --initial it starts from the structure
-    and four rattled copies. The reference is a Python file that defines `calculator`, an ASE calculator or a function
-    that makes one; FILE.py:NAME and MODULE:NAME name another. After an interruption of any kind the same command with
-    --restart goes on, and no structure is labelled twice. Ensembles are those of md.
+    The model predicts its own error. Where the predicted error is larger than --forces-limit or --grade-limit allows,
+    the reference calculator is called, the labelled frame is saved in MODEL.labelled.xyz, the model is updated, and
+    the dynamics goes on. Without --initial the structure and four rattled copies of it are labelled first.
 
-    With --explore the runs are made again and again, each until its end or until the model has lost its way, and of
-    every round the frame with the largest error bar is labelled, until no bound is passed. Runs are short then, and
-    calls fewer. Trajectories of the last round are in the folder MODEL.runs.
+    The reference is a Python file that defines `calculator`: an ASE calculator, or a function that makes one.
+    FILE.py:NAME and MODULE:NAME give another name. After any interruption the same command with --restart goes on;
+    no structure is labelled twice. The ensembles are those of md.
+
+    With --explore the N runs are made again and again. In each round every run goes on until its end, or until the
+    model is of no use any more (its predicted error is five times the limit, or atoms collide); then the frame with
+    the largest predicted error is labelled. This ends when no frame is beyond the limits. It takes fewer calls, and
+    suits short runs. The folder MODEL.runs holds the trajectories of the last round.
 
     \b
     Examples:
@@ -116,42 +150,55 @@ def active(
       wk-potential active cu.xyz --reference ase.calculators.emt:EMT --temperature 800 -o cu.wkp
       wk-potential active cu.xyz --reference ase.calculators.emt:EMT --explore 4 --time 1 --calls 40 -o cu.wkp
     """
-    from ..active import explore as rounds
-    from ..active.learner import ActiveLearner, labelled_file
     from ..atoms.reading import read_frames
     from ..atoms.trajectories import read_structure
     from ..simulation.integrators import MDSettings
     from ..training.options import TrainingOptions
 
-    run = MDSettings(**settings)
+    limits = {name: given.pop(name) for name in ("forces_limit", "grade_limit", "calls", "threads")}
+    settings = MDSettings(**given)
     if trajectory is None:
         trajectory = output.with_suffix(".traj" if explore is None else ".runs")
-    for path in (output, log, trajectory if explore is None else None):
-        if path is not None:
-            check_output(path)
-    for path in (output, labelled_file(output), trajectory):
-        if path.exists() and not restart:
-            raise UserError(f"{path}: exists; go on with --restart, or name another file")
+    _check_files(output, trajectory, log, explore is None, restart)
     atoms = read_structure(structure, frame)
     frames = read_frames(initial) if initial else []
     options = TrainingOptions() if config is None else TrainingOptions.from_toml(config)
-    calculator = load_reference(reference)
-    what = f"{run.ensemble}, {run.steps} steps of {run.timestep:g} fs, {run.temperature:g} K"
-    screen.say(f"{atoms.get_chemical_formula()}, {what}; the reference is called above {forces_limit:g} eV/Å")
+    learner = {"reference": load_reference(reference), "path": output, "initial": frames, "options": options}
     try:
-        with screen.progress() as progress:
-            learner = ActiveLearner(
-                atoms, calculator, output, frames, options, forces_limit, grade_limit, calls, threads, run.seed,
-                screen.say, progress,
-            )  # fmt: skip
-            if explore is None:
-                ended = learner.run(run, trajectory, log)
-            else:
-                runs = [(atoms, replace(run, seed=run.seed + k)) for k in range(explore)]
-                ended = rounds.explore(learner, runs, trajectory)
+        _learn(screen, atoms, settings, explore, trajectory, log, **learner, **limits)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; all files are whole, go on with --restart: {output}") from None
-    _show(screen, learner, ended, [output, learner.labelled.path, trajectory])
+
+
+def _learn(
+    screen: "Screen",
+    atoms: Any,
+    settings: Any,
+    explore: int | None,
+    trajectory: Path,
+    log: Path | None,
+    calls: int | None,
+    **learner: Any,
+) -> None:
+    """Learn, on the fly or in rounds, and print what came of it."""
+    from ..active import explore as rounds
+    from ..active.learner import ActiveLearner
+
+    what = f"{settings.ensemble}, {settings.steps} steps of {settings.timestep:g} fs, {settings.temperature:g} K"
+    limits = (
+        f"{learner['forces_limit']:g} eV/Å of predicted error, or of extrapolation grade {learner['grade_limit']:g}"
+    )
+    screen.say(f"{atoms.get_chemical_formula()}, {what}; the reference is called above {limits}")
+    with screen.progress() as progress:
+        learning = ActiveLearner(
+            atoms, **learner, most_calls=calls, seed=settings.seed, log=screen.say, progress=progress
+        )
+        if explore is None:
+            ended = learning.run(settings, trajectory, log)
+        else:
+            runs = [(atoms, replace(settings, seed=settings.seed + k)) for k in range(explore)]
+            ended = rounds.explore(learning, runs, trajectory)
+    _show(screen, learning, ended, [learning.path, learning.labelled.path, trajectory])
 
 
 def _show(screen: "Screen", learner: Any, ended: bool, files: list[Path]) -> None:

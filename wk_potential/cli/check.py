@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Command, UserError, model_argument, structure_argument, threads_option
-from .simulate import frame_option, load_atoms, precision_option
+from ..errors import ChecksFailedError
+from .common import Command, load_atoms
+from .options import frame_option, model_argument, precision_option, structure_argument, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -49,4 +50,4 @@ def check(
     table = [(r.name, f"{r.value:.2g}", f"{r.limit:g}", r.unit, "passed" if r.passed else "FAILED") for r in rows]
     screen.table(f"{model} on {structure}", ("", "found", "limit", "unit", ""), table)
     if failed := [row.name for row in rows if not row.passed]:
-        raise UserError(f"{len(failed)} of {len(rows)} checks failed: {'; '.join(failed)}")
+        raise ChecksFailedError(f"{len(failed)} of {len(rows)} checks failed: {'; '.join(failed)}")

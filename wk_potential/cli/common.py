@@ -1,34 +1,28 @@
-"""What the commands share: options, short messages instead of tracebacks, checks of outputs."""
+"""What the commands share: errors in one line instead of tracebacks, checks of outputs, a structure with its model."""
 
+import errno
 import os
 import sys
+import time
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-PACKAGE = Path(__file__).parents[1]
+from ..errors import OptionsError, WKError
+
+if TYPE_CHECKING:
+    from .screen import Screen
+
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 ERROR_LOG = "wk-potential-error.log"
-
-data_argument = click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
-model_argument = click.argument("model", type=click.Path(path_type=Path))
-structure_argument = click.argument("structure", type=click.Path(path_type=Path))
-threads_option = click.option(
-    "--threads",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Threads [default: OMP_NUM_THREADS, else the cores].",
-)
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # Python does not say of which file
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """Ctrl-C in a command that has written something; the message says what."""
-
-
-class UserError(ValueError):
-    """Something that the user can put right; the message says what."""
 
 
 class Command(click.Command):
@@ -49,24 +43,22 @@ class Command(click.Command):
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException):
             raise
-        except (KeyboardInterrupt, Interrupted) as stop:
-            screen.warn(str(stop) or "interrupted, nothing written", label="")
-            sys.exit(130)
+        except KeyboardInterrupt as stop:
+            sys.exit(tell(screen, stop))
         except BrokenPipeError:
             # the reader of a pipe is gone, and Python would complain once more at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except Exception as error:
-            screen.warn(_short(error) or _unexpected(error, ctx.params.get("output")), label="Error: ")
-            _end()
+            leave(tell(screen, error, ctx.params.get("output")))
 
     def _check_ranks(self) -> None:
         from ..compute.ranks import launched_ranks
 
         if not self.many_ranks and launched_ranks().size > 1:
-            raise UserError(
-                f"{self.name} runs on one rank, and its threads use the cores: leave out mpiexec. Many ranks are for "
-                "train, lammps, and scripts with WKCalculator(model, comm=MPI.COMM_WORLD)"
+            raise OptionsError(
+                f"{self.name} runs as one process, whose threads use all cores: leave out mpiexec. Several processes "
+                "are for train, lammps, and scripts with WKCalculator(model, comm=MPI.COMM_WORLD)"
             )
 
 
@@ -76,48 +68,86 @@ class RanksCommand(Command):
     many_ranks = True
 
 
-def _end() -> NoReturn:
-    """Exit with 1, under mpiexec all ranks: the others may wait for this one."""
-    if (mpi := sys.modules.get("mpi4py.MPI")) is not None and mpi.COMM_WORLD.Get_size() > 1:
+def tell(screen: "Screen", error: BaseException, output: Path | None = None) -> int:
+    """Print one line of an error or of Ctrl-C, and return the exit code.
+
+    Args:
+        screen: where to.
+        error: of any kind.
+        output: file or folder that the command writes: the traceback of a fault of the program is saved beside it.
+
+    """
+    if isinstance(error, KeyboardInterrupt):
+        screen.warn(str(error) or "interrupted, nothing written", label="")
+        return INTERRUPTED
+    if (comm := _ranks()) is not None and comm.Get_rank() > 0:
+        from ..compute.ranks import FORWARDING
+
+        time.sleep(2 * FORWARDING)  # if the first rank has the same error, it says so and ends this one meanwhile
+    screen.warn(_line(error, output), label="Error: ")
+    return 1
+
+
+def leave(code: int) -> NoReturn:
+    """Exit, under mpiexec with all ranks: the others may wait for this one."""
+    if (comm := _ranks()) is not None:
         from ..compute.ranks import abort
 
-        abort(mpi.COMM_WORLD)
-    sys.exit(1)
+        abort(comm, code)
+    sys.exit(code)
 
 
-def _short(error: Exception) -> str:
-    """Return a line for an error that a user can cause, nothing for others."""
-    if isinstance(error, OSError) and error.strerror:
+def _ranks() -> Any:
+    """Return the communicator of all processes that mpiexec has started, None if there is but one."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    return None if mpi is None or mpi.COMM_WORLD.Get_size() == 1 else mpi.COMM_WORLD
+
+
+def _line(error: BaseException, output: Path | None) -> str:
+    """Return what to print: of what the user can put right the message, of a fault of the program where its log is."""
+    if isinstance(error, WKError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror and (error.filename or error.errno in _FULL):
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    ours = Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(PACKAGE)
-    if isinstance(error, MemoryError) or (isinstance(error, ValueError) and ours):
-        return " ".join(str(error).split()) or "there is not enough memory"
-    return ""
-
-
-def _unexpected(error: Exception, output: Path | None) -> str:
-    """Save the traceback beside the output and return a line that names it."""
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory ({error})" if str(error) else "there is not enough memory"
     folder = Path(".") if output is None else output if output.is_dir() else output.parent
-    text = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+    text = f"unexpected {type(error).__name__}: {error}"
     path = folder / ERROR_LOG
     try:
-        path.write_text("".join(traceback.format_exception(error)))
+        path.write_text("".join(traceback.format_exception(error)), "utf-8", "backslashreplace")
     except OSError:
         traceback.print_exception(error)
-        return text
+        return f"{text}. This is a fault of the program; the traceback is above"
     return f"{text}. This is a fault of the program; the traceback is in {path}"
 
 
-def check_output(path: Path) -> None:
-    """Refuse an output that cannot be written, before the work is done.
+def check_outputs(*paths: Path | None) -> None:
+    """Refuse outputs that cannot be written, before the work is done; None stands for one that is not wanted.
 
     Raises:
-        UserError: the folder is not there or not writable, or the path is a folder.
+        OptionsError: the folder is not there or not writable, or the path is a folder.
 
     """
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: the folder {path.parent} does not exist; make it first")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give the name of a file")
-    if not os.access(path.parent, os.W_OK):
-        raise UserError(f"{path}: the folder {path.parent} is not writable")
+    for path in paths:
+        if path is None:
+            continue
+        if not path.parent.is_dir():
+            raise OptionsError(f"{path}: the folder {path.parent} does not exist; make it first")
+        if path.is_dir():
+            raise OptionsError(f"{path}: is a folder; give the name of a file")
+        if not os.access(path.parent, os.W_OK):
+            raise OptionsError(f"{path}: the folder {path.parent} is not writable; write elsewhere")
+
+
+def load_atoms(
+    model: Path, structure: Path, frame: int, threads: int | None, precision: str, uncertainty: bool = False
+) -> Any:
+    """Return the structure with a calculator."""
+    from ..atoms.trajectories import read_structure
+    from ..calculator import WKCalculator
+
+    calculator = WKCalculator(model, threads, precision, uncertainty=uncertainty)
+    atoms = read_structure(structure, frame)
+    atoms.calc = calculator
+    return atoms

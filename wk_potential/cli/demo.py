@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Command, Interrupted, threads_option
+from .common import Command, Interrupted
+from .options import threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -20,7 +21,7 @@ and with your own frames
   wk-potential train FRAMES.xyz -o MODEL.wkp"""
 
 
-@click.command(cls=Command, short_help="Train, test and run ethanol, in about three minutes.")
+@click.command(cls=Command, short_help="Train, test and run ethanol, in about two minutes.")
 @click.option(
     "-o",
     "--output",
@@ -33,7 +34,7 @@ and with your own frames
 @threads_option
 @click.pass_obj
 def demo(screen: "Screen", output: Path, threads: int | None) -> None:
-    """Train on ethanol, test, run molecular dynamics: everything once, in about three minutes.
+    """Train on ethanol, test, run molecular dynamics: everything once, in about two minutes.
 
     Of 100 frames in the package (eV, Angstrom) every second one is for training and the others are for the
     test. Then 5 ps at constant energy, 300 K, 0.5 fs time step.
@@ -43,8 +44,7 @@ def demo(screen: "Screen", output: Path, threads: int | None) -> None:
       wk-potential demo -o ethanol-demo
     """
     from ..demo.run import run_demo
-    from .simulate import show_run
-    from .tables import show_errors
+    from .tables import show_errors, show_run
 
     try:
         with screen.progress() as progress:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import RanksCommand, model_argument, threads_option
-from .simulate import precision_option
+from .common import Interrupted, RanksCommand, tell
+from .options import PATH, model_argument, precision_option, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @precision_option
 @threads_option
 @model_argument
-@click.argument("script", type=click.Path(path_type=Path))
+@click.argument("script", type=PATH)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[LAMMPS OPTIONS]...")
 @click.pass_obj
 def lammps(
@@ -49,7 +49,12 @@ def lammps(
     from ..lammps import run_script
     from ..model.model import Model
 
-    coupling = run_script(Model.load(model), script, arguments, threads, precision)
+    def report(error: BaseException) -> int:
+        if isinstance(error, KeyboardInterrupt):
+            error = Interrupted("interrupted; what LAMMPS has written until now is there")
+        return tell(screen, error)
+
+    coupling = run_script(Model.load(model), script, arguments, threads, precision, report=report)
     if coupling.comm.rank == 0:
         potential, rest = coupling.seconds["potential"], coupling.seconds["coupling"]
         screen.say(f"Potential: {potential:.2f} s; coupling, with waiting for other ranks: {rest:.2f} s")

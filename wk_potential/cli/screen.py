@@ -20,6 +20,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from .encoding import writable
+
 PLAIN_WIDTH = 110  # of output that is not on a terminal
 EVERY = 10.0  # seconds between lines of progress that is not on a terminal
 
@@ -34,12 +36,16 @@ class Screen:
     @staticmethod
     def _console(stderr: bool) -> Console:
         stream = sys.stderr if stderr else sys.stdout
-        width = None if stream.isatty() else PLAIN_WIDTH
+        width = None if stream is not None and stream.isatty() else PLAIN_WIDTH
         return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
     def _print(self, console: Console, thing: Text | Table) -> None:
         live = self._bars is not None and console.is_terminal
         (self.err if live else console).print(thing, soft_wrap=isinstance(thing, Text))
+
+    def _text(self, text: str, style: str = "") -> Text:
+        """Text that both streams can write; it is replaced here so that columns of tables stay in line."""
+        return Text(writable(writable(text, self.out.encoding), self.err.encoding), style)
 
     def silence(self) -> None:
         """Print errors and warnings only: one rank of many is enough to tell the rest."""
@@ -47,20 +53,20 @@ class Screen:
 
     def say(self, text: str = "", style: str = "") -> None:
         """Print a line of text."""
-        self._print(self.out, Text(text, style))
+        self._print(self.out, self._text(text, style))
 
     def warn(self, text: str, label: str = "Warning: ") -> None:
         """Print a line of text on stderr."""
         style = "bold red" if label.startswith("Error") else "yellow"
-        self._print(self.err, Text(label, style) + Text(" ".join(text.split())))
+        self._print(self.err, Text(label, style) + self._text(" ".join(text.split())))
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table, its first column to the left and the others to the right."""
-        table = Table(title=Text(title, "bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=self._text(title, "bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for i, name in enumerate(columns):
-            table.add_column(Text(name), justify="right" if i else "left", no_wrap=True)
+            table.add_column(self._text(name), justify="right" if i else "left", no_wrap=True)
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*map(self._text, row))
         self._print(self.out, table)
 
     def facts(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -98,7 +104,7 @@ class Screen:
                 if name not in tasks:
                     tasks[name] = bars.add_task(stage, total=1.0)
                 done[name] = max(fraction, done.get(name, 0.0))  # threads may overtake each other
-                bars.update(tasks[name], completed=done[name], description=stage)
+                bars.update(tasks[name], completed=done[name], description=self._text(stage).plain)
 
         self._bars = bars
         try:

@@ -5,24 +5,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Command, UserError, check_output, threads_option
+from ..errors import OptionsError, SpectrumError
+from .common import Command, check_outputs
+from .options import PATH, frames_option, model_argument, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
 
-_path = click.Path(path_type=Path)
 _UNITS = {"infrared": "km/mol", "raman": "Å⁴/amu"}
 
 
 @click.command(cls=Command, short_help="Infrared and Raman spectra of a trajectory.")
-@click.argument("trajectory", type=_path)
-@click.argument("model", type=_path)
-@click.option("-o", "--output", type=_path, metavar="FILE.csv", help="Write the spectra as a table.")
-@click.option("--plot", type=_path, metavar="FILE.png", help="Draw the spectra.")
+@click.argument("trajectory", type=PATH)
+@model_argument
+@click.option("-o", "--output", type=PATH, metavar="FILE.csv", help="Write the spectra as a table.")
+@click.option("--plot", type=PATH, metavar="FILE.png", help="Draw the spectra.")
 @click.option("--interval", type=float, metavar="FS", help="Time between frames, fs [default: as the frames say].")
 @click.option("--temperature", type=float, metavar="K", help="Temperature [default: of the velocities].")
 @click.option("--resolution", default=10.0, show_default=True, metavar="CM-1", help="Width of a sharp line, cm^-1.")
-@click.option("--frames", default=":", metavar="SLICE", help="Python slice of the frames [default: all].")
+@frames_option
 @click.option("--harmonic", is_flag=True, help="Relax the last frame and add its harmonic spectrum.")
 @threads_option
 @click.pass_obj
@@ -56,11 +57,9 @@ def spectrum(
     from ..atoms.trajectories import read_trajectory
     from ..model.model import Model
 
-    for path in (output, plot):
-        if path is not None:
-            check_output(path)
+    check_outputs(output, plot)
     if resolution <= 0:
-        raise UserError(f"--resolution must be positive, not {resolution:g}")
+        raise OptionsError(f"--resolution must be positive, not {resolution:g}")
     loaded = Model.load(model)
     images = read_trajectory(trajectory, frames)
     step = frames_interval(images, interval)
@@ -136,11 +135,11 @@ def _relaxed(atoms, model, threads):
     from ..calculator import WKCalculator
 
     if not model.scales:
-        raise UserError("--harmonic needs a model that has energies")
+        raise SpectrumError("--harmonic needs a model that has energies")
     copy = atoms.copy()
     copy.calc = WKCalculator(model, threads)
     if not BFGS(copy, logfile=None).run(fmax=1e-4, steps=500):
-        raise UserError("the last frame does not relax to a minimum within 500 steps")
+        raise SpectrumError("the last frame does not relax to a minimum within 500 steps")
     return copy
 
 

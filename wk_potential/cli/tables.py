@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations_with_replacement
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -185,3 +186,17 @@ def _error(name: str, value: Any) -> str:
         if kind in name:
             return f"{1e3 * value:.4g} {unit}"
     return f"{GPA * value:.4g} GPa" if "stress" in name else f"{value:.4g}"
+
+
+def show_run(screen: "Screen", summary: Any, run: Any, files: list[Path]) -> None:
+    """Print how a run went."""
+    per_day = 86400 / summary.seconds_per_step * run.timestep * 1e-6
+    speed = f"{1e3 * summary.seconds_per_step:.3g} ms per step, {per_day:.3g} ns per day"
+    rows = [("steps", f"{summary.steps} to {summary.time:g} ps"), ("speed", speed)]
+    rows.append(("temperature", f"{summary.temperature:.1f} K on average over the second half"))
+    if run.ensemble == "nve":
+        rows.append(("drift", f"{1e3 * summary.drift:.2g} meV per atom and ps of the total energy"))
+    if summary.volume is not None:
+        rows.append(("volume", f"{summary.volume:.3f} Å³ on average over the second half"))
+    rows.append(("written", ", ".join(map(str, files))))
+    screen.facts("Done", rows)

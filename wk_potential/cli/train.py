@@ -8,7 +8,8 @@ import click
 from pydantic.fields import FieldInfo
 
 from ..training.options import TrainingOptions
-from .common import RanksCommand, check_output, data_argument, threads_option
+from .common import RanksCommand, check_outputs
+from .options import PATH, data_argument, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -88,15 +89,8 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 @click.command(cls=RanksCommand, short_help="Train a model on labelled frames.")
 @data_argument
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="MODEL.wkp",
-    help="Model to write.",
-)
-@click.option("--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Options from a TOML file.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="MODEL.wkp", help="Model to write.")
+@click.option("--config", type=PATH, metavar="FILE.toml", help="Options from a TOML file.")
 @threads_option
 @_training_options
 @click.pass_obj
@@ -120,7 +114,7 @@ def train(
       wk-potential train rmd17_ethanol.npz --frames :50 --energy-unit kcal/mol -o ethanol.wkp --optimise
       mpiexec -n 4 wk-potential train many_frames.xyz -o model.wkp
     """
-    check_output(output)
+    check_outputs(output)
     given = _given(values)
     if config is None:
         options = TrainingOptions.checked(given, "command line")

@@ -6,11 +6,11 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from ..errors import MPIError, OptionsError, RanksDifferError
+from ..errors import MPIError, OptionTypeError, RanksDifferError
 from .threads import available_cores, run_threads
 
 T = TypeVar("T")
@@ -48,18 +48,21 @@ def abort_on_error(comm) -> None:
     sys.excepthook = hook
 
 
-def end_all_ranks(comm, report: str, code: int = 1) -> None:
+def end_all_ranks(comm, report: str, code: int = 1) -> NoReturn:
     """Print a report on stderr and end the processes of all ranks."""
     sys.stderr.write(f"rank {comm.Get_rank()} of {comm.Get_size()}: {report.rstrip()}\n")
     abort(comm, code)
 
 
-def abort(comm, code: int = 1) -> None:
+def abort(comm, code: int = 1) -> NoReturn:
     """End the processes of all ranks, once mpiexec has had time to take what they have written."""
     sys.stdout.flush()
     sys.stderr.flush()
+    if comm.Get_size() == 1:
+        os._exit(code)  # MPI would add a line of its own
     time.sleep(FORWARDING)
     comm.Abort(code)
+    os._exit(code)  # not reached
 
 
 def launched_ranks() -> "Communicator":
@@ -125,14 +128,14 @@ class MPICommunicator(Communicator):
         mpi: the communicator of mpi4py.
 
     Raises:
-        OptionsError: `comm` is something else.
+        OptionTypeError: `comm` is something else.
 
     """
 
     def __init__(self, comm):
         self._mpi = import_mpi()
         if not isinstance(comm, self._mpi.Intracomm):
-            raise OptionsError(f"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, not {comm!r}")
+            raise OptionTypeError(f"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, not {comm!r}")
         self.mpi = comm
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         if self.size > 1:

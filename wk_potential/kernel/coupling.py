@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import OptionsError
 from .lanes import BITS, MOST
 
 
@@ -240,7 +241,7 @@ def wigner_terms(lmax: int, order: int, dtype=np.float64) -> WignerTerms:
     The iteration of blocks of support points is done in `dtype`, which is to be that of the blocks.
     """
     if not 0 <= lmax <= 6 or not 1 <= order <= 6:
-        raise ValueError(f"lmax must be 0 to 6 and order 1 to 6, not lmax = {lmax}, order = {order}")
+        raise OptionsError(f"lmax must be 0 to 6 and order 1 to 6, not lmax = {lmax}, order = {order}")
     n = kernel_size(lmax)
     norm = np.tile(np.repeat(1.0 / (2 * np.arange(lmax + 1) + 1), (2 * np.arange(lmax + 1) + 1) ** 2), 2)
     empty = _sorted_terms([], 0)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compute.jit import njit
+from ..errors import OptionsError
 from .coupling import Groups, Terms, WignerTerms, forward_groups, product_terms, wigner_terms
 from .direct import pair_kernel
 from .iteration import iterate, workspace
@@ -39,12 +40,12 @@ def tensor_terms(lmax: int, order: int, momentum: int) -> TensorTerms:
     """Term lists for kernels of orders 1 to `order` (at most 6) and L = `momentum` (at most lmax).
 
     Raises:
-        ValueError: the limits of `wigner_terms`, or L is larger than lmax.
+        OptionsError: the limits of `wigner_terms`, or L is larger than lmax.
 
     """
     iteration = wigner_terms(lmax, order)
     if not 0 <= momentum <= lmax:
-        raise ValueError(f"tensors of L = {momentum} need lmax of at least {momentum}, not {lmax}")
+        raise OptionsError(f"tensors of L = {momentum} need lmax of at least {momentum}, not {lmax}")
 
     def groups(nu: int, nu2: int) -> Groups:
         if nu + nu2 > order:

@@ -9,8 +9,10 @@
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,9 @@ from ..errors import ModelFileError
 
 FORMAT = 3  # 1 knew no repulsion, 2 no saturation
 _MAGIC = b"wk_potential model "
-_LINE = re.compile(rb"(wk_potential model format=(\d+) header=(\d+) total=(\d+)) sha256=([0-9a-f]{64})\n")
+_NUMBERS = rb"format=(\d{1,9}) header=(\d{1,18}) total=(\d{1,18})"
+_LINE = re.compile(rb"(wk_potential model " + _NUMBERS + rb") sha256=([0-9a-f]{64})\n")
+_KINDS = "biuf"  # NumPy's letters of booleans, integers and floating point numbers
 
 
 def write_container(path, header: dict, arrays: dict[str, np.ndarray]) -> None:
@@ -41,7 +45,7 @@ def read_container(path) -> tuple[dict, dict[str, np.ndarray]]:
     """Return header and arrays of a model file.
 
     Raises:
-        ModelFileError: the file is missing, not a model, of a newer format, truncated or altered.
+        ModelFileError: the file is missing, not a model, of a newer format, truncated, altered or damaged.
 
     """
     try:
@@ -55,6 +59,8 @@ def read_container(path) -> tuple[dict, dict[str, np.ndarray]]:
         raise ModelFileError(f"{path}: not a wk_potential model file")
     identity, digest = match[1], match[5].decode()
     version, header_size, total = (int(match[k]) for k in (2, 3, 4))
+    if version < 1:
+        raise ModelFileError(f"{path}: the first line of this model file is damaged; copy the file again")
     if version > FORMAT:
         raise ModelFileError(
             f"{path}: model format {version} is newer than this package reads ({FORMAT}); upgrade wk_potential"
@@ -64,13 +70,33 @@ def read_container(path) -> tuple[dict, dict[str, np.ndarray]]:
         raise ModelFileError(f"{path}: truncated, {len(body)} of {total} bytes are there; copy the file again")
     if len(body) > total or hashlib.sha256(identity + body).hexdigest() != digest:
         raise ModelFileError(f"{path}: altered since it was written (checksum differs); copy the file again")
-    header = json.loads(body[:header_size])
-    arrays = {}
-    for name, entry in header.pop("arrays").items():
-        dtype, count = np.dtype(entry["dtype"]), int(np.prod(entry["shape"], dtype=int))
-        flat = np.frombuffer(body, dtype, count, header_size + entry["offset"])
-        arrays[name] = flat.reshape(entry["shape"]).astype(dtype.newbyteorder("="))
-    return header, arrays
+    try:
+        header = json.loads(body[:header_size])
+        index = header.pop("arrays").items()
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise ModelFileError(f"{path}: the header of this model file is damaged; copy or make it again") from error
+    content = memoryview(body)[header_size:]
+    return header, {name: _array(path, name, entry, content) for name, entry in index}
+
+
+def _array(path, name: str, entry: Any, content: memoryview) -> np.ndarray:
+    """Return the array that an entry of the header describes.
+
+    Raises:
+        ModelFileError: the entry makes no sense, or goes beyond the data.
+
+    """
+    try:
+        dtype, shape, offset = np.dtype(entry["dtype"]), entry["shape"], entry["offset"]
+        if dtype.kind in _KINDS and min([offset, *shape]) >= 0:
+            flat = np.frombuffer(content, dtype, math.prod(shape), offset)
+            return flat.reshape(shape).astype(dtype.newbyteorder("="))
+        cause = None
+    except Exception as error:  # NumPy raises errors of many kinds
+        cause = error
+    raise ModelFileError(
+        f"{path}: the header of this model file describes the array {name!r} wrongly; copy or make it again"
+    ) from cause
 
 
 def within(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -375,7 +375,7 @@ class Model:
         """Read a model file.
 
         Raises:
-            ModelFileError: the file is not a model, of a newer format, truncated or altered.
+            ModelFileError: the file is not a model, of a newer format, truncated, altered or damaged.
 
         """
         path = Path(path).expanduser()
@@ -393,7 +393,11 @@ class Model:
             basis = arrays["elements"], scales, arrays["baseline"], arrays["compositions"]
             return cls(*basis, header, tensors, uncertainty, repulsion)
         except KeyError as error:
-            raise ModelFileError(f"{path}: the model lacks {error}") from error
+            raise ModelFileError(f"{path}: the model lacks {error}; copy or make it again") from error
+        except Exception as error:  # of NumPy, float, list and others, which are given what a damaged header says
+            raise ModelFileError(
+                f"{path}: the parts of the model do not fit each other; copy or make it again"
+            ) from error
 
 
 load = Model.load

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..compute.jit import njit
 from ..compute.ranks import MPICommunicator
+from ..errors import LammpsError
 
 
 @njit
@@ -26,7 +27,7 @@ class GhostForces:
         n_own: how many.
 
     Raises:
-        ValueError: a ghost that nobody owns (the tags are not those of atoms).
+        LammpsError: a ghost that nobody owns (the tags are not those of atoms).
 
     """
 
@@ -54,7 +55,7 @@ class GhostForces:
     def _check_found(directory, found, asked):
         known = np.append(directory[:, 0], -1)[found]
         if np.any(known != asked):
-            raise ValueError(f"no rank owns the atom with tag {asked[np.argmax(known != asked)]}")
+            raise LammpsError(f"no rank owns the atom with tag {asked[np.argmax(known != asked)]}")
         return found
 
     def _by_rank(self, destination):

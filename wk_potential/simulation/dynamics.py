@@ -10,6 +10,7 @@ from ase import Atoms, units
 
 from ..atoms.trajectories import RECORDED, append_frame, drop_half_frame, read_structure, store_results
 from ..errors import DynamicsError, ExtrapolationError, FinishedError
+from .explosion import has_exploded
 from .extrapolation import Action, ExtrapolationGuard
 from .integrators import MDSettings, make_dynamics, noise_from, restore, set_velocities, variables_of
 
@@ -261,7 +262,9 @@ def _run_to_the_end(dynamics: Any, settings: MDSettings, trajectory: Path) -> No
         raise DynamicsError(
             f"stopped: {error}. All frames before are in {trajectory}; label the saved structure and train with it"
         ) from error
-    except (ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
+    except Exception as error:
+        if not has_exploded(error, dynamics.atoms):
+            raise
         where = f"step {dynamics.nsteps} ({dynamics.nsteps * settings.timestep / 1000:g} ps)"
         raise DynamicsError(
             f"the run broke off at {where}: {error}. All frames before are in {trajectory}; try a "

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from ..atoms.trajectories import append_frame, store_results
-from ..errors import ExtrapolationError, ExtrapolationWarning
+from ..errors import ExtrapolationError, ExtrapolationWarning, OptionsError
 
 Action = Literal["warn", "save", "stop"]
 ACTIONS: tuple[str, ...] = get_args(Action)
@@ -48,9 +48,9 @@ class ExtrapolationGuard:
         step: Callable[[], int] | None = None,
     ):
         if action not in ACTIONS:
-            raise ValueError(f"unknown action {action!r}: choose one of {', '.join(ACTIONS)}")
+            raise OptionsError(f"unknown action {action!r}: choose one of {', '.join(ACTIONS)}")
         if action != "warn" and path is None:
-            raise ValueError(f"{action} needs a file for the structures")
+            raise OptionsError(f"{action} needs a file for the structures")
         self.atoms, self.action, self.limit, self.step = atoms, action, limit, step
         self.path = None if path is None or action == "warn" else Path(path)
         self.excursions, self.largest, self._outside = 0, 0.0, False

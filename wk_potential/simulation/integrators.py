@@ -67,6 +67,10 @@ class MDSettings:
         for name in (*times, "interval", "log_interval"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise DynamicsError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise DynamicsError(f"the seed must not be negative, not {self.seed}")
+        if not np.isfinite(self.pressure):
+            raise DynamicsError(f"the pressure must be a number, not {self.pressure}")
         if not 0 <= self.temperature < np.inf or (self.temperature == 0 and self.ensemble != "nve"):
             raise DynamicsError(f"a temperature of {self.temperature} K makes no sense for {self.ensemble}")
 

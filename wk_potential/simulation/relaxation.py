@@ -7,6 +7,7 @@ import numpy as np
 from ase import Atoms, units
 
 from ..errors import RelaxationError
+from .explosion import has_exploded
 
 OPTIMISERS = ("LBFGS", "BFGS", "FIRE")
 
@@ -91,7 +92,9 @@ def relax(
         # ASE's cell filter solves systems of nine equations, on which waiting BLAS threads lose much time
         with threadpool_limits(1, "blas"):
             converged = bool(search.run(fmax=fmax, steps=steps))
-    except (ValueError, FloatingPointError) as error:
+    except Exception as error:
+        if not has_exploded(error, atoms):
+            raise
         raise RelaxationError(f"the relaxation broke off at step {search.nsteps}: {error}") from error
     energy = atoms.get_potential_energy()
     left = -float(atoms.get_stress()[:3].mean()) / units.GPa if periodic else None

@@ -1,8 +1,9 @@
 """The options of training: one typed, documented list for the command line, the TOML file and Python."""
 
 import difflib
+import reprlib
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,6 +14,20 @@ READING = (  # options of how data are read
     "polarizability_key", "polarizability_unit", "charge", "dipole_origin",
 )  # fmt: skip
 SHORT_CUTOFF_WIDTH = 2 / 3  # of the short cutoff
+SHOWN = 5  # problems in a message, at most
+LARGEST = 2**63 - 1  # integer of TOML
+
+
+class _Short(reprlib.Repr):
+    """Short texts of values that may be long or nested deeply."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return a number; Python refuses to write those of thousands of digits."""
+        return super().repr_int(x, level) if x.bit_length() < 1000 else "an integer of hundreds of digits"
+
+
+_short = _Short()
+_short.maxstring = _short.maxother = 60
 
 
 class DensityShape(NamedTuple):
@@ -27,7 +42,24 @@ class DensityShape(NamedTuple):
 class TrainingOptions(BaseModel):
     """What can be set in training. The defaults are meant to be good; length in Angstrom, energy in eV."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    if not TYPE_CHECKING:  # type checkers see the fields
+
+        def __init__(self, **values: Any):
+            """Validate options, naming what is wrong.
+
+            Raises:
+                OptionsError: an unknown name (with the nearest known one) or a value that is not allowed.
+
+            """
+            if unknown := next((name for name in values if name not in type(self).model_fields), None):
+                close = difflib.get_close_matches(unknown, type(self).model_fields, 1, 0.4)
+                raise OptionsError(f"unknown option {unknown!r}{f'; did you mean {close[0]!r}?' if close else ''}")
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise OptionsError(_problems(error)) from None
 
     # how the data are read
     energy_unit: str | None = Field(None, description="energy unit of the files; forces per Angstrom [eV]")
@@ -77,7 +109,7 @@ class TrainingOptions(BaseModel):
 
     # the fit
     estimator: Literal["auto", "full", "sparse"] = Field("auto", description="full: exact; sparse: support points")
-    support_points: int = Field(1000, ge=1, description="support points of the sparse estimator")
+    support_points: int = Field(1000, ge=1, le=LARGEST, description="support points of the sparse estimator")
     energy_noise: float | None = Field(None, gt=0, description="eV per sqrt(atom) [chosen]")
     forces_noise: float | None = Field(None, gt=0, description="eV/Angstrom [chosen]")
     stress_noise: float | None = Field(None, gt=0, description="virial, eV per sqrt(atom) [chosen]")
@@ -95,7 +127,7 @@ class TrainingOptions(BaseModel):
         "rms error of forces, from 1e-4 to 5e-3]"
     )  # fmt: skip
     uncertainty: bool = Field(True, description="add error bars, calibrated on left-out frames, to the model")
-    seed: int = Field(0, description="of the random choices")
+    seed: int = Field(0, ge=0, le=LARGEST, description="of the random choices")
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -119,22 +151,16 @@ class TrainingOptions(BaseModel):
 
     @classmethod
     def checked(cls, values: dict[str, Any], source: str = "options") -> "TrainingOptions":
-        """Validate options, naming what is wrong.
+        """Return the options, with where they come from in the message of an error.
 
         Raises:
             OptionsError: an unknown name (with the nearest known one) or a value that is not allowed.
 
         """
-        for name in values:
-            if name not in cls.model_fields:
-                close = difflib.get_close_matches(name, cls.model_fields, 1, 0.4)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise OptionsError(f"{source}: unknown option {name!r}{hint}")
         try:
             return cls(**values)
-        except ValidationError as error:
-            problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-            raise OptionsError(f"{source}: {'; '.join(problems)}") from None
+        except OptionsError as error:
+            raise OptionsError(f"{source}: {error}") from None
 
     @classmethod
     def from_toml(cls, path: str | Path, **overrides: Any) -> "TrainingOptions":
@@ -144,12 +170,39 @@ class TrainingOptions(BaseModel):
             OptionsError: as in `checked`, or the file cannot be read.
 
         """
-        try:
-            import tomllib  # type: ignore[import-not-found,unused-ignore]
-        except ModuleNotFoundError:  # Python 3.10
-            import tomli as tomllib  # type: ignore[import-not-found,no-redef,unused-ignore]
-        try:
-            values = tomllib.loads(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise OptionsError(f"{path}: cannot be read as TOML ({error})") from None
-        return cls.checked({**values, **overrides}, str(path))
+        return cls.checked({**_read_toml(Path(path)), **overrides}, str(path))
+
+
+def _problems(error: ValidationError) -> str:
+    """Return the first problems that pydantic has found, in one line."""
+    found = error.errors(include_url=False)
+    texts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {_short.repr(e['input'])})" for e in found[:SHOWN]]
+    return "; ".join(texts) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """Return what is in a TOML file.
+
+    Raises:
+        OptionsError: there is no such file, it is not UTF-8, or it is no TOML.
+
+    """
+    try:
+        import tomllib  # type: ignore[import-not-found,unused-ignore]
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib  # type: ignore[import-not-found,no-redef,unused-ignore]
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise OptionsError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise OptionsError(f"{path}: cannot be read as TOML (line {line} is not UTF-8 text)") from None
+    except RecursionError:
+        raise OptionsError(f"{path}: cannot be read as TOML (brackets are nested too deeply)") from None
+    except tomllib.TOMLDecodeError as error:
+        raise OptionsError(f"{path}: cannot be read as TOML ({error})") from None
+    except ValueError:
+        raise OptionsError(f"{path}: cannot be read as TOML (an integer has thousands of digits)") from None

@@ -9,6 +9,7 @@ import numpy as np
 from ..atoms.frame import Frame
 from ..compute.ranks import Communicator
 from ..density.expansion import Density
+from ..errors import NotEnoughMemoryError
 from ..model.scale import Scale
 from .options import TrainingOptions
 
@@ -104,14 +105,14 @@ def predict_cost(task: Task, gigabytes: float, seconds: float) -> None:
     """Say what memory (of each rank) and time the fit will take, and refuse what cannot fit.
 
     Raises:
-        MemoryError: more than the machine has free.
+        NotEnoughMemoryError: more than the machine has free.
 
     """
     each = f" on each of {task.comm.size} ranks" if task.comm.size > 1 else ""
     task.log(f"Predicted: {gigabytes:.2g} GB of memory, {max(seconds, 1):.2g} s on {task.threads} threads{each}")
     free = available_memory()
     if free is not None and gigabytes > 0.95 * free:
-        raise MemoryError(
+        raise NotEnoughMemoryError(
             f"the fit needs {gigabytes:.2g} GB and {free:.2g} GB are free: train on fewer frames, or use the sparse "
             "estimator with fewer support points"
         )

@@ -1,4 +1,4 @@
-"""`wk-potential evaluate` and `wk-potential info`."""
+"""`wk-potential evaluate`."""
 
 import json
 from pathlib import Path
@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Command, UserError, check_output, data_argument, model_argument, threads_option
+from ..errors import UncertaintyError
+from .common import Command, check_outputs
+from .options import PATH, data_argument, frames_option, model_argument, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
-
-_path = click.Path(path_type=Path)
 
 
 @click.command(cls=Command, short_help="Compare a model with labelled frames.")
 @model_argument
 @data_argument
-@click.option(
-    "--frames", default=":", metavar="SLICE", help="Python slice of the frames, such as -100: [default: all]."
-)
+@frames_option
 @click.option("--energy-unit", metavar="UNIT", help="Energy unit of the files, e.g. kcal/mol [default: eV].")
 @click.option("--energy-key", metavar="NAME", help="Name of the energies in the files.")
 @click.option("--forces-key", metavar="NAME", help="Name of the forces in the files.")
@@ -32,18 +30,10 @@ _path = click.Path(path_type=Path)
 @click.option("--charge", type=float, metavar="E", help="Total charge of the frames [default: their info, or 0].")
 @click.option("--polarizability-key", metavar="NAME", help="Name of polarisabilities in the files.")
 @click.option("--polarizability-unit", metavar="UNIT", help="Their unit, bohr^3 [default: Angstrom^3].")
-@click.option("--json", "json_file", type=_path, metavar="FILE", help="Write the errors as JSON.")
-@click.option("--plot", type=_path, metavar="FILE.png", help="Draw predictions against labels.")
-@click.option(
-    "--calibration", type=_path, metavar="FILE.png", help="Draw how far predicted error bars tell the errors."
-)
-@click.option(
-    "-o",
-    "--output",
-    type=_path,
-    metavar="FILE.xyz",
-    help="Write the frames as predicted.",
-)
+@click.option("--json", "json_file", type=PATH, metavar="FILE", help="Write the errors as JSON.")
+@click.option("--plot", type=PATH, metavar="FILE.png", help="Draw predictions against labels.")
+@click.option("--calibration", type=PATH, metavar="FILE.png", help="Draw how far predicted error bars tell the errors.")
+@click.option("-o", "--output", type=PATH, metavar="FILE.xyz", help="Write the frames with the predictions.")
 @threads_option
 @click.pass_obj
 def evaluate(
@@ -76,12 +66,10 @@ def evaluate(
     from ..model.model import Model
     from .tables import show_errors, show_reliability
 
-    for path in (json_file, plot, calibration, output):
-        if path is not None:
-            check_output(path)
+    check_outputs(json_file, plot, calibration, output)
     loaded = Model.load(model)
     if calibration is not None and not loaded.error_bars:
-        raise UserError(f"{model}: has no error bars to draw; train it again, with --uncertainty (the default)")
+        raise UncertaintyError(f"{model}: has no error bars to draw; train it again, with --uncertainty (the default)")
     frames = read_frames(data, **reading)
     with screen.progress() as progress:
         predictions = loaded.predict(frames, threads, progress=progress)
@@ -124,37 +112,3 @@ def _write_predictions(path: Path, frames: Any, predictions: Any) -> None:
     text = StringIO()
     write(text, images, format="extxyz")
     write_atomically(path, text.getvalue().encode())
-
-
-@click.command(cls=Command, short_help="Show what a model is.")
-@model_argument
-@click.option("--json", "as_json", is_flag=True, help="Print the whole header of the file as JSON.")
-@click.option("--dimers", type=_path, metavar="FILE.png", help="Draw energies of two atoms against their distance.")
-@click.pass_obj
-def info(screen: "Screen", model: Path, as_json: bool, dimers: Path | None) -> None:
-    """Show what MODEL is and what it was trained on.
-
-    Lengths in Angstrom, energies in eV unless a unit is printed.
-
-    \b
-    Examples:
-      wk-potential info ethanol.wkp
-      wk-potential info ethanol.wkp --dimers dimers.png
-    """
-    from ..model.container import read_container
-    from ..model.model import Model
-    from .tables import show_model
-
-    if dimers is not None:
-        check_output(dimers)
-    if as_json:
-        screen.say(json.dumps(read_container(model)[0], indent=1))
-    else:
-        show_model(screen, Model.load(model), str(model))
-    if dimers is not None:
-        from ..analysis.dimers import dimer_curves
-        from ..analysis.plots import dimer_figure
-
-        dimer_figure(dimer_curves(Model.load(model)), dimers)
-        if not as_json:
-            screen.say(f"Written to {dimers}")

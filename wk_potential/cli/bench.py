@@ -1,63 +1,19 @@
-"""`wk-potential map` and `wk-potential bench`."""
+"""`wk-potential bench`."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Command, UserError, check_output, data_argument, model_argument, threads_option
+from ..errors import OptionsError
+from .common import Command, check_outputs
+from .options import PATH, model_argument, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
 
-_path = click.Path(path_type=Path)
 BENCH_ATOMS = 500  # at least, of the crystal that is built where no structure is given
-
-
-@click.command("map", cls=Command, short_help="Make a model fast: quadratic forms instead of support points.")
-@model_argument
-@data_argument
-@click.option("-o", "--output", type=_path, required=True, metavar="MODEL.wkp", help="Model to write.")
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0),
-    help="Largest deviation of a force component from the support points, eV/Å; 0 is exact [default: 0.03 of the "
-    "expected rms error of forces, from 1e-4 to 5e-3].",
-)
-@click.option("--frames", default=":", metavar="SLICE", help="Python slice of the frames [default: all].")
-@threads_option
-@click.pass_obj
-def map_command(
-    screen: "Screen",
-    model: Path,
-    data: tuple[Path, ...],
-    output: Path,
-    tolerance: float | None,
-    frames: str,
-    threads: int | None,
-) -> None:
-    """Write MODEL with a mapped form, whose cost does not depend on the number of support points.
-
-    The form is made as small as the tolerance allows on frames of DATA, which should be the training data: labels
-    are not looked at. Training does this by itself; here the tolerance can be changed afterwards.
-
-    \b
-    Example:
-      wk-potential map ethanol.wkp train.xyz --tolerance 1e-3 -o ethanol_fast.wkp
-    """
-    from ..atoms.reading import read_frames
-    from ..model.model import Model
-    from ..training.mapping.mapping import map_model
-
-    check_output(output)
-    loaded, structures = Model.load(model), read_frames(data, frames)
-    with screen.progress() as progress:
-        report = partial(progress, "mapping")
-        mapped = map_model(loaded, structures, tolerance, threads, screen.say, report)
-    mapped.save(output)
-    screen.say(f"Written to {output}", "bold")
 
 
 def _crystal(model: Any) -> Any:
@@ -66,12 +22,12 @@ def _crystal(model: Any) -> Any:
     from ase.data import chemical_symbols
 
     if len(model.elements) > 1:
-        raise UserError("the model has several elements: give a STRUCTURE to time it on")
+        raise OptionsError("the model has several elements: give a STRUCTURE to time it on")
     symbol = chemical_symbols[model.elements[0]]
     try:
         cell = bulk(symbol, cubic=True)
     except (ValueError, RuntimeError):
-        raise UserError(f"no simple crystal of {symbol} is known: give a STRUCTURE to time the model on") from None
+        raise OptionsError(f"no simple crystal of {symbol} is known: give a STRUCTURE to time the model on") from None
     atoms = cell * (3 * [next(n for n in range(1, 20) if n**3 * len(cell) >= BENCH_ATOMS)])
     atoms.rattle(0.05, seed=0)
     return atoms
@@ -79,8 +35,8 @@ def _crystal(model: Any) -> Any:
 
 @click.command(cls=Command, short_help="Time a model.")
 @model_argument
-@click.argument("structure", type=_path, required=False)
-@click.option("--json", "json_file", type=_path, metavar="FILE", help="Write the table as JSON.")
+@click.argument("structure", type=PATH, required=False)
+@click.option("--json", "json_file", type=PATH, metavar="FILE", help="Write the table as JSON.")
 @threads_option
 @click.pass_obj
 def bench(screen: "Screen", model: Path, structure: Path | None, json_file: Path | None, threads: int | None) -> None:
@@ -103,8 +59,7 @@ def bench(screen: "Screen", model: Path, structure: Path | None, json_file: Path
     from ..model.energy import PARTS
     from ..model.model import Model
 
-    if json_file is not None:
-        check_output(json_file)
+    check_outputs(json_file)
     loaded = Model.load(model)
     atoms = read_structure(structure) if structure is not None else _crystal(loaded)
     cases = [("float64", True)]
