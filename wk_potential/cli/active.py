@@ -210,7 +210,9 @@ def _show(screen: "Screen", learner: Any, ended: bool, files: list[Path]) -> Non
     ]
     title = "Calls of the reference" + (f", the last {MOST_ROWS}" if len(calls) > MOST_ROWS else "")
     columns = ("call", "step", "grade", "predicted meV/Å", "found meV/Å")
-    screen.table(f"{title} (error of forces, rms over the frame)", columns, rows)
+    notes = "grade: extrapolation grade, 1 is at the edge of the training set\n"
+    notes += "predicted, found: error of the forces before the call (root mean square over the frame)"
+    screen.table(title, columns, rows, notes)
     seconds = ", ".join(f"{name} {value:.3g} s" for name, value in learner.seconds.items())
     facts = [
         ("calls", f"{len(learner.labelled.frames)}, {learner.labelled.calls} of them now"),

@@ -13,6 +13,9 @@ from .options import PATH, model_argument, threads_option
 if TYPE_CHECKING:
     from .screen import Screen
 
+NOTES = """density, kernel, forces: CPU time of the three parts of a step; CPU: their sum; wall: time that passes
+list: CPU time to make the list of neighbours anew, which is done once in many steps
+floor: least time that the arithmetic of the kernel takes on this CPU; share: floor divided by the time of the kernel"""
 BENCH_ATOMS = 500  # at least, of the crystal that is built where no structure is given
 
 
@@ -40,11 +43,10 @@ def _crystal(model: Any) -> Any:
 @threads_option
 @click.pass_obj
 def bench(screen: "Screen", model: Path, structure: Path | None, json_file: Path | None, threads: int | None) -> None:
-    """Time energy, forces and stress of MODEL on STRUCTURE, or on the crystal if it has one element.
+    """Time energy, forces and stress of MODEL on STRUCTURE, or on a crystal if the model has one element.
 
-    Microseconds of CPU time per atom and step, the neighbour list being kept between steps; "list" is what making it
-    anew costs. The floor is the time that the multiply-adds of the kernel take with all operands in registers,
-    measured in the same run.
+    It prints microseconds per atom and step. "direct" is the sum over the support points, "mapped" the faster form (see
+    `map`).
 
     \b
     Example:
@@ -75,7 +77,7 @@ def bench(screen: "Screen", model: Path, structure: Path | None, json_file: Path
         for s in speeds
     ]  # fmt: skip
     columns = ("", "threads", *PARTS, "CPU", "wall", "list", "floor", "share")
-    screen.table(f"Microseconds per atom and step, {len(atoms)} atoms", columns, rows)
+    screen.table(f"Microseconds per atom and step, {len(atoms)} atoms", columns, rows, NOTES)
     if json_file is not None:
         table = [{**asdict(s), "total": s.total, "atoms": len(atoms)} for s in speeds]
         write_atomically(json_file, (json.dumps(table, indent=1) + "\n").encode())

@@ -29,15 +29,16 @@ and with your own frames
     default="wk-potential-demo",
     show_default=True,
     metavar="FOLDER",
-    help="Where the files go.",
+    help="Folder for the files.",
 )
 @threads_option
 @click.pass_obj
 def demo(screen: "Screen", output: Path, threads: int | None) -> None:
-    """Train on ethanol, test, run molecular dynamics: everything once, in about two minutes.
+    """Train a model of ethanol, test it and run molecular dynamics, in about two minutes.
 
-    Of 100 frames in the package (eV, Angstrom) every second one is for training and the others are for the
-    test. Then 5 ps at constant energy, 300 K, 0.5 fs time step.
+    The package holds 100 labelled frames of ethanol (energies in eV, forces in eV/Angstrom). Every second one is for
+    training, the others are for the test. The run has 5 ps at constant energy, starts at 300 K and has a time step of
+    0.5 fs.
 
     \b
     Example:

@@ -8,7 +8,7 @@ import click
 
 from ..errors import UncertaintyError
 from .common import Command, check_outputs
-from .options import PATH, data_argument, frames_option, model_argument, threads_option
+from .options import PATH, data_argument, given, model_argument, reading_options, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -17,22 +17,12 @@ if TYPE_CHECKING:
 @click.command(cls=Command, short_help="Compare a model with labelled frames.")
 @model_argument
 @data_argument
-@frames_option
-@click.option("--energy-unit", metavar="UNIT", help="Energy unit of the files, e.g. kcal/mol [default: eV].")
-@click.option("--energy-key", metavar="NAME", help="Name of the energies in the files.")
-@click.option("--forces-key", metavar="NAME", help="Name of the forces in the files.")
-@click.option("--stress-key", metavar="NAME", help="Name of the stresses (or of a virial) in the files.")
-@click.option("--dipole-key", metavar="NAME", help="Name of dipoles in the files.")
-@click.option("--dipole-unit", metavar="UNIT", help="Their unit, e*bohr or Debye [default: e*Angstrom].")
+@reading_options
+@click.option("--json", "json_file", type=PATH, metavar="FILE", help="Write the errors to a JSON file.")
+@click.option("--plot", type=PATH, metavar="FILE.png", help="Draw the predictions against the labels.")
 @click.option(
-    "--dipole-origin", metavar="ORIGIN", help="What those of charged frames are relative to: coordinates, mass."
+    "--calibration", type=PATH, metavar="FILE.png", help="Draw the errors found against the predicted error bars."
 )
-@click.option("--charge", type=float, metavar="E", help="Total charge of the frames [default: their info, or 0].")
-@click.option("--polarizability-key", metavar="NAME", help="Name of polarisabilities in the files.")
-@click.option("--polarizability-unit", metavar="UNIT", help="Their unit, bohr^3 [default: Angstrom^3].")
-@click.option("--json", "json_file", type=PATH, metavar="FILE", help="Write the errors as JSON.")
-@click.option("--plot", type=PATH, metavar="FILE.png", help="Draw predictions against labels.")
-@click.option("--calibration", type=PATH, metavar="FILE.png", help="Draw how far predicted error bars tell the errors.")
 @click.option("-o", "--output", type=PATH, metavar="FILE.xyz", help="Write the frames with the predictions.")
 @threads_option
 @click.pass_obj
@@ -49,10 +39,11 @@ def evaluate(
 ) -> None:
     """Compare predictions of MODEL with the labels of the frames in DATA.
 
-    The JSON holds energy_mae, energy_rmse, energy_per_atom_mae, energy_per_atom_rmse (eV), forces_mae,
-    forces_rmse (eV/Angstrom), stress_mae, stress_rmse (eV/Angstrom^3), dipole_mae, dipole_rmse (e Angstrom),
-    polarizability_mae, polarizability_rmse (Angstrom^3), null where there is no label,
-    n_frames, and the same by element and config_type; of a model with error bars also how good they are.
+    It prints mean absolute errors (MAE) and root mean square errors (RMSE). The file of --json holds energy_mae,
+    energy_rmse, energy_per_atom_mae, energy_per_atom_rmse (eV), forces_mae, forces_rmse (eV/Angstrom), stress_mae,
+    stress_rmse (eV/Angstrom^3), dipole_mae, dipole_rmse (e Angstrom), polarizability_mae, polarizability_rmse
+    (Angstrom^3) and n_frames; an error is null if no frame has the label. It holds the same by element and
+    config_type and, if the model has error bars, how good they are.
 
     \b
     Examples:
@@ -70,7 +61,7 @@ def evaluate(
     loaded = Model.load(model)
     if calibration is not None and not loaded.error_bars:
         raise UncertaintyError(f"{model}: has no error bars to draw; train it again, with --uncertainty (the default)")
-    frames = read_frames(data, **reading)
+    frames = read_frames(data, **given(reading))
     with screen.progress() as progress:
         predictions = loaded.predict(frames, threads, progress=progress)
     table = errors(frames, predictions)

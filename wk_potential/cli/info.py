@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def info(screen: "Screen", model: Path, as_json: bool, dimers: Path | None) -> None:
     """Show what MODEL is and what it was trained on.
 
-    Lengths in Angstrom, energies in eV unless a unit is printed.
+    Lengths are in Angstrom and energies in eV unless another unit is printed.
 
     \b
     Examples:

@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 def lammps(
     screen: "Screen", model: Path, script: Path, arguments: tuple[str, ...], precision: str, threads: int | None
 ) -> None:
-    """Run the LAMMPS input SCRIPT with MODEL, under mpiexec on many ranks.
+    """Run the LAMMPS input SCRIPT with MODEL, under mpiexec with many processes.
 
-    In the script, after the box is made, two lines stand for the potential; they name the element of each atom
+    In the script, after the box is made, two lines stand for the potential; the second names the element of each atom
     type:
 
     \b
       pair_style  wk
       pair_coeff  * * Si O
 
-    Units are metal or real. Everything else is up to LAMMPS: its integrators, thermostats, minimisers, restart
-    files, energies per atom. The energy is in pe and etotal, as that of a fix, not in evdwl; there are no
-    stresses per atom. Of the script's own files only SELF can be jumped
-    to, after these lines. Options behind SCRIPT go to LAMMPS. A skin of 1 Angstrom (`neighbor 1.0 bin`) is often
-    faster than LAMMPS' 2.
+    The units of the script must be metal or real. Everything else works as LAMMPS does it: integrators, thermostats,
+    minimisers, restart files, energies per atom. The energy is part of pe and etotal, as that of a fix, but not of
+    evdwl. There are no stresses per atom. `jump SELF` works after these two lines, to labels after them. Options after
+    SCRIPT are those of LAMMPS. With `neighbor 1.0 bin` (a skin of 1 Angstrom) a run is often faster than with the 2
+    Angstrom that LAMMPS takes by itself.
 
     \b
     Examples:
@@ -57,4 +57,4 @@ def lammps(
     coupling = run_script(Model.load(model), script, arguments, threads, precision, report=report)
     if coupling.comm.rank == 0:
         potential, rest = coupling.seconds["potential"], coupling.seconds["coupling"]
-        screen.say(f"Potential: {potential:.2f} s; coupling, with waiting for other ranks: {rest:.2f} s")
+        screen.say(f"Potential: {potential:.2f} s; exchange with LAMMPS and waiting for other processes: {rest:.2f} s")

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from .screen import Screen
 
 
-@click.command(cls=Command, short_help="Make a model fast: quadratic forms instead of support points.")
+@click.command(cls=Command, short_help="Make a model faster, or change the tolerance of its fast form.")
 @model_argument
 @data_argument
 @click.option("-o", "--output", type=PATH, required=True, metavar="MODEL.wkp", help="Model to write.")
 @click.option(
     "--tolerance",
     type=click.FloatRange(0),
-    help="Largest deviation of a force component from the support points, eV/Å; 0 is exact [default: 0.03 of the "
-    "expected rms error of forces, from 1e-4 to 5e-3].",
+    help="Largest change of a force component, eV/Angstrom; 0 for none [default: 0.03 of the expected rms error of "
+    "forces, from 1e-4 to 5e-3].",
 )
 @frames_option
 @threads_option
@@ -35,10 +35,12 @@ def map(
     frames: str,
     threads: int | None,
 ) -> None:
-    """Write MODEL with a mapped form, whose cost does not depend on the number of support points.
+    """Write MODEL with a mapped form, which is faster.
 
-    The form is made as small as the tolerance allows on frames of DATA, which should be the training data: labels
-    are not looked at. Training does this by itself; here the tolerance can be changed afterwards.
+    A trained model is a sum over support points: environments from the training set, to which each atom is compared.
+    The mapped form has quadratic forms instead, whose cost does not depend on the number of support points. It is made
+    as small as --tolerance allows on the frames in DATA, which should be the training data; their labels are not used.
+    Training makes a mapped form by itself; this command makes one with another tolerance.
 
     \b
     Example:

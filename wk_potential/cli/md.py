@@ -26,16 +26,24 @@ ACTIONS, LIMIT = ("warn", "save", "stop"), 2.0  # as in `simulation.extrapolatio
 @click.command(cls=Command, short_help="Run molecular dynamics.")
 @model_argument
 @structure_argument
-@click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="Trajectory, .traj or extended .xyz.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="Trajectory: .traj, or extended .xyz.")
 @dynamics_options
 @click.option("--plot", type=PATH, metavar="FILE.png", help="Draw energies and temperature against time.")
 @click.option(
     "--on-extrapolation",
     type=click.Choice(ACTIONS),
-    help="Where atoms leave the training set: warn, save the structures (FILE.unknown.traj or .xyz), save and stop.",
+    help="What to do if an atom is in an environment unlike those of the training set: warn, save the structure (in "
+    "FILE.unknown.traj or .xyz), or save it and stop.",
 )
-@click.option("--grade-limit", default=LIMIT, show_default=True, help="Extrapolation grade that counts as leaving.")
-@click.option("--restart", is_flag=True, help="Continue the trajectory until --time is reached, or begin it.")
+@click.option(
+    "--grade-limit",
+    default=LIMIT,
+    show_default=True,
+    help="Extrapolation grade above which an environment counts as unlike: 1 is at the edge of the training set.",
+)
+@click.option(
+    "--restart", is_flag=True, help="Continue the trajectory until --time is reached, or begin it if it is not there."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing trajectory.")
 @frame_option
 @precision_option
@@ -58,17 +66,17 @@ def md(
     """Run molecular dynamics of STRUCTURE with MODEL.
 
     \b
-    nve           velocity Verlet
-    nvt-langevin  Langevin thermostat, the centre of mass at rest
-    nvt-bussi     stochastic velocity rescaling
-    npt           Martyna, Tobias, Klein; the cell keeps its shape
-    npt-flexible  the same with a cell that is free
+    The ensembles are
+    nve           constant energy (velocity Verlet)
+    nvt-langevin  constant temperature: Langevin thermostat, with the centre of mass at rest
+    nvt-bussi     constant temperature: stochastic velocity rescaling (Bussi, Donadio, Parrinello)
+    npt           constant pressure (Martyna, Tobias, Klein); the cell keeps its shape
+    npt-flexible  the same, and the cell may change its shape
 
-    The log holds step, time (ps), potential, kinetic and total energy (eV), temperature (K), with npt also
-    the volume (Angstrom^3) and the pressure (GPa). After an interruption of any kind, the same command with
-    --restart goes on; with a .traj file the result is the same, to the last bit. With --on-extrapolation the
-    error bars of the model, trained with --uncertainty, tell where atoms are in environments unlike those of the
-    training set.
+    The log holds step, time (ps), potential, kinetic and total energy (eV), temperature (K), and with npt also
+    volume (Angstrom^3) and pressure (GPa). After any interruption the same command with --restart goes on; with a .traj
+    file the result is the same to the last bit. --on-extrapolation needs a model with error bars (train
+    --uncertainty, which is the default).
 
     \b
     Example:

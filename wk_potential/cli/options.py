@@ -1,9 +1,13 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import click
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 ENSEMBLES = ("nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible")  # as in `simulation`, which imports slowly
 PATH = click.Path(path_type=Path)
@@ -68,3 +72,74 @@ def dynamics_options(command: Any) -> Any:
     for option in reversed(_DYNAMICS):
         command = option(command)
     return command
+
+
+class _Pair(click.ParamType):
+    """SYMBOL=VALUE, or several with commas between."""
+
+    name = "symbol=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
+        """Return {symbol: value}."""
+        pairs = (item.partition("=") for item in str(value).split(","))
+        try:
+            return {symbol.strip(): float(number) for symbol, _, number in pairs}
+        except ValueError:
+            self.fail(f"{value!r} is not SYMBOL=VALUE, such as O=0.7", param, ctx)
+
+
+class _Numbers(click.ParamType):
+    """Numbers with commas between."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[float]:
+        """Return the numbers."""
+        try:
+            return [float(item) for item in str(value).split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers such as 1,0.5,0.2", param, ctx)
+
+
+def field_option(name: str, field: "FieldInfo") -> Any:
+    """Return the command-line option of a field of `TrainingOptions`."""
+    kinds = [field.annotation]
+    if get_origin(field.annotation) in (Union, UnionType):
+        kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
+    kind, origin = kinds[0], get_origin(kinds[0])
+    flag = f"--{name.replace('_', '-')}"
+    text = field.description or ""
+    if "[default: " not in text and field.default not in (None, {}):
+        text += f" [default: {str(field.default).lower() if kind is bool else field.default}]"
+    settings: dict[str, Any] = {"default": None, "help": f"{text}."}
+    if kind is bool:
+        flag = f"{flag}/--no-{flag[2:]}"
+    elif origin is dict:
+        settings |= {"type": _Pair(), "multiple": True, "metavar": "SYMBOL=VALUE"}
+    elif origin is list:
+        settings |= {"type": _Numbers(), "metavar": "A1,A2,..."}
+    elif origin is Literal:
+        settings["type"] = click.Choice(get_args(kind))
+    else:
+        settings["type"] = kind
+    return click.option(flag, name, **settings)
+
+
+def reading_options(command: Any) -> Any:
+    """Give a command the options of `TrainingOptions` that say how data are read."""
+    from ..training.options import READING, TrainingOptions
+
+    for name in reversed(READING):
+        command = field_option(name, TrainingOptions.model_fields[name])(command)
+    return command
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Keep the options that stand on the command line; repeated pairs become one dictionary."""
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, tuple):
+            value = {symbol: number for pairs in value for symbol, number in pairs.items()} or None
+        if value is not None:
+            found[name] = value
+    return found

@@ -17,12 +17,16 @@ OPTIMISERS = ("LBFGS", "BFGS", "FIRE")  # as in `simulation.relaxation`, which t
 @click.command(cls=Command, short_help="Relax positions, with --cell also the cell.")
 @model_argument
 @structure_argument
-@click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="Relaxed structure, any ASE format.")
-@click.option("--fmax", default=0.01, show_default=True, help="eV/Angstrom, the largest force left.")
+@click.option(
+    "-o", "--output", type=PATH, required=True, metavar="FILE", help="Relaxed structure, in any format that ASE writes."
+)
+@click.option("--fmax", default=0.01, show_default=True, help="Largest force that may be left on an atom, eV/Angstrom.")
 @click.option("--cell", is_flag=True, help="Relax the cell as well.")
-@click.option("--pressure", default=0.0, show_default=True, help="GPa, with --cell.")
-@click.option("--optimiser", type=click.Choice(OPTIMISERS), default="LBFGS", show_default=True, help="Search method.")
-@click.option("--steps", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
+@click.option("--pressure", default=0.0, show_default=True, help="Pressure to relax the cell to, with --cell, GPa.")
+@click.option(
+    "--optimiser", type=click.Choice(OPTIMISERS), default="LBFGS", show_default=True, help="Search method of ASE."
+)
+@click.option("--steps", type=click.IntRange(1), default=1000, show_default=True, help="Largest number of steps.")
 @frame_option
 @precision_option
 @threads_option

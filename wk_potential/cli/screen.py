@@ -60,14 +60,18 @@ class Screen:
         style = "bold red" if label.startswith("Error") else "yellow"
         self._print(self.err, Text(label, style) + self._text(" ".join(text.split())))
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table, its first column to the left and the others to the right."""
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: str = "") -> None:
+        """Print a table, its first column to the left and the others to the right, and notes that explain it."""
         table = Table(title=self._text(title, "bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for i, name in enumerate(columns):
             table.add_column(self._text(name), justify="right" if i else "left", no_wrap=True)
         for row in rows:
             table.add_row(*map(self._text, row))
         self._print(self.out, table)
+        for line in notes.splitlines():
+            self.say(f"  {line}", "dim")
+        if notes:
+            self.say()
 
     def facts(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Print names and what belongs to them, line by line."""

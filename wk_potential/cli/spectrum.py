@@ -12,19 +12,22 @@ from .options import PATH, frames_option, model_argument, threads_option
 if TYPE_CHECKING:
     from .screen import Screen
 
+_TITLES = {"infrared": "infrared", "raman": "Raman"}
 _UNITS = {"infrared": "km/mol", "raman": "Å⁴/amu"}
 
 
 @click.command(cls=Command, short_help="Infrared and Raman spectra of a trajectory.")
 @click.argument("trajectory", type=PATH)
 @model_argument
-@click.option("-o", "--output", type=PATH, metavar="FILE.csv", help="Write the spectra as a table.")
+@click.option("-o", "--output", type=PATH, metavar="FILE.csv", help="Write the spectra to a table.")
 @click.option("--plot", type=PATH, metavar="FILE.png", help="Draw the spectra.")
-@click.option("--interval", type=float, metavar="FS", help="Time between frames, fs [default: as the frames say].")
-@click.option("--temperature", type=float, metavar="K", help="Temperature [default: of the velocities].")
-@click.option("--resolution", default=10.0, show_default=True, metavar="CM-1", help="Width of a sharp line, cm^-1.")
+@click.option("--interval", type=float, metavar="FS", help="Time between frames, fs [default: from the frames].")
+@click.option("--temperature", type=float, metavar="K", help="Temperature, K [default: from the velocities].")
+@click.option(
+    "--resolution", default=10.0, show_default=True, metavar="CM-1", help="Width that a sharp line gets, cm^-1."
+)
 @frames_option
-@click.option("--harmonic", is_flag=True, help="Relax the last frame and add its harmonic spectrum.")
+@click.option("--harmonic", is_flag=True, help="Relax the last frame and add the lines of its harmonic vibrations.")
 @threads_option
 @click.pass_obj
 def spectrum(
@@ -40,11 +43,12 @@ def spectrum(
     harmonic: bool,
     threads: int | None,
 ) -> None:
-    """Infrared and Raman spectra of TRAJECTORY by the dipoles and polarisabilities of MODEL.
+    """Compute infrared and Raman spectra of TRAJECTORY from the dipoles and polarisabilities that MODEL predicts.
 
-    From autocorrelation functions with a Blackman window and the harmonic quantum correction factor. Infrared in km/mol
-    per cm^-1, Raman activity in Angstrom^4/amu per cm^-1: the area of a band is its intensity. Frames have to be
-    close, 2 fs where there is hydrogen (md --interval 4), and equilibrated.
+    The spectra are Fourier transforms of autocorrelation functions, with a Blackman window and the harmonic quantum
+    correction factor. Infrared absorption is in km/mol per cm^-1, Raman activity in Angstrom^4/amu per cm^-1, so that
+    the area of a band is its intensity. The trajectory has to be equilibrated and its frames close: 2 fs with hydrogen
+    (md --interval 4).
 
     \b
     Example:
@@ -115,7 +119,7 @@ def _show_bands(screen: "Screen", found) -> None:
     for name, unit in _UNITS.items():
         if (values := getattr(found, name)) is not None:
             rows = [(f"{k:.0f}", f"{area:.4g}") for k, area in zip(*peaks(found.wavenumbers, values), strict=True)]
-            screen.table(f"Bands, {name}", ("cm⁻¹", unit), rows)
+            screen.table(f"Bands of the {_TITLES[name]} spectrum", ("position, cm⁻¹", f"area, {unit}"), rows)
 
 
 def _show_lines(screen: "Screen", modes) -> None:
@@ -125,7 +129,8 @@ def _show_lines(screen: "Screen", modes) -> None:
         for i, k in enumerate(modes.wavenumbers)
         if abs(k) > 20
     ]
-    screen.table("Harmonic", ("cm⁻¹", *(f"{name}, {_UNITS[name]}" for name in columns)), lines)
+    heads = ("position, cm⁻¹", *(f"{_TITLES[name]}, {_UNITS[name]}" for name in columns))
+    screen.table("Harmonic vibrations of the relaxed last frame", heads, lines)
 
 
 def _relaxed(atoms, model, threads):

@@ -15,6 +15,12 @@ from .screen import Screen
 
 GPA = 160.2176634  # GPa in an eV/Angstrom^3
 MEASURES = ("mae", "rmse")
+_NAMES = {"date": "date", "data_hash": "SHA-256 of the data"}
+_NOISE = {"energy": ("energy", "eV/sqrt(atom)"), "forces": ("forces", "eV/Å"), "stress": ("virial", "eV/sqrt(atom)")}
+_NOTES = """RMSE: of the errors found; predicted: root mean square of the standard deviations that the model predicts
+miscalibration: area between found and predicted fractions of errors within error bars; 0 is best, 0.5 worst
+neg. log likelihood: of the errors, taken as normal with the predicted standard deviations; the lower the better
+Spearman: rank correlation of errors and error bars; 1 is best, at 0 the error bars say nothing"""
 # kind of error: its name, unit, the factor to it and where the number of labels is
 _ERRORS = {
     "energy": ("energy", "meV", 1e3, "n_energies"),
@@ -40,14 +46,16 @@ def show_labels(screen: Screen, frames: Sequence[Frame]) -> None:
             rows.append((kind, name if n_frames else "none", str(n_frames), str(n_values)))
         elif kind != "config_type" or name:
             rows.append((kind, name, str(n_frames), f"{n_values} atoms"))
-    screen.table("Found in the data", ("", "name", "frames", "values"), rows)
+    notes = "name: of the labels in the files, or what was found; frames: how many have it; values: how many numbers"
+    screen.table("Found in the data", ("", "name", "frames", "values"), rows, notes)
 
 
 def show_errors(screen: Screen, table: Mapping[str, Any], title: str) -> None:
     """Print the errors that `wk_potential.analysis.evaluation.errors` found."""
     kinds = [kind for kind in _ERRORS if table[f"{kind}_mae"] is not None]
     rows = [[_ERRORS[k][0], _ERRORS[k][1], *_numbers(table, k), str(table[_ERRORS[k][3]])] for k in kinds]
-    screen.table(title, ("", "unit", "MAE", "RMSE", "values"), rows)
+    notes = "MAE: mean absolute error; RMSE: root mean square error; values: how many numbers were compared"
+    screen.table(title, ("", "unit", "MAE", "RMSE", "values"), rows, notes)
     if elements := table["forces_by_element"]:
         rows = [[symbol, *_numbers(e, "forces"), str(e["n_atoms"])] for symbol, e in elements.items()]
         screen.table("Forces by element, meV/Å", ("", "MAE", "RMSE", "atoms"), rows)
@@ -72,7 +80,7 @@ def show_reliability(screen: Screen, table: Mapping[str, Any]) -> None:
         sizes = (f"{found[m] * factor:.4g}" for m in ("rmse", "rms_std"))
         rows.append([name, unit, *sizes, *("" if m is None else f"{m:.3f}" for m in measures)])
     heads = ("", "unit", "RMSE", "predicted", "miscalibration", "neg. log likelihood", "Spearman")
-    screen.table("Error bars", heads, rows)
+    screen.table("Error bars", heads, rows, _NOTES)
 
 
 def _list(values: Any, form: str = ".4g") -> str:
@@ -98,18 +106,23 @@ def _energy_facts(model: Model, symbols: list[str]) -> list[tuple[str, str]]:
     counts = {s: int(n) for s, n in zip(symbols, model.support_counts, strict=True)}
     tangents = model.scales[0].support[0].tangents is not None
     baseline = {s: float(e) for s, e in zip(symbols, model.baseline, strict=True)}
-    free = "" if len(model.compositions) == len(symbols) else ", for compositions as in the data"
+    determined = len(model.compositions) == len(symbols)
     return [
         *((f"kernel to {scale.density.radial.cutoff:g} Å", _kernel(scale)) for scale in model.scales),
         *((f"weights to {scale.density.radial.cutoff:g} Å", _weights(scale, symbols)) for scale in model.scales),
         (
             "support points",
-            f"{sum(counts.values())} ({_list(counts)}){', with tangents' if tangents else ''}",
+            f"{sum(counts.values())} environments to compare with ({_list(counts)})"
+            + (", and the forces in them" if tangents else ""),
         ),
         ("mapped form", _mapped(model)),
         ("error bars", "none" if model.uncertainty is None else "calibrated on left-out frames"),
         ("repulsion", _repulsion(model, symbols)),
-        ("baseline", f"{_list(baseline, '.4f')} eV{free}"),
+        (
+            "baseline",
+            f"{_list(baseline, '.4f')} eV per atom"
+            + ("" if determined else "; valid for the compositions of the training frames only"),
+        ),
     ]
 
 
@@ -120,7 +133,7 @@ def _tensor_facts(model: Model) -> list[tuple[str, str]]:
         cutoffs = ", ".join(f"{density.radial.cutoff:g}" for density in target.densities)
         facts = model.info.get("training", {}).get("tensors", {}).get(name, {"ranks": {}})
         errors = [
-            f"L = {momentum} leave-one-out RMSE {r['leave_one_out_rmse']:.3g} {facts['unit']}"
+            f"leave-one-out RMSE {r['leave_one_out_rmse']:.3g} {facts['unit']} (angular momentum {momentum})"
             for momentum, r in facts["ranks"].items()
         ]
         bars = "error bars calibrated on left-out frames" if target.has_error_bars else "no error bars"
@@ -130,15 +143,19 @@ def _tensor_facts(model: Model) -> list[tuple[str, str]]:
 
 def _kernel(scale: Scale) -> str:
     density = scale.density
-    return f"lmax {density.lmax}, order {scale.order}, {density.projection.shape[3]} channels"
+    return (
+        f"lmax {density.lmax}, order {scale.order}, {density.projection.shape[3]} channels: largest angular momentum, "
+        "correlation order of the kernel, radial functions of the density"
+    )
 
 
 def _weights(scale: Scale, symbols: list[str]) -> str:
     """Order weights, those of each element if they differ."""
     rows = scale.order_weights
+    orders = f" for the correlation orders 1 to {scale.order} of the kernel"
     if np.all(rows == rows[0]):
-        return _list([float(a) for a in rows[0]])
-    return "; ".join(f"{s} {_list([float(a) for a in row])}" for s, row in zip(symbols, rows, strict=True))
+        return _list([float(a) for a in rows[0]]) + orders
+    return "; ".join(f"{s} {_list([float(a) for a in row])}" for s, row in zip(symbols, rows, strict=True)) + orders
 
 
 def _repulsion(model: Model, symbols: list[str]) -> str:
@@ -147,17 +164,20 @@ def _repulsion(model: Model, symbols: list[str]) -> str:
         return "none"
     pairs = combinations_with_replacement(range(len(symbols)), 2)
     radii = (f"{symbols[a]}-{symbols[b]} {model.repulsion.outer[a, b]:.2f}" for a, b in pairs)
-    return f"ZBL, below {', '.join(radii)} Å"
+    return f"Ziegler-Biersack-Littmark potential between atoms closer than {', '.join(radii)} Å"
 
 
 def _mapped(model: Model) -> str:
     if not model.is_mapped:
-        return "none: evaluation sums over the support points"
+        return "none: the energy is a sum over the support points"
     facts = model.info.get("mapping", {})
     if not facts:
         return "yes"
     gain = facts["multiply_adds_direct"] / facts["multiply_adds"]
-    return f"{gain:.3g} times fewer operations; forces within {facts['largest_force_deviation']:.1e} eV/Å"
+    return (
+        f"quadratic forms, {gain:.3g} times fewer operations than the support points; forces differ by up to "
+        f"{facts['largest_force_deviation']:.1e} eV/Å"
+    )
 
 
 def _training_facts(info: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -165,17 +185,29 @@ def _training_facts(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     training = info.get("training", {})
     if noise := info.get("hyperparameters", {}).get("noise"):
-        rows.append(("noise", f"{_list(noise)} (eV, eV/Å, per sqrt(atom) but for forces)"))
+        named = ((*_NOISE.get(kind, (kind, "")), value) for kind, value in noise.items())
+        found = (f"{name} {value:.4g} {unit}".rstrip() for name, unit, value in named)
+        rows.append(("noise", f"{', '.join(found)}: errors of the labels that the fit allows for"))
     if "frames" in training:
         labels = ", ".join(f"{kind} {n}" for kind, n in training.get("labels", {}).items() if n)
-        rows.append(("trained on", f"{training['frames']} frames" + (f"; labels: {labels}" if labels else "")))
-    for name, value in training.get("errors", {}).items():
-        text = name.replace("leave_one_out", "left-out").replace("_", " ")
-        rows.append((text.replace("rmse", "RMSE").replace("mae", "MAE"), _error(name, value)))
-    rows += [(name.replace("_", " "), str(training[name])) for name in ("date", "data_hash") if name in training]
+        rows.append(
+            ("trained on", f"{training['frames']} frames" + (f"; number of labels: {labels}" if labels else ""))
+        )
+    rows += [(_error_name(name), _error(name, value)) for name, value in training.get("errors", {}).items()]
+    rows += [(label, str(training[name])) for name, label in _NAMES.items() if name in training]
     if "package_version" in info:
         rows.append(("made by", f"wk_potential {info['package_version']}"))
     return rows
+
+
+def _error_name(name: str) -> str:
+    """Name an error of the header: `leave_one_out_energy_per_atom_mae` is the leave-one-out MAE of energy/atom."""
+    for method in ("leave_one_out", "cross_validation", "training"):
+        if name.startswith(f"{method}_"):
+            what, _, measure = name.removeprefix(f"{method}_").rpartition("_")
+            kind = what.replace("_per_sqrt_atom", "/sqrt(atom)").replace("_per_atom", "/atom").replace("_", " ")
+            return f"{method.replace('_', '-')} {measure.upper()}, {kind}"
+    return name.replace("_", " ")
 
 
 def _error(name: str, value: Any) -> str:
@@ -192,10 +224,10 @@ def show_run(screen: "Screen", summary: Any, run: Any, files: list[Path]) -> Non
     """Print how a run went."""
     per_day = 86400 / summary.seconds_per_step * run.timestep * 1e-6
     speed = f"{1e3 * summary.seconds_per_step:.3g} ms per step, {per_day:.3g} ns per day"
-    rows = [("steps", f"{summary.steps} to {summary.time:g} ps"), ("speed", speed)]
+    rows = [("steps", f"{summary.steps}, to a time of {summary.time:g} ps"), ("speed", speed)]
     rows.append(("temperature", f"{summary.temperature:.1f} K on average over the second half"))
     if run.ensemble == "nve":
-        rows.append(("drift", f"{1e3 * summary.drift:.2g} meV per atom and ps of the total energy"))
+        rows.append(("drift", f"{1e3 * summary.drift:.2g} meV per atom and ps (slope of the total energy)"))
     if summary.volume is not None:
         rows.append(("volume", f"{summary.volume:.3f} Å³ on average over the second half"))
     rows.append(("written", ", ".join(map(str, files))))

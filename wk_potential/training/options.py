@@ -62,72 +62,136 @@ class TrainingOptions(BaseModel):
                 raise OptionsError(_problems(error)) from None
 
     # how the data are read
-    energy_unit: str | None = Field(None, description="energy unit of the files; forces per Angstrom [eV]")
-    energy_key: str | None = Field(None, description="name of the energies in the files")
-    forces_key: str | None = Field(None, description="name of the forces in the files")
-    stress_key: str | None = Field(None, description="name of the stresses (or of a virial) in the files")
-    dipole_key: str | None = Field(None, description="name of dipoles in the files, to be trained")
-    dipole_unit: str | None = Field(None, description="e*bohr or Debye [e*Angstrom]")
-    dipole_origin: Literal["coordinates", "mass"] | None = Field(
-        None, description="what dipoles of charged frames are relative to: origin of coordinates or centre of mass"
+    energy_unit: str | None = Field(
+        None, description="Unit of the energies in the files; forces are in this unit per Angstrom [default: eV]"
     )
-    charge: float | None = Field(None, description="total charge of the frames, e [info 'charge', else 0]")
-    polarizability_key: str | None = Field(None, description="name of polarisabilities in the files, to be trained")
-    polarizability_unit: str | None = Field(None, description="bohr^3 [Angstrom^3]")
-    frames: str = Field(":", description="Python slice of the frames to train on, e.g. ':50'")
+    energy_key: str | None = Field(None, description="Name of the energies in the files [default: usual names]")
+    forces_key: str | None = Field(None, description="Name of the forces in the files [default: usual names]")
+    stress_key: str | None = Field(
+        None, description="Name of the stresses, or of a virial, in the files [default: usual names]"
+    )
+    dipole_key: str | None = Field(None, description="Name of dipoles in the files, which are then used too")
+    dipole_unit: str | None = Field(
+        None, description="Unit of the dipoles: e*Angstrom, e*bohr or Debye [default: e*Angstrom]"
+    )
+    dipole_origin: Literal["coordinates", "mass"] | None = Field(
+        None, description="Point that dipoles of charged frames refer to: origin of coordinates, or centre of mass"
+    )
+    charge: float | None = Field(
+        None, description="Total charge of each frame, e [default: 'charge' of the frame, or 0]"
+    )
+    polarizability_key: str | None = Field(
+        None, description="Name of polarisabilities in the files, which are then used too"
+    )
+    polarizability_unit: str | None = Field(
+        None, description="Unit of the polarisabilities: Angstrom^3 or bohr^3 [default: Angstrom^3]"
+    )
+    frames: str = Field(":", description="Python slice of the frames, such as :50 or -100: [default: all]")
 
     # the density
-    cutoff: float = Field(6.0, gt=0.5, le=20, description="cutoff radius, Angstrom; sparse: 5 is tried too")
-    cutoff_width: float = Field(5.0, gt=0, description="width of the smooth cutoff, Angstrom; sparse: 2 is tried too")
-    density_width: float = Field(0.3, gt=0.02, le=2, description="Gaussian width C at the centre, Angstrom")
-    density_growth: float = Field(4.0, gt=0.3, description="length over which the width grows by e, Angstrom")
-    short_cutoff: float = Field(
-        3.0, ge=0, le=20, description="cutoff of a second, sharper density (full estimator), Angstrom; 0: none"
+    cutoff: float = Field(
+        6.0, gt=0.5, le=20, description="Cutoff radius, Angstrom. The sparse estimator tries 5 as well"
     )
-    short_density_width: float = Field(0.2, gt=0.02, le=2, description="Gaussian width C of that density, Angstrom")
+    cutoff_width: float = Field(
+        5.0,
+        gt=0,
+        description="Width of the region below the cutoff where neighbours fade out, Angstrom. The sparse estimator "
+        "tries 2 as well",
+    )
+    density_width: float = Field(
+        0.3,
+        gt=0.02,
+        le=2,
+        description="Width of the Gaussian that stands for a neighbour close to the centre, Angstrom",
+    )
+    density_growth: float = Field(
+        4.0, gt=0.3, description="Distance over which the width of the Gaussians grows by a factor e, Angstrom"
+    )
+    short_cutoff: float = Field(
+        3.0, ge=0, le=20, description="Cutoff of a second, sharper density of the full estimator, Angstrom; 0 for none"
+    )
+    short_density_width: float = Field(
+        0.2, gt=0.02, le=2, description="Width of the Gaussians of the second density, Angstrom"
+    )
     angular_weight: float = Field(
-        0.6, ge=-2, le=2, description="p in the factor (2l+1)^p of angular momentum l; sparse: 0 is tried too"
+        0.6,
+        ge=-2,
+        le=2,
+        description="Exponent p of the weight (2l+1)^p of angular momentum l in the density. The sparse estimator "
+        "tries 0 as well",
     )
     saturation: float | None = Field(
-        None, ge=0, le=100, description="b in sqrt((1 + b) / (1 + b |c|^2)), the factor that bounds density "
-        "coefficients c of energies; 0: none [chosen]"
-    )  # fmt: skip
+        None,
+        ge=0,
+        le=100,
+        description="Constant b of the factor sqrt((1 + b) / (1 + b |c|^2)) by which large coefficients c of the "
+        "density are reduced, for energies; 0 for no factor [default: chosen in training]",
+    )
     element_weights: dict[str, float] = Field(
-        {}, description="weight of an element's atoms in the density [covalent radius in Angstrom]"
+        {}, description="Weight of an element's atoms in the density [default: covalent radius in Angstrom]"
     )
     element_mixing: float | None = Field(
-        None, ge=0, lt=1, description="kernel between neighbours of different elements (1 between the same), for "
-        "energies; 0: they have nothing in common [chosen]"
-    )  # fmt: skip
-    radial_tolerance: float = Field(1e-5, gt=0, lt=0.1, description="part of the radial kernel neglected")
-    channel_tolerance: float = Field(1e-4, ge=0, lt=0.3, description="size of the density channels neglected")
+        None,
+        ge=0,
+        lt=1,
+        description="Similarity of neighbours of different elements, for energies: 0 is none, 1 is that of the same "
+        "element [default: chosen in training]",
+    )
+    radial_tolerance: float = Field(1e-5, gt=0, lt=0.1, description="Part of the radial kernel that may be neglected")
+    channel_tolerance: float = Field(
+        1e-4, ge=0, lt=0.3, description="Relative size below which channels of the density are neglected"
+    )
 
     # the kernel
-    lmax: int = Field(3, ge=0, le=6, description="largest angular momentum")
-    order: int = Field(4, ge=1, le=6, description="correlation order nu (body order less one)")
-    order_weights: list[float] | None = Field(None, description="a_1, a_2, ...; sparse: up to a common factor [chosen]")
+    lmax: int = Field(3, ge=0, le=6, description="Largest angular momentum")
+    order: int = Field(4, ge=1, le=6, description="Correlation order of the kernel, which is the body order less one")
+    order_weights: list[float] | None = Field(
+        None,
+        description="Weights of the correlation orders 1, 2, ... in the kernel; for the sparse estimator only their "
+        "ratios matter [default: chosen in training]",
+    )
 
     # the fit
-    estimator: Literal["auto", "full", "sparse"] = Field("auto", description="full: exact; sparse: support points")
-    support_points: int = Field(1000, ge=1, le=LARGEST, description="support points of the sparse estimator")
-    energy_noise: float | None = Field(None, gt=0, description="eV per sqrt(atom) [chosen]")
-    forces_noise: float | None = Field(None, gt=0, description="eV/Angstrom [chosen]")
-    stress_noise: float | None = Field(None, gt=0, description="virial, eV per sqrt(atom) [chosen]")
-    use_energy: bool = Field(True, description="train on energies, forces and stresses if there are any")
-    use_stress: bool = Field(True, description="train on stresses if there are any")
-    isolated_atoms: dict[str, float] | None = Field(
-        None, description="energies of the isolated atoms, eV, instead of a fitted baseline"
+    estimator: Literal["auto", "full", "sparse"] = Field(
+        "auto",
+        description="Way to fit: full is exact Gaussian process regression, sparse is for many frames and uses support "
+        "points, auto chooses by the number of labels",
     )
-    repulsion: bool = Field(True, description="repel atoms that come closer than in the training frames")
-    optimise: bool = Field(False, description="search the parameters of the density on the training frames")
-    optimise_minutes: float = Field(15.0, gt=0, description="time for that search at most, minutes")
-    map: bool = Field(True, description="add the mapped form, which is faster, to the model")
+    support_points: int = Field(
+        1000,
+        ge=1,
+        le=LARGEST,
+        description="Number of support points of the sparse estimator: training environments that "
+        "others are compared with",
+    )
+    energy_noise: float | None = Field(
+        None, gt=0, description="Expected error of the energies, eV per sqrt(atom) [default: chosen in training]"
+    )
+    forces_noise: float | None = Field(
+        None, gt=0, description="Expected error of the forces, eV/Angstrom [default: chosen in training]"
+    )
+    stress_noise: float | None = Field(
+        None, gt=0, description="Expected error of the virials, eV per sqrt(atom) [default: chosen in training]"
+    )
+    use_energy: bool = Field(True, description="Train on energies, forces and stresses if there are any")
+    use_stress: bool = Field(True, description="Train on stresses if there are any")
+    isolated_atoms: dict[str, float] | None = Field(
+        None, description="Energy of an isolated atom, eV, which replaces the fitted baseline"
+    )
+    repulsion: bool = Field(True, description="Add a repulsion of atoms that come closer than in the training frames")
+    optimise: bool = Field(False, description="Search the best hyperparameters of the density")
+    optimise_minutes: float = Field(15.0, gt=0, description="Longest time of that search, minutes")
+    map: bool = Field(
+        True, description="Add the mapped form to the model: quadratic forms, which are faster than support points"
+    )
     map_tolerance: float | None = Field(
-        None, ge=0, description="largest deviation of forces of that form, eV/Angstrom; 0: exact [0.03 of the expected "
-        "rms error of forces, from 1e-4 to 5e-3]"
-    )  # fmt: skip
-    uncertainty: bool = Field(True, description="add error bars, calibrated on left-out frames, to the model")
-    seed: int = Field(0, ge=0, le=LARGEST, description="of the random choices")
+        None,
+        ge=0,
+        description="Largest change of a force by the mapped form, eV/Angstrom; 0 for none [default: 0.03 of the "
+        "expected rms error of forces, from 1e-4 to 5e-3]",
+    )
+    uncertainty: bool = Field(True, description="Add error bars to the model, calibrated on left-out frames")
+    seed: int = Field(0, ge=0, le=LARGEST, description="Seed of the random choices")
 
     @property
     def reading(self) -> dict[str, Any]:
