@@ -1,4 +1,5 @@
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,13 +142,100 @@ def test_script_that_does_not_work(before, after, message, tmp_path):
     command = [sys.executable, "-m", "wk_potential", "lammps", SILICON, "in.si", "-log", "none"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert message in " ".join(done.stderr.split())
+    assert message in only_error(done)
+
+
+def only_error(done):
+    """The only line on stderr but for what mpiexec adds."""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("Abort(1) on node")]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("Error: ")
+    return lines[0]
 
 
 @with_lammps
-def test_error_in_a_run_ends_all_ranks(tmp_path):
-    (tmp_path / "in.si").write_text(SCRIPT.replace("create_atoms 1 box", 2 * "create_atoms 1 box\n"))
-    done = run_ranks(2, "-m", "wk_potential", "lammps", SILICON, "in.si", "-log", "none", cwd=tmp_path, timeout=30)
+@pytest.mark.parametrize("n_ranks", [1, 2])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-nonsense"], "LAMMPS: Invalid command-line argument: -nonsense"),
+        (["-log", "none", "-partition", "5x1"], "LAMMPS: Processor partitions do not match"),
+        (["-log", "nowhere/log"], "LAMMPS: Cannot open universe log file nowhere/log: No such file or directory"),
+    ],
+)
+def test_options_that_lammps_refuses(n_ranks, options, message, tmp_path):
+    (tmp_path / "in.si").write_text(SCRIPT)
+    done = run_ranks(n_ranks, "-m", "wk_potential", "lammps", SILICON, "in.si", *options, cwd=tmp_path)
     assert done.returncode == 1
-    assert "ClashError: atoms" in done.stderr
-    assert "are on one site" in done.stderr
+    assert only_error(done).startswith(f"Error: {message}")
+    assert not (tmp_path / "wk-potential-error.log").exists()
+
+
+@with_lammps
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-8-sig"])
+def test_script_in_any_encoding(encoding, tmp_path):
+    script = f"# Größe 2 Å\n{SCRIPT}".replace("# the model", "# das Modell für Si").replace("\n", "\r\n")
+    (tmp_path / "in.si").write_bytes(script.encode(encoding))
+    command = ["-m", "wk_potential", "lammps", "--threads", 1, SILICON, "in.si", "-log", "none"]
+    done = run_ranks(1, *command, cwd=tmp_path, errors="replace")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "energy").read_text().startswith("energy of 2: ")
+
+
+@with_lammps
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (SCRIPT.encode("utf-16"), "Error: in.si, line 2: holds a zero byte; save the file as plain text"),
+        ((SCRIPT + "größe 3\n").encode("latin-1"), "Error: LAMMPS: Unknown command: größe 3; Last input line: größe 3"),
+        (None, "Error: in.si: No such file or directory"),
+    ],
+)
+def test_script_that_cannot_be_read(script, message, tmp_path):
+    if script is not None:
+        (tmp_path / "in.si").write_bytes(script)
+    done = run_ranks(
+        1, "-m", "wk_potential", "lammps", SILICON, "in.si", "-log", "none", cwd=tmp_path, errors="replace"
+    )
+    assert done.returncode == 1
+    assert only_error(done).startswith(message)
+
+
+@with_lammps
+@pytest.mark.parametrize("n_ranks", [1, 2])
+def test_error_in_a_run_ends_all_ranks(n_ranks, tmp_path):
+    (tmp_path / "in.si").write_text(SCRIPT.replace("create_atoms 1 box", 2 * "create_atoms 1 box\n"))
+    command = ["-m", "wk_potential", "lammps", SILICON, "in.si", "-log", "none"]
+    done = run_ranks(n_ranks, *command, cwd=tmp_path, timeout=30)
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: atoms \d+ and \d+ are on one site", only_error(done))
+
+
+FAULTY = """
+import sys
+from wk_potential import Model
+from wk_potential.cli import main
+Model.evaluate = lambda *args: {fault}
+main(sys.argv[1:])
+"""
+
+
+@with_lammps
+@pytest.mark.parametrize("n_ranks", [1, 2])
+def test_fault_of_the_program_in_a_run(n_ranks, tmp_path):
+    (tmp_path / "in.si").write_text(SCRIPT)
+    (tmp_path / "faulty.py").write_text(FAULTY.format(fault="[1, 2] + 3"))
+    done = run_ranks(n_ranks, "faulty.py", "lammps", SILICON, "in.si", "-log", "none", cwd=tmp_path, timeout=30)
+    assert done.returncode == 1
+    assert "unexpected TypeError: " in only_error(done)
+    assert "the traceback is in wk-potential-error.log" in done.stderr
+    assert "faulty.py" in (tmp_path / "wk-potential-error.log").read_text()
+
+
+@with_lammps
+def test_ctrl_c_in_a_run(tmp_path):
+    (tmp_path / "in.si").write_text(SCRIPT)
+    (tmp_path / "faulty.py").write_text(FAULTY.format(fault="__import__('signal').raise_signal(2)"))
+    done = run_ranks(1, "faulty.py", "lammps", SILICON, "in.si", "-log", "none", cwd=tmp_path, timeout=30)
+    assert done.returncode == 130
+    assert "interrupted; what LAMMPS has written until now is there" in done.stderr

@@ -1,8 +1,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,99 +8,13 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import read, write
-from click.testing import CliRunner
 
-from wk_potential import Model, TrainingOptions, __version__
-from wk_potential.cli import main
-from wk_potential.errors import NotEnoughMemoryError
+from wk_potential import Model, __version__
 
-COMMANDS = ("train", "evaluate", "info", "check", "md", "relax", "demo")
 CONTRACT = ("energy_mae", "energy_rmse", "energy_per_atom_mae", "energy_per_atom_rmse", "forces_mae")
 CONTRACT += ("forces_rmse", "stress_mae", "n_frames")
 QUICK = ["--cutoff", "4", "--cutoff-width", "2", "--lmax", "1", "--order", "2", "--density-width", "0.5"]
 QUICK += ["--channel-tolerance", "0.01", "--threads", "1"]
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Run the command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_command(*arguments, code=0):
-        result = CliRunner().invoke(main, [str(a) for a in arguments])
-        assert result.exit_code == code, result.output
-        return result
-
-    return run_command
-
-
-@pytest.fixture
-def data(tmp_path, copper_frames):
-    """Six labelled frames of copper, in an extended XYZ file."""
-    write(tmp_path / "data.xyz", [frame.to_atoms() for frame in copper_frames[:6]])
-    return tmp_path / "data.xyz"
-
-
-@pytest.fixture
-def model(tmp_path, copper_model):
-    """A model file."""
-    copper_model.save(tmp_path / "cu.wkp")
-    return tmp_path / "cu.wkp"
-
-
-@pytest.fixture
-def structure(tmp_path):
-    """A file with a structure out of balance."""
-    atoms = bulk("Cu", a=3.6, cubic=True)
-    atoms.rattle(0.05, seed=0)
-    write(tmp_path / "cu.xyz", atoms)
-    return tmp_path / "cu.xyz"
-
-
-def error_line(result):
-    """The only line on stderr."""
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, lines
-    assert "Traceback" not in result.output
-    assert lines[0].startswith("Error: ")
-    return lines[0]
-
-
-# --- help ---
-
-
-def test_help_lists_the_commands(run):
-    for flags in (["--help"], ["-h"]):
-        text = run(*flags).output
-        assert all(re.search(rf"^  {name} ", text, re.M) for name in COMMANDS)
-    assert __version__ in run("--version").output
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_each_command_has_units_and_an_example(run, name):
-    text = run(name, "--help").output
-    assert "Example" in text
-    assert f"wk-potential {name} " in text
-    assert re.search(r"\b(eV|Angstrom|fs|ps)\b", text)
-    assert "--threads" in text or name == "info"
-
-
-def test_help_is_fast():
-    code = "import sys, wk_potential.cli as c; sys.argv[1:] = ['--help']\ntry: c.main()\nexcept SystemExit: pass\n"
-    code += "print([m for m in ('numba', 'ase', 'scipy', 'matplotlib', 'rich.table') if m in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()[-1] == "[]"
-
-
-def test_unknown_command_is_a_usage_error(run):
-    assert "No such command" in run("trian", code=2).stderr
-    assert "Missing" in run("train", code=2).stderr
-
-
-def test_every_training_option_is_there(run):
-    text = run("train", "--help").output
-    for name in TrainingOptions.model_fields:
-        assert f"--{name.replace('_', '-')}" in text
-    assert re.search(r"Largest angular momentum \[default:\s+3\]", text)
 
 
 # --- train ---
@@ -152,7 +64,7 @@ def test_options_from_a_file_and_the_command_line_wins(run, data):
         ("cutoff 3", "TOML"),
     ],
 )
-def test_mistakes_in_the_options_file(run, data, text, expected):
+def test_mistakes_in_the_options_file(run, data, text, expected, error_line):
     Path("o.toml").write_text(text)
     line = error_line(run("train", data, "-o", "m.wkp", "--config", "o.toml", code=1))
     assert expected in line
@@ -183,18 +95,18 @@ def test_dictionaries_and_lists_on_the_command_line(run, data):
         (["data.xyz", "-o", "m.wkp", "--config", "none.toml"], "none.toml"),
     ],
 )
-def test_errors_of_train_are_one_line(run, data, arguments, expected):
+def test_errors_of_train_are_one_line(run, data, arguments, expected, error_line):
     assert expected in error_line(run("train", *arguments, code=1))
     assert not Path("m.wkp").exists()
 
 
-def test_nothing_is_read_when_the_output_cannot_be_written(run):
+def test_nothing_is_read_when_the_output_cannot_be_written(run, error_line):
     line = error_line(run("train", "missing.xyz", "-o", "none/m.wkp", code=1))
     assert "the folder none does not exist; make it first" in line
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
-def test_folder_that_is_not_writable(run, data):
+def test_folder_that_is_not_writable(run, data, error_line):
     Path("locked").mkdir(mode=0o500)
     assert "not writable" in error_line(run("train", data, "-o", "locked/m.wkp", code=1))
 
@@ -210,51 +122,6 @@ def test_warnings_are_short_lines(run, data):
 def test_units_that_look_wrong_are_warned_of(run, data, copper_frames):
     write(data, [replace(frame, forces=100 * frame.forces).to_atoms() for frame in copper_frames[:5]])
     assert "Warning: forces are" in run("train", data, "-o", "m.wkp", *QUICK).stderr
-
-
-def test_unexpected_errors_leave_a_traceback_beside_the_output(run, data, monkeypatch):
-    def fail(*args, **kwargs):
-        raise KeyError("surprise")
-
-    monkeypatch.setattr("wk_potential.training.train.train", fail)
-    Path("out").mkdir()
-    line = error_line(run("train", data, "-o", "out/m.wkp", code=1))
-    assert "unexpected KeyError: 'surprise'" in line
-    assert "out/wk-potential-error.log" in line
-    assert "surprise" in Path("out/wk-potential-error.log").read_text()
-
-
-def test_value_errors_of_other_packages_are_unexpected(run, data, monkeypatch):
-    monkeypatch.setattr("wk_potential.training.train.train", lambda *a, **k: np.zeros(2).reshape(3))
-    # the last frame of the traceback is in this file, not in the package
-    assert "unexpected ValueError" in error_line(run("train", data, "-o", "m.wkp", code=1))
-
-
-@pytest.mark.parametrize("name", ["train", "evaluate", "relax"])
-def test_interrupted(run, data, model, structure, monkeypatch, name):
-    def interrupt(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    before = set(Path().iterdir())
-    monkeypatch.setattr("wk_potential.training.train.train", interrupt)
-    monkeypatch.setattr("wk_potential.model.model.Model.predict", interrupt)
-    monkeypatch.setattr("wk_potential.simulation.relaxation.relax", interrupt)
-    arguments = {
-        "train": [data, "-o", "m.wkp"],
-        "evaluate": [model, data, "--json", "e.json"],
-        "relax": [model, structure, "-o", "r.xyz"],
-    }
-    result = run(name, *arguments[name], code=130)
-    assert result.stderr.strip() == "interrupted, nothing written"
-    assert set(Path().iterdir()) == before
-
-
-def test_memory_that_is_not_there(run, data, monkeypatch):
-    def fail(*args, **kwargs):
-        raise NotEnoughMemoryError("70 GB are needed, 4 GB are free; use --estimator sparse")
-
-    monkeypatch.setattr("wk_potential.training.train.train", fail)
-    assert "70 GB are needed" in error_line(run("train", data, "-o", "m.wkp", code=1))
 
 
 # --- evaluate ---
@@ -325,7 +192,7 @@ def test_several_files_and_config_types(run, model, data, copper_frames):
     assert "hot" in result.stdout
 
 
-def test_errors_of_evaluate_are_one_line(run, model, data, tmp_path):
+def test_errors_of_evaluate_are_one_line(run, model, data, tmp_path, error_line):
     write("al.xyz", bulk("Al", cubic=True))
     frames = read(data, ":2")
     frames[1].numbers[2] = 13
@@ -353,7 +220,7 @@ def test_info(run, model):
     assert header["cutoff"] == 4
 
 
-def test_info_of_a_model_without_any(run, random_model, tmp_path):
+def test_info_of_a_model_without_any(run, random_model, tmp_path, error_line):
     random_model().save("bare.wkp")
     assert "H C O" in run("info", "bare.wkp").stdout
     assert "truncated" in error_line(run("info", cut("bare.wkp"), code=1))
@@ -367,7 +234,7 @@ def cut(path):
 # --- md and relax ---
 
 
-def test_md_and_restart(run, model, structure):
+def test_md_and_restart(run, model, structure, error_line):
     start = ["md", model, structure, "-o", "md.traj", "--timestep", "2", "--interval", "5", "--threads", "1"]
     result = run(*start, "--time", "0.02", "--plot", "md.png")
     assert "Cu4, nve, 10 steps of 2 fs, 300 K" in result.stdout
@@ -398,7 +265,7 @@ def test_md_interrupted(run, model, structure, monkeypatch):
     assert "go on with --restart" in result.stderr
 
 
-def test_errors_of_md_are_one_line(run, model, structure):
+def test_errors_of_md_are_one_line(run, model, structure, error_line):
     for arguments, expected in (
         (["none.xyz", "-o", "md.traj"], "none.xyz: file not found"),
         ([structure, "-o", "none/md.traj"], "the folder none does not exist"),
@@ -409,7 +276,7 @@ def test_errors_of_md_are_one_line(run, model, structure):
     assert "nvt-bussi" in run("md", model, structure, "-o", "md.traj", "--ensemble", "nvt", code=2).stderr
 
 
-def test_relax(run, model, structure):
+def test_relax(run, model, structure, error_line):
     result = run("relax", model, structure, "-o", "relaxed.xyz", "--cell")
     assert "Converged" in result.stdout
     atoms = read("relaxed.xyz")
@@ -422,23 +289,3 @@ def test_relax_that_does_not_converge_warns(run, model, structure):
     result = run("relax", model, structure, "-o", "relaxed.cif", "--steps", "1", "--fmax", "1e-6")
     assert result.stderr.startswith("Warning: not converged after 1 steps")
     assert Path("relaxed.cif").exists()
-
-
-# --- as a program ---
-
-
-def test_as_a_program(model, data, tmp_path):
-    command = [sys.executable, "-m", "wk_potential"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONWARNINGS": "default"}
-
-    def call(*arguments):
-        return subprocess.run([*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
-
-    good = call("evaluate", model.name, data.name, "--frames", "-2:", "--json", "e.json")
-    assert good.returncode == 0
-    assert "Errors on 2 frames" in good.stdout
-    assert good.stderr == ""
-    bad = call("evaluate", "none.wkp", data.name)
-    assert bad.returncode == 1
-    assert bad.stderr.startswith("Error: none.wkp")
-    assert len(bad.stderr.splitlines()) == 1

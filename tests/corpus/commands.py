@@ -1,5 +1,7 @@
 """Options, models and structures given to the commands that do not fit. See `corpus.cases`."""
 
+import hashlib
+import json
 from pathlib import Path
 
 from ase.build import bulk
@@ -32,6 +34,64 @@ def option_out_of_bounds():
 @case
 def options_that_are_no_toml():
     return config("cutoff: 5.0\n"), [r"options\.toml: cannot be read as TOML", "line 1"]
+
+
+@case
+def options_nested_deeply():
+    return config("order_weights = " + 5000 * "[" + 5000 * "]"), [
+        r"options\.toml: cannot be read as TOML",
+        "too deeply",
+    ]
+
+
+@case
+def options_nested():
+    return config("element_weights = " + 100 * "{ a = " + "1" + 100 * "}"), [
+        r"options\.toml: element_weights\.a: .*number"
+    ]
+
+
+@case
+def options_with_thousands_of_digits():
+    return config("seed = " + 5000 * "9"), [r"options\.toml: cannot be read as TOML", "thousands of digits"]
+
+
+@case
+def options_with_an_integer_beyond_64_bits():
+    return config("seed = 99999999999999999999\n"), [
+        r"options\.toml: seed: .*less than or equal to 9223372036854775807"
+    ]
+
+
+@case
+def options_with_many_hexadecimal_digits():
+    return config("support_points = 0x" + 5000 * "f"), [r"options\.toml: support_points: .*less than"]
+
+
+@case
+def options_not_finite():
+    return config("energy_noise = inf\n"), [r"options\.toml: energy_noise: .*finite number"]
+
+
+@case
+def options_in_latin_1():
+    arguments = config("")
+    Path("options.toml").write_bytes("cutoff = 4.0\nenergy_key = 'Größe'\n".encode("latin-1"))
+    return arguments, [r"options\.toml: cannot be read as TOML \(line 2 is not UTF-8 text\)"]
+
+
+@case
+def options_that_are_a_folder():
+    arguments = config("")
+    Path("options.toml").unlink()
+    Path("options.toml").mkdir()
+    return arguments, [r"options\.toml: cannot be read \(Is a directory\)"]
+
+
+@case
+def options_wrong_in_many_places():
+    wrong = ", ".join(f"A{n} = 'x'" for n in range(1000))
+    return config(f"element_weights = {{ {wrong} }}\n"), [r"element_weights\.A0: .*; and 995 more"]
 
 
 @case
@@ -84,6 +144,72 @@ def model_of_a_newer_version():
 def model_with_a_damaged_first_line():
     Path("bad.wkp").write_bytes(Path("cu.wkp").read_bytes().replace(b"header=", b"hoader=", 1))
     return ["info", "bad.wkp"], [r"bad\.wkp: the first line .* damaged"]
+
+
+def rewritten(header: bytes) -> list[str]:
+    """A model file with another header, and a checksum that fits."""
+    line, _, rest = Path("cu.wkp").read_bytes().partition(b"\n")
+    data = rest[int(line.split()[3].removeprefix(b"header=")) :]
+    identity = b"wk_potential model format=3 header=%d total=%d" % (len(header), len(header) + len(data))
+    digest = hashlib.sha256(identity + header + data).hexdigest().encode()
+    Path("bad.wkp").write_bytes(identity + b" sha256=" + digest + b"\n" + header + data)
+    return ["info", "bad.wkp"]
+
+
+def with_header(change) -> list[str]:
+    """A model file whose header was changed by a function."""
+    line, _, rest = Path("cu.wkp").read_bytes().partition(b"\n")
+    header = json.loads(rest[: int(line.split()[3].removeprefix(b"header="))])
+    change(header)
+    return rewritten(json.dumps(header).encode())
+
+
+@case
+def model_header_no_json():
+    return rewritten(b"{ cutoff: 4 }"), [r"bad\.wkp: the header of this model file is damaged"]
+
+
+@case
+def model_header_not_utf_8():
+    return rewritten(b"\xff\xfe\xfd"), [r"bad\.wkp: the header of this model file is damaged"]
+
+
+@case
+def model_header_a_list():
+    return rewritten(b'["arrays", "scales"]'), [r"bad\.wkp: the header of this model file is damaged"]
+
+
+@case
+def model_header_nested_deeply():
+    return rewritten(100_000 * b"["), [r"bad\.wkp: the header of this model file is damaged"]
+
+
+@case
+def model_header_without_arrays():
+    return with_header(lambda header: header.pop("arrays")), [r"bad\.wkp: the header of this model file is damaged"]
+
+
+@case
+def model_header_that_lacks_an_array():
+    return with_header(lambda header: header["arrays"].pop("baseline")), [r"bad\.wkp: the model lacks 'baseline'"]
+
+
+@case
+def model_header_with_an_array_beyond_the_file():
+    change = lambda header: header["arrays"]["elements"].update(offset=10**9)  # noqa: E731
+    return with_header(change), [r"bad\.wkp: .* describes the array 'elements' wrongly"]
+
+
+@case
+def model_header_with_an_array_of_objects():
+    change = lambda header: header["arrays"]["elements"].update(dtype="|O")  # noqa: E731
+    return with_header(change), [r"bad\.wkp: .* describes the array 'elements' wrongly"]
+
+
+@case
+def model_header_with_parts_that_do_not_fit():
+    change = lambda header: header["scales"][0].update(lmax=[3])  # noqa: E731
+    return with_header(change), [r"bad\.wkp: the parts of the model do not fit each other"]
 
 
 @case
@@ -143,3 +269,58 @@ def output_of_no_format():
 def dynamics_with_a_negative_time_step():
     structure()
     return ["md", "cu.wkp", "cu.xyz", "-o", "md.traj", "--timestep", "-1"], ["timestep must be positive"]
+
+
+@case
+def dynamics_with_a_negative_seed():
+    structure()
+    return ["md", "cu.wkp", "cu.xyz", "-o", "md.traj", "--seed", "-1"], ["the seed must not be negative"]
+
+
+@case
+def dynamics_at_a_temperature_that_is_no_number():
+    structure()
+    return ["md", "cu.wkp", "cu.xyz", "-o", "md.traj", "--temperature", "nan"], ["temperature of nan K"]
+
+
+@case
+def picture_of_no_format():
+    save(frames())
+    return ["evaluate", "cu.wkp", "data.xyz", "--plot", "p.what"], [r"p\.what: no format of pictures"]
+
+
+@case
+def picture_of_a_run_of_no_format():
+    structure()
+    return ["md", "cu.wkp", "cu.xyz", "-o", "md.traj", "--plot", "energy"], ["energy: no format of pictures"]
+
+
+# --- what the user has programmed ---
+
+
+def reference(text: str):
+    structure()
+    Path("reference.py").write_text(text)
+    return ["active", "cu.xyz", "--reference", "reference.py", "-o", "m.wkp"]
+
+
+@case
+def reference_with_an_error_in_its_syntax():
+    return reference("calculator = = 1\n"), [r"--reference reference\.py: cannot be loaded \(SyntaxError: .*line 1"]
+
+
+@case
+def reference_that_raises_an_error():
+    return reference("calculator = 1 / 0\n"), [r"--reference reference\.py: cannot be loaded \(ZeroDivisionError: "]
+
+
+@case
+def reference_that_ends_the_program():
+    return reference("import sys\nsys.exit('no licence')\n"), [
+        r"reference\.py: cannot be loaded \(SystemExit: no licence"
+    ]
+
+
+@case
+def reference_that_is_no_calculator():
+    return reference("calculator = 3\n"), [r"reference\.py: calculator is no ASE calculator"]

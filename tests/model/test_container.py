@@ -181,6 +181,77 @@ def test_missing_file_and_folder(tmp_path):
         Model.load(tmp_path)
 
 
+def rewritten(header, data):
+    """A file with a header and data that the checksum confirms."""
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    identity = b"wk_potential model format=%d header=%d total=%d" % (FORMAT, len(header), len(header) + len(data))
+    digest = hashlib.sha256(identity + header + data).hexdigest().encode()
+    return identity + b" sha256=" + digest + b"\n" + header + data
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"", b"{", b"\xff\xfe", b"[]", b"3", b"null", b"{}", 100_000 * b"[", 1000 * b'{"a":' + b"1" + 1000 * b"}",
+        b'{"a": ' + 5000 * b"9" + b"}", {"arrays": []}, {"arrays": 3}, {"arrays": {"a": None}}, {"arrays": {"a": {}}},
+    ],
+)  # fmt: skip
+def test_damaged_headers_with_a_checksum_that_fits(tmp_path, header):
+    path = tmp_path / "m.wkp"
+    path.write_bytes(rewritten(header, bytes(100)))
+    for read in (read_container, Model.load):
+        with pytest.raises(ModelFileError, match=r"m\.wkp: the header of this model file (is damaged|describes)"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"offset": -8}, {"offset": 10**30}, {"offset": 1.5}, {"offset": None}, {"shape": [4]}, {"shape": [-3]},
+        {"shape": [10**12, 10**12]}, {"shape": [[3]]}, {"shape": 3}, {"shape": [2.5]}, {"dtype": "|O"},
+        {"dtype": "<M8[s]"}, {"dtype": "what"}, {"dtype": ["<f8", "<f8"]}, {"dtype": "<f8,<f8"},
+    ],
+)  # fmt: skip
+def test_entries_of_arrays_that_make_no_sense(tmp_path, change):
+    path = tmp_path / "m.wkp"
+    header = {"arrays": {"a": {"dtype": "<f8", "shape": [3], "offset": 0} | change}}
+    path.write_bytes(rewritten(header, bytes(24)))
+    with pytest.raises(ModelFileError, match=r"m\.wkp: .* describes the array 'a' wrongly"):
+        read_container(path)
+
+
+def test_damaged_entries_of_a_model(tmp_path, random_model):
+    path, rng = tmp_path / "m.wkp", np.random.default_rng(0)
+    random_model().save(path)
+    line, _, rest = path.read_bytes().partition(b"\n")
+    size = int(re.search(rb"header=(\d+)", line)[1])
+    values = [None, True, -1, 0, 10**30, 1e300, "x", [], {}, [[]], [1, 2], {"a": 1}, "|O", -0.5, [-1], [10**12], [2.5]]
+    refused = 0
+    for _ in range(300):
+        header = json.loads(rest[:size])
+        where = header
+        while isinstance(where, dict | list) and len(where):
+            parent, key = where, rng.choice(list(where)) if isinstance(where, dict) else int(rng.integers(len(where)))
+            where = where[key]
+            if rng.random() < 0.3:
+                break
+        parent[key] = values[rng.integers(len(values))]
+        path.write_bytes(rewritten(header, rest[size:]))
+        try:
+            Model.load(path)
+        except ModelFileError as error:
+            refused += str(path) in str(error)
+    assert refused > 150
+
+
+@pytest.mark.parametrize("line", [b"format=0 header=2 total=2", b"format=3 header=" + 5000 * b"9" + b" total=2"])
+def test_numbers_of_the_first_line_that_make_no_sense(tmp_path, line):
+    path = tmp_path / "m.wkp"
+    path.write_bytes(b"wk_potential model " + line + b" sha256=" + 64 * b"0" + b"\n{}")
+    with pytest.raises(ModelFileError, match="first line of this model file is damaged"):
+        read_container(path)
+
+
 def test_a_container_that_is_no_model(small):
     with pytest.raises(ModelFileError, match="lacks"):
         Model.load(small[0])

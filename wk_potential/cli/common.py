@@ -105,10 +105,10 @@ def _ranks() -> Any:
 
 def _line(error: BaseException, output: Path | None) -> str:
     """Return what to print: of what the user can put right the message, of a fault of the program where its log is."""
-    if isinstance(error, WKError):
-        return str(error)
     if isinstance(error, OSError) and error.strerror and (error.filename or error.errno in _FULL):
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, WKError):
+        return str(error)
     if isinstance(error, MemoryError):
         return f"there is not enough memory ({error})" if str(error) else "there is not enough memory"
     folder = Path(".") if output is None else output if output.is_dir() else output.parent
@@ -138,6 +138,21 @@ def check_outputs(*paths: Path | None) -> None:
             raise OptionsError(f"{path}: is a folder; give the name of a file")
         if not os.access(path.parent, os.W_OK):
             raise OptionsError(f"{path}: the folder {path.parent} is not writable; write elsewhere")
+
+
+def check_pictures(*paths: Path | None) -> None:
+    """Refuse pictures that cannot be written; as `check_outputs`.
+
+    Raises:
+        OptionsError: as there, or the ending is not that of a format.
+
+    """
+    check_outputs(*paths)
+    if wanted := [path for path in paths if path is not None]:
+        from ..analysis.plots import check_format
+
+        for path in wanted:
+            check_format(path)
 
 
 def load_atoms(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UncertaintyError
-from .common import Command, check_outputs
+from .common import Command, check_outputs, check_pictures
 from .options import PATH, data_argument, given, model_argument, reading_options, threads_option
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def evaluate(
     from ..model.model import Model
     from .tables import show_errors, show_reliability
 
-    check_outputs(json_file, plot, calibration, output)
+    check_outputs(json_file, output)
+    check_pictures(plot, calibration)
     loaded = Model.load(model)
     if calibration is not None and not loaded.error_bars:
         raise UncertaintyError(f"{model}: has no error bars to draw; train it again, with --uncertainty (the default)")

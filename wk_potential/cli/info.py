@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Command, check_outputs
+from .common import Command, check_pictures
 from .options import PATH, model_argument
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def info(screen: "Screen", model: Path, as_json: bool, dimers: Path | None) -> N
     from ..model.model import Model
     from .tables import show_model
 
-    check_outputs(dimers)
+    check_pictures(dimers)
     if as_json:
         screen.say(json.dumps(read_container(model)[0], indent=1))
     else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DynamicsError
-from .common import Command, Interrupted, check_outputs, load_atoms
+from .common import Command, Interrupted, check_outputs, check_pictures, load_atoms
 from .options import (
     PATH,
     dynamics_options,
@@ -88,7 +88,8 @@ def md(
 
     run = MDSettings(**settings)
     log = output.with_suffix(".log") if log is None else log
-    check_outputs(output, log, plot)
+    check_outputs(output, log)
+    check_pictures(plot)
     if output.exists() and not (restart or overwrite):
         raise DynamicsError(f"{output}: exists; continue it with --restart or replace it with --overwrite")
     if restart and not output.exists():

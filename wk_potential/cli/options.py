@@ -60,9 +60,7 @@ _DYNAMICS = [
     click.option("--interval", default=10, show_default=True, help="Steps between frames of the trajectory."),
     click.option("--log-interval", default=10, show_default=True, help="Steps between lines of the log."),
     click.option("--log", type=PATH, metavar="FILE", help="Log [default: named as the trajectory, ending in .log]."),
-    click.option(
-        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of start velocities and thermostat."
-    ),
+    click.option("--seed", default=0, show_default=True, help="Seed of start velocities and thermostat."),
     click.option("--keep-velocities", is_flag=True, help="Start with the velocities that STRUCTURE holds."),
 ]
 

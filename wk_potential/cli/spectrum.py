@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import OptionsError, SpectrumError
-from .common import Command, check_outputs
+from .common import Command, check_outputs, check_pictures
 from .options import PATH, frames_option, model_argument, threads_option
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def spectrum(
     from ..atoms.trajectories import read_trajectory
     from ..model.model import Model
 
-    check_outputs(output, plot)
+    check_outputs(output)
+    check_pictures(plot)
     if resolution <= 0:
         raise OptionsError(f"--resolution must be positive, not {resolution:g}")
     loaded = Model.load(model)
