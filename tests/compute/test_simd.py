@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from wk_potential.compute.products import address, multiply, multiply_add, padded
-from wk_potential.compute.simd import BYTES, add, fma, item, load, mul, splat, store, total, width
+from wk_potential.compute.products import address, multiply, multiply_add
+from wk_potential.compute.simd import BYTES, add, aligned, fma, item, load, mul, padded, splat, store, total, width
 
 KINDS = (np.float64, np.float32)
 
@@ -149,5 +149,28 @@ def test_multiply_add(m, depth, vectors, kind):
     assert np.array_equal(out[:, :n], before[:, :n])
 
 
-def test_padded():
-    assert [padded(n) for n in (0, 1, 8, 9)] == [0, 8, 8, 16]
+@njit
+def rounded(n, multiple):
+    return padded(n, multiple)
+
+
+@njit
+def aligned_array(n, like):
+    return aligned(n, like)
+
+
+@pytest.mark.parametrize("function", [padded, rounded])
+def test_padded(function):
+    """In Python and in compiled code."""
+    assert [function(n, 8) for n in (0, 1, 8, 9)] == [0, 8, 8, 16]
+    assert [function(n, 6) for n in (0, 1, 6, 13)] == [0, 6, 6, 18]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_aligned(kind):
+    for n in (0, 1, 7, 64, 1000):
+        array = aligned_array(n, np.zeros(1, kind))
+        assert array.shape == (n,)
+        assert array.dtype == kind
+        assert not array.any()
+        assert n == 0 or array.ctypes.data % BYTES == 0

@@ -10,7 +10,7 @@ from ase import Atoms
 from ..atoms.neighbours import VerletList, find_neighbours
 from ..atoms.structure import Structure
 from ..compute.jit import njit
-from ..compute.simd import add, fma, splat, total
+from ..compute.simd import add, fma, splat, total, width
 from ..model.energy import PARTS, evaluate
 from ..model.model import Model
 
@@ -44,7 +44,7 @@ def cpu_median(function: Callable[[], object], repeats: int) -> float:
 def peak_rate(dtype=np.float64) -> float:
     """Multiply-adds per second of one core with all operands in registers."""
     kind, n = np.dtype(dtype), 200_000
-    return 12 * n * (64 // kind.itemsize) / cpu_median(lambda: _chains(n, kind.type(0.5)), 9)
+    return 12 * n * width(kind) / cpu_median(lambda: _chains(n, kind.type(0.5)), 9)
 
 
 @dataclass(frozen=True)

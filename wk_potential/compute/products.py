@@ -4,67 +4,58 @@ The products of this package are a few dozen rows or columns: a BLAS call packs 
 longer than it multiplies, may not use the widest vectors there are, and its threads compete with ours.
 """
 
-import llvmlite.binding as llvm
-from llvmlite import ir
+import numba
 from numba import types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from .jit import njit
-from .simd import BYTES, broadcast, llvm_vector
-
-WIDTH = 8  # numbers of float64 in one vector
-# sums held at once: as many as the registers hold
-ROWS, VECTORS = (8, 3) if llvm.get_host_cpu_features().get("avx512f") else (6, 1)
-
-
-@njit
-def padded(n):
-    """Return n, rounded up to whole vectors of float64."""
-    return -(-n // WIDTH) * WIDTH
-
-
-_INT = ir.IntType(64)
-
-
-def _int(k):
-    return ir.Constant(_INT, k)
+from .simd import (
+    BYTES,
+    FAST,
+    emit_add,
+    emit_broadcast,
+    emit_fma,
+    emit_load,
+    emit_pointer,
+    emit_store,
+    emit_sum,
+    integer,
+    llvm_vector,
+)
 
 
-def _pointer(builder, address, offset, kind):
-    return builder.inttoptr(builder.add(address, offset), kind.as_pointer())
+def _compiles_for(feature: str) -> bool:
+    """Whether functions are compiled for processors with a feature: of the host, or as NUMBA_CPU_FEATURES says."""
+    asked = numba.config.CPU_FEATURES
+    return f"+{feature}" in (get_host_cpu_features() if asked is None else asked).split(",")
+
+
+# Sums held at once, rows by vectors: as many as the registers hold. Machine code made with other numbers has another
+# name in the cache, since the features that decide here are part of numba's key of each compiled signature.
+ROWS, VECTORS = (8, 3) if _compiles_for("avx512f") else (6, 1)
 
 
 def _emit_tile(builder, vector, rows, vectors, depth, a, a_row, a_step, b, b_step, out, out_row, accumulate):
     """out[r, v] (+)= sum_k a[r, k] b[k, v] for `rows` rows and `vectors` vectors of columns, both known here."""
-    align = BYTES // vector.count
-
-    def load(pointer):
-        value = builder.load(pointer)
-        value.align = align
-        return value
-
-    zero = ir.Constant(vector, [0.0] * vector.count)
-    sums = [[cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(rows)]
-    for s in (s for row in sums for s in row):
-        builder.store(zero, s)
+    sums = [[emit_sum(builder, vector) for _ in range(vectors)] for _ in range(rows)]
     with cgutils.for_range(builder, depth) as loop:
-        k = loop.index
-        at_b, at_a = builder.mul(k, b_step), builder.mul(k, a_step)
-        columns = [load(_pointer(builder, b, builder.add(at_b, _int(BYTES * v)), vector)) for v in range(vectors)]
+        at_b, at_a = builder.mul(loop.index, b_step), builder.mul(loop.index, a_step)
+        places = [builder.add(at_b, integer(BYTES * v)) for v in range(vectors)]
+        columns = [emit_load(builder, emit_pointer(builder, b, at, vector), vector) for at in places]
         for r, row in enumerate(sums):
-            at = builder.add(at_a, builder.mul(a_row, _int(r)))
-            factor = broadcast(builder, builder.load(_pointer(builder, a, at, vector.element)))
+            at = builder.add(at_a, builder.mul(a_row, integer(r)))
+            factor = emit_broadcast(builder, builder.load(emit_pointer(builder, a, at, vector.element)))
             for s, column in zip(row, columns, strict=True):
-                term = builder.fmul(factor, column, flags=["fast"])
-                builder.store(builder.fadd(builder.load(s), term, flags=["fast"]), s)
+                builder.store(emit_fma(builder, factor, column, builder.load(s), FAST), s)
     for r, row in enumerate(sums):
-        at_row = builder.mul(out_row, _int(r))
+        at_row = builder.mul(out_row, integer(r))
         for v, s in enumerate(row):
-            pointer = _pointer(builder, out, builder.add(at_row, _int(BYTES * v)), vector)
+            pointer = emit_pointer(builder, out, builder.add(at_row, integer(BYTES * v)), vector)
             with builder.if_then(accumulate):
-                builder.store(builder.fadd(load(pointer), builder.load(s)), s)
-            builder.store(builder.load(s), pointer).align = align
+                builder.store(emit_add(builder, emit_load(builder, pointer, vector), builder.load(s), ()), s)
+            emit_store(builder, builder.load(s), pointer)
 
 
 @intrinsic
@@ -74,12 +65,12 @@ def _tile(typingctx, like, rows, vectors, depth, a, a_row, a_step, b, b_step, ou
 
     def codegen(context, builder, signature, args):
         end = builder.append_basic_block("end")
-        case = builder.add(builder.mul(args[1], _int(VECTORS + 1)), args[2])
+        case = builder.add(builder.mul(args[1], integer(VECTORS + 1)), args[2])
         switch = builder.switch(case, end)
         for rows in range(1, ROWS + 1):
             for vectors in range(1, VECTORS + 1):
                 block = builder.append_basic_block(f"tile_{rows}_{vectors}")
-                switch.add_case(_int(rows * (VECTORS + 1) + vectors), block)
+                switch.add_case(integer(rows * (VECTORS + 1) + vectors), block)
                 builder.position_at_end(block)
                 _emit_tile(builder, vector, rows, vectors, *args[3:])
                 builder.branch(end)

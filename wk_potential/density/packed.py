@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compute.jit import njit
-from ..compute.simd import fma, item, load, mul, splat, store, total
+from ..compute.simd import WIDTH, fma, item, load, mul, padded, splat, store, total
 from .expansion import Density
 
-WIDTH = 8  # numbers of float64 in a vector
 ROWS = 4  # components (l, m) whose sums are formed together
 
 
@@ -38,20 +37,16 @@ class PackedDensity(NamedTuple):
     saturation: float
 
 
-def _padded(n: int, multiple: int) -> int:
-    return -(-n // multiple) * multiple
-
-
 def pack(density: Density) -> PackedDensity:
     """Lay out a density for vectors. With one element the projection is absorbed in the radial functions."""
     lmax, radial, projection, saturation = density
     n_elements, _, _, channels = projection.shape
     values, slopes = radial.values, radial.slopes
-    if n_elements == 1 and channels <= _padded(values.shape[2], WIDTH):
+    if n_elements == 1 and channels <= padded(values.shape[2], WIDTH):
         values, slopes = (np.einsum("gln,lnq->glq", x, projection[0]) for x in (values, slopes))
         projection = np.broadcast_to(np.eye(channels), (1, lmax + 1, channels, channels))
     n = values.shape[2]
-    nodes = np.zeros((len(values), lmax + 1, 2, _padded(n, WIDTH)))
+    nodes = np.zeros((len(values), lmax + 1, 2, padded(n, WIDTH)))
     nodes[:, :, 0, :n], nodes[:, :, 1, :n] = values, slopes
     matrix = np.zeros((n_elements, lmax + 1, channels, n_elements, nodes.shape[3]))
     split = projection.reshape(n_elements, lmax + 1, n_elements, n, channels)
@@ -63,7 +58,7 @@ def pack(density: Density) -> PackedDensity:
             if m > 0:
                 norm /= np.sqrt((l + m) * (l - m + 1))
             norms[l, m] = norm * (np.sqrt(2.0) if m > 0 else 1.0)
-    first = np.cumsum([0] + [_padded(2 * l + 1, ROWS) for l in range(lmax + 1)])
+    first = np.cumsum([0] + [padded(2 * l + 1, ROWS) for l in range(lmax + 1)])
     return PackedDensity(lmax, radial.cutoff, nodes, norms, first, matrix.reshape(*matrix.shape[:3], -1), saturation)
 
 
@@ -77,7 +72,7 @@ class Neighbourhood(NamedTuple):
         r: (n,) distances, the cutoff in the padding.
         harmonics: (4, n_rows, WIDTH) values and r times the three derivatives, of WIDTH neighbours.
         radial: (2, lmax + 1, WIDTH, K) values and derivatives, of WIDTH neighbours.
-        work: (lmax + 4, lmax + 2, WIDTH) cos, sin and q of `_harmonics`; what is 1 there stays.
+        work: (lmax + 4, lmax + 2, WIDTH) cos, sin and q of `fill_harmonics`; what is 1 there stays.
         full: (n_elements, n_rows, K) coefficients before projection, or the gradient with respect to them.
 
     """
@@ -95,7 +90,7 @@ class Neighbourhood(NamedTuple):
 @njit
 def neighbourhood(density, n_elements, most):
     """Work space for atoms with up to `most` neighbours."""
-    n = (most + (WIDTH - 1) * n_elements + WIDTH - 1) // WIDTH * WIDTH
+    n = padded(most + (WIDTH - 1) * n_elements, WIDTH)
     n_rows, width = density.rows[-1], density.nodes.shape[3]
     work = np.zeros((density.lmax + 4, density.lmax + 2, WIDTH))
     work[0, 0], work[2, 0] = 1.0, 1.0
@@ -151,8 +146,16 @@ def gather(atom, cutoff, structure, out, clash):
 
 
 @njit
-def _radial(density, hood, first, derivatives):
-    """Fill `radial` for WIDTH neighbours by cubic Hermite interpolation."""
+def fill_radial(density, hood, first, derivatives):
+    """Fill `hood.radial` for WIDTH neighbours by cubic Hermite interpolation.
+
+    Args:
+        density: a `PackedDensity`.
+        hood: the gathered neighbours, a `Neighbourhood`.
+        first: the first of the WIDTH neighbours, a multiple of WIDTH.
+        derivatives: whether to fill those too.
+
+    """
     nodes, radial = density.nodes, hood.radial
     width = nodes.shape[3]
     per_node, part = (density.lmax + 1) * 2 * width, (density.lmax + 1) * WIDTH * width
@@ -180,18 +183,16 @@ def _radial(density, hood, first, derivatives):
 
 
 @njit
-def _harmonics(density, hood, first, derivatives):
-    """Fill `harmonics` for WIDTH neighbours: polynomials in x, y, z (Bigi et al., J. Chem. Phys. 159, 064802 (2023)).
-
-    The harmonic (l, m) is norm q[l, m] cos or sin, where cos + i sin = (x + i y)^m and q is the associated Legendre
-    function / (sin theta)^m.
-    """
-    lmax, unit, out, norms, work = density.lmax, hood.unit, hood.harmonics, density.norms, hood.work
-    part, n_max = out.shape[1] * WIDTH, unit.shape[1]
+def _work_places(lmax):
+    """Where cos, sin and q begin in the flat work space of `fill_harmonics`, and the length of a row."""
     side = (lmax + 2) * WIDTH
-    cos, sin, q = 0, side, 2 * side
-    zero = splat(0.0)
-    x, y, z = load(unit, first), load(unit, n_max + first), load(unit, 2 * n_max + first)
+    return 0, side, 2 * side, side
+
+
+@njit
+def _fill_polynomials(lmax, x, y, z, work):
+    """Fill `work` with cos and sin of m = 0..lmax and q of l, m = 0..lmax for WIDTH neighbours in direction x, y, z."""
+    cos, sin, q, side = _work_places(lmax)
     minus_y = mul(splat(-1.0), y)
     for m in range(1, lmax + 1):
         c, s = load(work, cos + (m - 1) * WIDTH), load(work, sin + (m - 1) * WIDTH)
@@ -207,6 +208,26 @@ def _harmonics(density, hood, first, derivatives):
             at = q + l * side + m * WIDTH
             leading = mul(mul(splat((2.0 * l - 1.0) / (l - m)), z), load(work, at - side))
             store(work, at, fma(splat(-(l + m - 1.0) / (l - m)), load(work, at - 2 * side), leading))
+
+
+@njit
+def fill_harmonics(density, hood, first, derivatives):
+    """Fill `hood.harmonics` for WIDTH neighbours: polynomials in x, y, z.
+
+    The harmonic (l, m) is norm q[l, m] cos or sin, where cos + i sin = (x + i y)^m and q is the associated Legendre
+    function / (sin theta)^m (Bigi et al., J. Chem. Phys. 159, 064802 (2023)).
+
+    Args:
+        density, hood, first: as in `fill_radial`.
+        derivatives: whether to fill those too, r times the gradient of the function of direction.
+
+    """
+    lmax, unit, out, norms, work = density.lmax, hood.unit, hood.harmonics, density.norms, hood.work
+    part, n_max = out.shape[1] * WIDTH, unit.shape[1]
+    cos, sin, q, side = _work_places(lmax)
+    zero = splat(0.0)
+    x, y, z = load(unit, first), load(unit, n_max + first), load(unit, 2 * n_max + first)
+    _fill_polynomials(lmax, x, y, z, work)
     for l in range(lmax + 1):
         for m in range(l + 1):
             norm = splat(norms[l, m])
@@ -245,8 +266,8 @@ def expand_atom(density, hood):
     full[:] = 0.0
     for e in range(hood.full.shape[0]):
         for j in range(hood.first[e], hood.first[e + 1], WIDTH):
-            _radial(density, hood, j, False)
-            _harmonics(density, hood, j, False)
+            fill_radial(density, hood, j, False)
+            fill_harmonics(density, hood, j, False)
             for l in range(density.lmax + 1):
                 for n in range(0, width, WIDTH):
                     for i in range(density.rows[l], density.rows[l + 1], ROWS):
@@ -274,8 +295,8 @@ def adjoint_atom(density, hood, gradient):
     zero = splat(0.0)
     for e in range(full.shape[0]):
         for first in range(hood.first[e], hood.first[e + 1], WIDTH):
-            _radial(density, hood, first, True)
-            _harmonics(density, hood, first, True)
+            fill_radial(density, hood, first, True)
+            fill_harmonics(density, hood, first, True)
             for j in range(WIDTH):
                 along, fx, fy, fz = zero, zero, zero, zero
                 for l in range(density.lmax + 1):

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..kernel.coupling import real_cg
-from .bilinear_kernel import LANES, PackedBilinearForm
+from .bilinear_kernel import PackedBilinearForm, PackedCoupling, factor_room
 from .features import feature_derivatives, features
 from .quadratic import TruncatedForm, from_arrays, pack_forms, to_arrays
+from .quadratic_kernel import all_packed_blocks
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,18 @@ def pack_tensor(form: BilinearForm) -> PackedBilinearForm:
     """Layout of a form as the compiled functions take it."""
     used = [k for k, f in enumerate(form.factors) if len(f.values)]
     forms = pack_forms([form.factors[k] for k in used])
-    sizes = forms.blocks[:, 6] * (2 * forms.blocks[:, 0] + 2) * LANES
+    blocks = all_packed_blocks(forms)
+    sizes = blocks.n_factors * factor_room(blocks.L)
     couplings, terms, weights, cores = [], [np.zeros((0, 3), np.int64)], [np.zeros(0)], [np.zeros(0)]
     n_core = n_terms = 0
     for i, j, core in form.couplings:
         cg = real_cg(form.factors[i].block.L, form.factors[j].block.L, form.momentum)
-        couplings.append([used.index(i), used.index(j), n_core, n_terms])
+        couplings.append(PackedCoupling(used.index(i), used.index(j), n_core, n_terms))
         terms.append(np.argwhere(cg))
         weights.append(cg[cg != 0])
         cores.append(core.ravel())
         n_core, n_terms = n_core + core.size, n_terms + len(terms[-1])
-    couplings.append([0, 0, n_core, n_terms])
+    couplings.append(PackedCoupling(0, 0, n_core, n_terms))
     places = np.cumsum(sizes) - sizes
     return PackedBilinearForm(
         forms, places, np.array(couplings), np.concatenate(cores), np.concatenate(terms), np.concatenate(weights)

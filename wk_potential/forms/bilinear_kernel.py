@@ -4,16 +4,39 @@ T_M = sum over couplings and r, s of core[r, s] (y_r y'_s)_LM, where y_M = u . x
 those of `forms.quadratic_kernel`. `training.mapping.tensors` derives factors and cores from support points.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..compute.jit import njit
 from ..compute.products import address, multiply
-from ..compute.simd import fma, item, load, splat, store
-from .quadratic_kernel import PackedForm, features_adjoint, fill_features, forms_cost
+from ..compute.simd import WIDTH, fma, item, load, padded, splat, store
+from .quadratic_kernel import (
+    PackedForm,
+    all_packed_blocks,
+    features_adjoint,
+    fill_features,
+    forms_cost,
+    packed_block,
+    row_stride,
+)
 
-LANES = 8  # atoms side by side, in float64
+LANES = WIDTH  # atoms side by side, in float64
+
+
+class PackedCoupling(NamedTuple):
+    """Layout of one coupling, integers.
+
+    Attributes:
+        left, right: the two blocks.
+        first_core, first_term: where its core and its terms begin; the terms end where those of the next one begin.
+
+    """
+
+    left: Any
+    right: Any
+    first_core: Any
+    first_term: Any
 
 
 class PackedBilinearForm(NamedTuple):
@@ -22,7 +45,7 @@ class PackedBilinearForm(NamedTuple):
     Attributes:
         forms: features and factors of the blocks; its eigenvalues only count the factors.
         places: (n_blocks,) where the factors of each block begin in the work space.
-        couplings: (n, 4) two blocks, where their core begins, first coupling term; one more row at the end.
+        couplings: (n + 1, 4) the fields of `PackedCoupling`, which `packed_coupling` names; the last is where all end.
         cores: (n,) those of all couplings, row by row.
         terms: (n_terms, 3) components m1, m2, M.
         coefficients: (n_terms,) of the terms.
@@ -38,8 +61,10 @@ class PackedBilinearForm(NamedTuple):
 
 
 @njit
-def _stride(momentum, n_atoms):
-    return (2 * momentum * n_atoms + 2 * LANES - 1) // LANES * LANES
+def packed_coupling(tensor, k):
+    """Layout of coupling k."""
+    row = tensor.couplings[k]
+    return PackedCoupling(row[0], row[1], row[2], row[3])
 
 
 @njit
@@ -56,9 +81,8 @@ def _products(out, matrix, place, rows, columns, transposed, x, y, width, n_vect
 @njit
 def _dimensions(tensor, block, n_atoms):
     """Number of factors, stride of a row and vectors in a row of a block."""
-    momentum = tensor.forms.blocks[block, 0]
-    columns = (2 * momentum + 1) * n_atoms
-    return tensor.forms.blocks[block, 6], _stride(momentum, n_atoms), (columns + LANES - 1) // LANES
+    b = packed_block(tensor.forms, block)
+    return b.n_factors, row_stride(b.L, n_atoms, LANES), padded((2 * b.L + 1) * n_atoms, LANES) // LANES
 
 
 @njit
@@ -69,12 +93,12 @@ def _contract(tensor, coupling, n_atoms, y, z):
         Number of factors of the first block and its place and stride in y, the same of the second block.
 
     """
-    i, j, core, _ = tensor.couplings[coupling]
-    rank, left, _ = _dimensions(tensor, i, n_atoms)
-    rank2, right, n_vectors = _dimensions(tensor, j, n_atoms)
-    at_i, at_j = tensor.places[i], tensor.places[j]
+    pair = packed_coupling(tensor, coupling)
+    rank, left, _ = _dimensions(tensor, pair.left, n_atoms)
+    rank2, right, n_vectors = _dimensions(tensor, pair.right, n_atoms)
+    at_i, at_j = tensor.places[pair.left], tensor.places[pair.right]
     source, target, width = address(y, at_j), address(z, 0), right * y.itemsize
-    _products(y, tensor.cores, core, rank, rank2, False, source, target, width, n_vectors, False)
+    _products(y, tensor.cores, pair.first_core, rank, rank2, False, source, target, width, n_vectors, False)
     return rank, at_i, left, rank2, at_j, right
 
 
@@ -83,13 +107,14 @@ def _fill_factors(tensor, n_channels, c, n_atoms, x, y):
     """Write the factors of all blocks to y."""
     forms = tensor.forms
     for k in range(forms.blocks.shape[0]):
-        block = forms.blocks[k]
+        block = packed_block(forms, k)
         rank, stride, n_vectors = _dimensions(tensor, k, n_atoms)
         fill_features(forms, block, n_channels, c, LANES, n_atoms, stride, x)
         target = address(y, tensor.places[k])
         width = stride * c.itemsize
         _products(
-            c, forms.factors, block[7], rank, block[5], False, address(x, 0), target, width, n_vectors, False
+            c, forms.factors, block.first_factor, rank, block.n_features, False, address(x, 0), target, width,
+            n_vectors, False,
         )  # fmt: skip
 
 
@@ -110,7 +135,7 @@ def tensor_values(tensor, n_channels, c, n_atoms, x, y, z, out):
     _fill_factors(tensor, n_channels, c, n_atoms, x, y)
     for k in range(tensor.couplings.shape[0] - 1):
         rank, at_i, left, _, _, right = _contract(tensor, k, n_atoms, y, z)
-        for t in range(tensor.couplings[k, 3], tensor.couplings[k + 1, 3]):
+        for t in range(packed_coupling(tensor, k).first_term, packed_coupling(tensor, k + 1).first_term):
             m1, m2, m = tensor.terms[t]
             total = splat(0.0)
             for r in range(rank):
@@ -131,7 +156,7 @@ def tensor_features(tensor, n_channels, c, n_atoms, x, y, z, out):
     first = 0
     for k in range(tensor.couplings.shape[0] - 1):
         rank, at_i, left, _, _, right = _contract(tensor, k, n_atoms, y, z)
-        for t in range(tensor.couplings[k, 3], tensor.couplings[k + 1, 3]):
+        for t in range(packed_coupling(tensor, k).first_term, packed_coupling(tensor, k + 1).first_term):
             m1, m2, m = tensor.terms[t]
             for r in range(rank):
                 one, two = at_i + r * left + m1 * n_atoms, r * right + m2 * n_atoms
@@ -160,7 +185,7 @@ def tensor_gradient(tensor, component, n_channels, c, x, y, z, gy, gz, grad):
     for k in range(tensor.couplings.shape[0] - 1):
         rank, at_i, left, rank2, at_j, right = _contract(tensor, k, LANES, y, z)
         gz[: rank * right] = 0.0
-        for t in range(tensor.couplings[k, 3], tensor.couplings[k + 1, 3]):
+        for t in range(packed_coupling(tensor, k).first_term, packed_coupling(tensor, k + 1).first_term):
             m1, m2, m = tensor.terms[t]
             if m != component:
                 continue
@@ -169,35 +194,42 @@ def tensor_gradient(tensor, component, n_channels, c, x, y, z, gy, gz, grad):
                 at1, at2 = at_i + r * left + m1 * LANES, r * right + m2 * LANES
                 store(gy, at1, fma(w, load(z, at2), load(gy, at1)))
                 store(gz, at2, fma(w, load(y, at1), load(gz, at2)))
-        core, width = tensor.couplings[k, 2], right * c.itemsize
+        core, width = packed_coupling(tensor, k).first_core, right * c.itemsize
         source, target = address(gz, 0), address(gy, at_j)
         _products(c, tensor.cores, core, rank, rank2, True, source, target, width, right // LANES, True)
     for k in range(forms.blocks.shape[0]):
-        block = forms.blocks[k]
+        block = packed_block(forms, k)
         rank, stride, n_vectors = _dimensions(tensor, k, LANES)
         _products(
-            c, forms.factors, block[7], rank, block[5], True, address(gy, tensor.places[k]), address(x, 0),
-            stride * c.itemsize, n_vectors, False,
+            c, forms.factors, block.first_factor, rank, block.n_features, True, address(gy, tensor.places[k]),
+            address(x, 0), stride * c.itemsize, n_vectors, False,
         )  # fmt: skip
         features_adjoint(forms, block, n_channels, c, LANES, LANES, stride, x, grad)
 
 
+def factor_room(L):
+    """Numbers that one feature or factor of LANES atoms may take in the work space."""
+    return (2 * L + 2) * LANES
+
+
 def tensor_cost(tensor: PackedBilinearForm) -> float:
     """Multiply-adds per atom: features and factors as in the mapped kernel, and the cores, there and back."""
-    momenta, ranks = tensor.forms.blocks[:, 0], tensor.forms.blocks[:, 6]
-    cores = sum(ranks[i] * ranks[j] * (2 * momenta[j] + 1) for i, j, *_ in tensor.couplings[:-1])
-    return forms_cost(tensor.forms) + 2.0 * cores
+    blocks = all_packed_blocks(tensor.forms)
+    i, j, _, _ = tensor.couplings[:-1].T
+    cores = np.sum(blocks.n_factors[i] * blocks.n_factors[j] * (2 * blocks.L[j] + 1))
+    return forms_cost(tensor.forms) + 2.0 * float(cores)
 
 
 def feature_count(tensor: PackedBilinearForm) -> int:
     """Rows of the output of `tensor_features`."""
-    return int(sum(tensor.forms.blocks[i, 6] for i, *_ in tensor.couplings[:-1]))
+    return int(np.sum(all_packed_blocks(tensor.forms).n_factors[tensor.couplings[:-1, 0]]))
 
 
 def tensor_work_sizes(tensor: PackedBilinearForm) -> np.ndarray:
     """Lengths of the arrays x, y and z of `tensor_values`."""
-    blocks = tensor.forms.blocks
-    width = (2 * blocks[:, 0] + 2) * LANES
-    rows = [int(blocks[i, 6] * width[j]) for i, j, *_ in tensor.couplings[:-1]]
-    features = np.max(blocks[:, 5] * width, initial=0)
-    return np.array([features, np.sum(blocks[:, 6] * width), max(rows, default=0)]) + LANES
+    blocks = all_packed_blocks(tensor.forms)
+    width = factor_room(blocks.L)
+    i, j, _, _ = tensor.couplings[:-1].T
+    rows = np.max(blocks.n_factors[i] * width[j], initial=0)
+    features = np.max(blocks.n_features * width, initial=0)
+    return np.array([features, np.sum(blocks.n_factors * width), rows]) + LANES

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..kernel.coupling import real_cg
 from .features import Block
-from .quadratic_kernel import PAIRS, PackedForm
+from .quadratic_kernel import PAIRS, PackedBlock, PackedForm
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,47 @@ class TruncatedForm:
     values: np.ndarray
 
 
-def _padded(n: int) -> int:
-    return -(-n // PAIRS) * PAIRS
+def _padded_vectors(form: TruncatedForm) -> np.ndarray:
+    """Vectors (R, P) of a form, those of each group of products padded with zeros to a multiple of PAIRS."""
+    first = form.block.n_single
+    parts = [form.vectors[:, :first]]
+    for _, _, q in form.block.groups:
+        parts.append(np.pad(form.vectors[:, first : first + len(q)], ((0, 0), (0, -len(q) % PAIRS))))
+        first += len(q)
+    return np.concatenate(parts, axis=1)
 
 
-def _coupling_terms(l1: int, l2: int, big_l: int):
-    """Terms for each M of the product, each m1 and each m2: lists of (component, component, coefficient)."""
+def _coupling_terms(l1: int, l2: int, big_l: int, width: int):
+    """Terms of the product of l1 and l2 in L, and of its derivatives by the two factors.
+
+    Returns:
+        start: (3, width) first term of each component M of the product, m1 and m2 of its factors.
+        components: (n, 2) those of the other two.
+        weights: (n,) coupling coefficients.
+
+    """
     cg = real_cg(l1, l2, big_l)
-    for axis, others in ((2, (0, 1)), (0, (2, 1)), (1, (2, 0))):
+    start, n = np.zeros((3, width), np.int64), 0
+    components, weights = [], []
+    for slot, (axis, others) in enumerate(((2, (0, 1)), (0, (2, 1)), (1, (2, 0)))):
+        start[slot, 0] = n
         for component in range(cg.shape[axis]):
             part = np.take(cg, component, axis)  # the remaining axes in the order of cg
             x, y = np.nonzero(part)
-            first, second = (x, y) if others[0] < others[1] else (y, x)
-            yield axis, component, np.stack([first, second], axis=1), part[x, y]
+            components.append(np.stack((x, y) if others[0] < others[1] else (y, x), axis=1))
+            weights.append(part[x, y])
+            n += len(x)
+            start[slot, component + 1 :] = n
+    return start, np.concatenate(components), np.concatenate(weights)
+
+
+def _firsts(sizes: Sequence[int]) -> list[int]:
+    """Where parts of given sizes begin that are one after the other."""
+    return [0, *np.cumsum(sizes, dtype=int).tolist()][:-1]
 
 
 def _joined(parts, shape, kind):
+    """Parts one after the other; an empty array of a shape if there are none."""
     return np.ascontiguousarray(np.concatenate(parts) if parts else np.zeros(shape), kind)
 
 
@@ -49,60 +74,42 @@ def pack_forms(factors: Sequence[TruncatedForm], dtype=np.float64) -> PackedForm
     """Quadratic forms of one central element.
 
     Args:
-        factors: one for each block.
+        factors: one for each block; those without eigenvalues are left out.
         dtype: float64 or float32, of the arithmetic with them.
 
     """
-    width = max((2 * f.block.L + 2 for f in factors), default=1)
-    for f in factors:
-        for l1, l2, _ in f.block.groups:
-            width = max(width, 2 * l1 + 2, 2 * l2 + 2)
-    blocks: list[list[int]] = []
-    groups: list[list[int]] = []
-    starts, terms, couplings, pairs, matrices, values = [], [], [], [], [], []
-    n_terms = n_pairs = n_factors = n_values = 0
-    for f in factors:
-        if not len(f.values):
-            continue
-        b, rank = f.block, len(f.values)
-        sizes = [_padded(len(q)) for _, _, q in b.groups]
-        matrix = np.zeros((rank, b.n_single + sum(sizes)))
-        matrix[:, : b.n_single] = f.vectors[:, : b.n_single]
-        source, target = b.n_single, b.n_single
-        for (_, _, q), size in zip(b.groups, sizes, strict=True):
-            matrix[:, target : target + len(q)] = f.vectors[:, source : source + len(q)]
-            source, target = source + len(q), target + size
-        blocks.append([
-            b.L, int(b.constant), b.channels, len(groups), len(b.groups), matrix.shape[1], matrix.shape[0],
-            n_factors, n_values,
-        ])  # fmt: skip
-        for (l1, l2, q), size in zip(b.groups, sizes, strict=True):
-            start = np.zeros((3, width), np.int64)
-            slot = {2: 0, 0: 1, 1: 2}
-            for axis, component, others, w in _coupling_terms(l1, l2, b.L):
-                start[slot[axis], component] = n_terms
-                n_terms += len(w)
-                start[slot[axis], component + 1 :] = n_terms
-                terms.append(others)
-                couplings.append(w)
-            groups.append([l1, l2, n_pairs, size])
-            starts.append(start)
-            pairs.append(np.pad(q * (2 * l1 + 1, 2 * l2 + 1), ((0, size - len(q)), (0, 0))))
-            n_pairs += size
-        matrices.append(matrix.ravel())
-        values.append(f.values)
-        n_factors += matrix.size
-        n_values += len(values[-1])
-
+    momenta = [l for f in factors for l in (f.block.L, *(l for l1, l2, _ in f.block.groups for l in (l1, l2)))]
+    width = 2 * max(momenta, default=0) + 2
+    forms = [f for f in factors if len(f.values)]
+    matrices = [_padded_vectors(f) for f in forms]
+    blocks = [
+        PackedBlock(b.L, int(b.constant), b.channels, group, len(b.groups), matrix.shape[1], len(matrix), place, value)
+        for b, matrix, group, place, value in zip(
+            (f.block for f in forms),
+            matrices,
+            _firsts([len(f.block.groups) for f in forms]),
+            _firsts([matrix.size for matrix in matrices]),
+            _firsts([len(matrix) for matrix in matrices]),
+            strict=True,
+        )
+    ]
+    products = [(f.block.L, *group) for f in forms for group in f.block.groups]
+    pairs = [np.pad(q * (2 * l1 + 1, 2 * l2 + 1), ((0, -len(q) % PAIRS), (0, 0))) for _, l1, l2, q in products]
+    groups = [
+        (l1, l2, first, len(own))
+        for (_, l1, l2, _), first, own in zip(products, _firsts([len(own) for own in pairs]), pairs, strict=True)
+    ]
+    terms = [_coupling_terms(l1, l2, big_l, width) for big_l, l1, l2, _ in products]
+    starts = [first + start for first, (start, _, _) in zip(_firsts([len(w) for *_, w in terms]), terms, strict=True)]
     return PackedForm(
-        np.array(blocks, np.int64).reshape(-1, 9),
+        np.array(blocks, np.int64).reshape(-1, len(PackedBlock._fields)),
         np.array(groups, np.int64).reshape(-1, 4),
         np.array(starts, np.int64).reshape(-1, 3, width),
-        _joined(terms, (0, 2), np.int64),
-        _joined(couplings, 0, dtype),
+        _joined([components for _, components, _ in terms], (0, 2), np.int64),
+        _joined([w for *_, w in terms], 0, dtype),
         _joined(pairs, (0, 2), np.int64),
-        _joined(matrices, 0, dtype),
-        _joined(values, 0, dtype),
+        _joined([matrix.ravel() for matrix in matrices], 0, dtype),
+        _joined([f.values for f in forms], 0, dtype),
     )
 
 

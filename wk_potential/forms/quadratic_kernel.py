@@ -8,24 +8,46 @@ Up to one vector of atoms are side by side in the lanes of a register. Arrays of
 each (l, m, q); features are packed, column M n + atom of n atoms, so that products of matrices waste nothing on few.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..compute.jit import njit
 from ..compute.products import address, multiply
-from ..compute.simd import add, fma, item, load, mul, splat, store
+from ..compute.simd import add, fma, item, load, mul, padded, splat, store, width
 
 PAIRS = 4  # products formed together, to have independent sums; groups are padded to multiples of it
+
+
+class PackedBlock(NamedTuple):
+    """Layout of one block, integers; of all blocks, arrays of them.
+
+    Attributes:
+        L: angular momentum.
+        constant: 1 if the constant is a feature.
+        channels: number of channels among the features.
+        first_group, n_groups: its groups of products.
+        n_features, n_factors: their numbers.
+        first_factor, first_eigenvalue: where those of the block begin among all.
+
+    """
+
+    L: Any
+    constant: Any
+    channels: Any
+    first_group: Any
+    n_groups: Any
+    n_features: Any
+    n_factors: Any
+    first_factor: Any
+    first_eigenvalue: Any
 
 
 class PackedForm(NamedTuple):
     """Quadratic forms of one central element.
 
     Attributes:
-        blocks: (n_blocks, 9) L, 1 if the constant is a feature, number of channels among the features, first group,
-            number of groups, number of features and of factors, where the factors and the eigenvalues of the block
-            begin.
+        blocks: (n_blocks, 9) the fields of `PackedBlock`, which `packed_block` and `all_packed_blocks` name.
         groups: (n_groups, 4) l1, l2, first pair, number of pairs.
         starts: (n_groups, 3, n) first coupling term of each component M of the product, m1 and m2 of its factors.
         terms: (n_terms, 2) components of the other two: (m1, m2), (M, m2), (M, m1).
@@ -44,6 +66,27 @@ class PackedForm(NamedTuple):
     pairs: np.ndarray
     factors: np.ndarray
     eigenvalues: np.ndarray
+
+
+@njit
+def packed_block(forms, k):
+    """Layout of block k."""
+    b = forms.blocks[k]
+    return PackedBlock(b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8])
+
+
+def all_packed_blocks(forms: PackedForm) -> PackedBlock:
+    """Layout of all blocks: arrays (n_blocks,)."""
+    return PackedBlock(*forms.blocks.T)
+
+
+@njit
+def row_stride(L, n_atoms, lanes):
+    """Numbers from one feature or factor of a block to the next: its columns M n_atoms + atom, in whole vectors.
+
+    There is room for a vector behind the first column of the last M, since each M is written as a whole vector.
+    """
+    return padded(2 * L * n_atoms + lanes, lanes)
 
 
 @njit
@@ -86,17 +129,16 @@ def _increase(out, at, offset, values):
 @njit
 def fill_features(forms, block, n_channels, c, lanes, n_atoms, stride, x):
     """Write the features of a block to x, rows of `stride`."""
-    L, constant, channels, first_group, n_groups = block[:5]
-    row = 0
-    if constant:
+    L, row = block.L, 0
+    if block.constant:
         store(x, 0, splat(c.dtype.type(1)))
         row = stride
-    for q in range(channels):
+    for q in range(block.channels):
         at = (L * L * n_channels + q * (2 * L + 1)) * lanes
         for m in range(2 * L + 1):
             store(x, row + m * n_atoms, load(c, at + m * lanes))
         row += stride
-    for g in range(first_group, first_group + n_groups):
+    for g in range(block.first_group, block.first_group + block.n_groups):
         l1, l2, first, n = forms.groups[g]
         run = 3 * g * forms.starts.shape[2]
         base1, base2 = l1 * l1 * n_channels * lanes, l2 * l2 * n_channels * lanes
@@ -115,14 +157,14 @@ def fill_features(forms, block, n_channels, c, lanes, n_atoms, stride, x):
 @njit
 def features_adjoint(forms, block, n_channels, c, lanes, n_atoms, stride, x, grad):
     """Add to grad the derivative with respect to c, x being that with respect to the features."""
-    L, constant, channels, first_group, n_groups = block[:5]
-    row = stride if constant else 0
-    for q in range(channels):
+    L = block.L
+    row = stride if block.constant else 0
+    for q in range(block.channels):
         at = (L * L * n_channels + q * (2 * L + 1)) * lanes
         for m in range(2 * L + 1):
             store(grad, at + m * lanes, add(load(grad, at + m * lanes), load(x, row + m * n_atoms)))
         row += stride
-    for g in range(first_group, first_group + n_groups):
+    for g in range(block.first_group, block.first_group + block.n_groups):
         l1, l2, first, n = forms.groups[g]
         run1 = (3 * g + 1) * forms.starts.shape[2]
         run2 = run1 + forms.starts.shape[2]
@@ -170,35 +212,35 @@ def forms_energy(forms, n_channels, c, n_atoms, x, y, energies, grad):
         grad: flat, as c, output.
 
     """
-    lanes = 64 // c.itemsize
+    lanes, size = width(c), c.itemsize
     energies[:] = 0.0
     grad[:] = 0
     for k in range(forms.blocks.shape[0]):
-        block = forms.blocks[k]
-        L, n_features, rank, first, first_value = block[0], block[5], block[6], block[7], block[8]
-        columns = (2 * L + 1) * n_atoms
-        n_vectors = (columns + lanes - 1) // lanes
-        stride = (2 * L * n_atoms + 2 * lanes - 1) // lanes * lanes
+        block = packed_block(forms, k)
+        n_features, rank, n_m = block.n_features, block.n_factors, 2 * block.L + 1
+        n_vectors = padded(n_m * n_atoms, lanes) // lanes
+        stride = row_stride(block.L, n_atoms, lanes)
         fill_features(forms, block, n_channels, c, lanes, n_atoms, stride, x)
-        size = c.itemsize
-        u, features, factors = address(forms.factors, first), address(x, 0), address(y, 0)
-        row, width = n_features * size, stride * size
-        multiply(c, rank, n_vectors, n_features, u, row, size, features, width, factors, width, False)
-        values = forms.eigenvalues[first_value : first_value + rank]
-        _squares(values, 2 * L + 1, n_atoms, n_vectors, lanes, stride, y, energies)
-        multiply(c, n_features, n_vectors, rank, u, size, row, factors, width, features, width, False)
+        u, features, factors = address(forms.factors, block.first_factor), address(x, 0), address(y, 0)
+        row, step = n_features * size, stride * size
+        multiply(c, rank, n_vectors, n_features, u, row, size, features, step, factors, step, False)
+        values = forms.eigenvalues[block.first_eigenvalue : block.first_eigenvalue + rank]
+        _squares(values, n_m, n_atoms, n_vectors, lanes, stride, y, energies)
+        multiply(c, n_features, n_vectors, rank, u, size, row, factors, step, features, step, False)
         features_adjoint(forms, block, n_channels, c, lanes, n_atoms, stride, x, grad)
 
 
 def work_sizes(forms: PackedForm) -> np.ndarray:
     """Lengths of the arrays x and y of `forms_energy`."""
-    width = (2 * forms.blocks[:, 0] + 1) * (64 // forms.factors.itemsize)
-    return np.array([np.max(forms.blocks[:, column] * width, initial=0) for column in (5, 6)])
+    blocks = all_packed_blocks(forms)
+    row = (2 * blocks.L + 1) * width(forms.factors)
+    return np.array([np.max(n * row, initial=0) for n in (blocks.n_features, blocks.n_factors)])
 
 
 def forms_cost(forms: PackedForm) -> float:
     """Multiply-adds per atom: products with the factors, there and back, and the couplings of features."""
-    total = float(np.sum(2 * forms.blocks[:, 5] * forms.blocks[:, 6] * (2 * forms.blocks[:, 0] + 1)))
+    blocks = all_packed_blocks(forms)
+    total = float(np.sum(2 * blocks.n_features * blocks.n_factors * (2 * blocks.L + 1)))
     for (_, _, _, n_pairs), start in zip(forms.groups, forms.starts, strict=True):
         total += 2.0 * n_pairs * (start.max() - start[0, 0])
     return total

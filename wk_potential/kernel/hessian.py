@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compute.jit import njit
-from ..compute.products import ROWS, WIDTH, multiply_add, padded
+from ..compute.products import ROWS, multiply_add
+from ..compute.simd import WIDTH, padded
 from .coupling import block_offsets, iteration_terms, kernel_size
 
 
@@ -21,7 +22,7 @@ class MultiplicationTerms(NamedTuple):
 
     Attributes:
         start: (n_entries + 1,) first term of each entry.
-        place, mirror: (n_entries,) where it stands in a flat (n, padded(n)) array, and where its transpose.
+        place, mirror: (n_entries,) where it stands in a flat (n, padded(n, WIDTH)) array, and where its transpose.
         component: (n_terms,) of k.
         weight: (n_terms,) their coefficients.
 
@@ -67,7 +68,7 @@ def hessian_terms(lmax: int) -> HessianTerms:
         order = np.argsort(np.argsort(by_count)[term], kind="stable")
         start = np.concatenate([[0], np.cumsum(count[by_count])])
         row, column = entry[by_count] // n, entry[by_count] % n
-        parts = (start, row * padded(n) + column, column * padded(n) + row, index[upper][order])
+        parts = (start, row * padded(n, WIDTH) + column, column * padded(n, WIDTH) + row, index[upper][order])
         # unsigned, or each access would ask whether to count from the end
         start, place, mirror, component = (x.astype(np.uint64) for x in parts)
         lists.append(MultiplicationTerms(start, place, mirror, component, weight[upper][order]))
@@ -140,7 +141,7 @@ def _add_product_and_transpose(x, y, out):
 @njit
 def hessian_workspace(n, orders):
     """Scratch arrays (k, 2n, ld) of `higher_kernels`."""
-    return np.empty((3 if orders < 3 else 7, 2 * n, padded(n)))
+    return np.empty((3 if orders < 3 else 7, 2 * n, padded(n, WIDTH)))
 
 
 @njit
@@ -149,7 +150,7 @@ def higher_kernels(terms, k1, values, grads, hessians, work):
     n, orders = k1.shape[0], values.shape[0]
     norm = terms.norm
     both = np.concatenate((norm, norm))
-    wide = np.zeros(padded(n))
+    wide = np.zeros(padded(n, WIDTH))
     wide[:n] = k1
     m2, j2, upper = work[0], work[1], work[2, :n]  # m: norm times j, the Jacobian of k2 or k3
     _multiplication(terms, k1, k1[:0], m2)

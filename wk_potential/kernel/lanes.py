@@ -2,42 +2,52 @@
 
 The kernel between one environment and a block of support points is computed at once: every quantity is an array
 (n, lanes) whose rows are support points side by side, `lanes_of(dtype)` of them. A plain loop over the lanes makes
-the compiler write each partial sum back to memory; these intrinsics emit vector instructions with the sums in
-registers. The element type is that of the arrays. LLVM lowers the vectors to whatever the processor has.
+the compiler write each partial sum back to memory; these intrinsics keep the sums in registers. They are made of the
+vectors of `compute.simd`. The element type is that of the arrays.
 """
 
 import numpy as np
-from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from ..compute.jit import njit
+from ..compute.simd import (
+    CONTRACT,
+    aligned,
+    emit_add,
+    emit_broadcast,
+    emit_data,
+    emit_load,
+    emit_mul,
+    emit_store,
+    emit_sum,
+    integer,
+    vector_of,
+    width,
+)
 
-BYTES = 64  # of one vector: one AVX-512 register, two AVX2, four NEON
 VECTORS = 2  # in a row: each weight that is loaded and spread serves two multiply-adds
 
 MOST = 3  # terms in a group, whose indices are packed in one word: fewer loads, of which the speed is made
 BITS = 16  # of each index
 
-_INT = ir.IntType(64)
-
 
 def lanes_of(dtype) -> int:
     """Support points in a block: 16 of float64, 32 of float32."""
-    return VECTORS * BYTES // np.dtype(dtype).itemsize
+    return VECTORS * width(np.dtype(dtype))
 
 
 @njit
 def aligned_zeros(rows, like):
     """Zeros (rows, lanes) of the type of `like`, aligned so that no vector straddles two cache lines."""
-    lanes = VECTORS * BYTES // like.itemsize
-    flat = np.zeros(rows * lanes + BYTES // like.itemsize, like.dtype)
-    skip = -flat.ctypes.data % BYTES // like.itemsize
-    return flat[skip : skip + rows * lanes].reshape((rows, lanes))
+    lanes = VECTORS * width(like)
+    return aligned(rows * lanes, like).reshape((rows, lanes))
 
 
 class _Emitter:
     """Writes the instructions of one intrinsic; vectors come in lists of VECTORS, the row of an array.
+
+    The sums keep their order (`CONTRACT`).
 
     Args:
         context, builder, signature, args: as numba gives them.
@@ -48,13 +58,7 @@ class _Emitter:
     def __init__(self, context, builder, signature, args, element):
         self.context, self.builder, self.types, self.args = context, builder, signature.args, args
         self.dtype = self.types[element].dtype
-        scalar = context.get_data_type(self.dtype)
-        self.itemsize = self.dtype.bitwidth // 8
-        self.width = BYTES // self.itemsize
-        self.vector = ir.VectorType(scalar, self.width)
-
-    def _data(self, array, kind):
-        return self.context.make_array(kind)(self.context, self.builder, array).data
+        self.vector = vector_of(context.get_data_type(self.dtype))
 
     def rows(self, k):
         """Data of the arrays (n, lanes) in argument k, a tuple of them or one."""
@@ -64,10 +68,12 @@ class _Emitter:
         if any(array.dtype != self.dtype for array in kinds):
             raise TypeError("terms and support points must be of one floating point type")
         values = cgutils.unpack_tuple(self.builder, value) if several else [value]
-        return [self._data(*array) for array in zip(values, kinds, strict=True)]
+        return [emit_data(self.context, self.builder, *array) for array in zip(kinds, values, strict=True)]
 
     def _element(self, k, i):
-        return self.builder.load(self.builder.gep(self._data(self.args[k], self.types[k]), [i]))
+        """Element i of the array in argument k."""
+        data = emit_data(self.context, self.builder, self.types[k], self.args[k])
+        return self.builder.load(self.builder.gep(data, [i]))
 
     def index(self, k, i):
         """Element i of the integer array in argument k."""
@@ -78,28 +84,22 @@ class _Emitter:
         kind, value = self.types[k], self.args[k]
         if i is not None:
             value, kind = self._element(k, i), kind.dtype
-        value = self.context.cast(self.builder, value, kind, self.dtype)
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        lane0 = self.builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
-        return [self.builder.shuffle_vector(lane0, undefined, mask)] * VECTORS
+        return [emit_broadcast(self.builder, self.context.cast(self.builder, value, kind, self.dtype))] * VECTORS
 
     def _pointers(self, data, row):
-        base = self.builder.gep(data, [self.builder.mul(row, _INT(VECTORS * self.width))])
-        base = self.builder.bitcast(base, self.vector.as_pointer())
-        return [self.builder.gep(base, [_INT(v)]) for v in range(VECTORS)]
+        """Pointers to the vectors of a row."""
+        lanes = VECTORS * self.vector.count
+        first = self.builder.gep(data, [self.builder.mul(row, integer(lanes))])
+        return [self.builder.gep(first, [integer(lane)]) for lane in range(0, lanes, self.vector.count)]
 
     def load(self, data, row):
         """Return a row of an array."""
-        values = [self.builder.load(p) for p in self._pointers(data, row)]
-        for value in values:
-            value.align = self.itemsize
-        return values
+        return [emit_load(self.builder, pointer, self.vector) for pointer in self._pointers(data, row)]
 
     def store(self, data, row, values):
         """Write a row of an array."""
         for value, pointer in zip(values, self._pointers(data, row), strict=True):
-            self.builder.store(value, pointer).align = self.itemsize
+            emit_store(self.builder, value, pointer)
 
     def add_to(self, data, row, *summands):
         """Add each of `summands` to a row of an array."""
@@ -108,20 +108,18 @@ class _Emitter:
     def add(self, total, *summands):
         """Return total + summands."""
         for rows in summands:
-            total = [self.builder.fadd(a, b, flags=["contract"]) for a, b in zip(rows, total, strict=True)]
+            total = [emit_add(self.builder, a, b, CONTRACT) for a, b in zip(rows, total, strict=True)]
         return total
 
     def product(self, x, y):
         """x * y, which the compiler merges with an addition."""
-        return [self.builder.fmul(a, b, flags=["contract"]) for a, b in zip(x, y, strict=True)]
+        return [emit_mul(self.builder, a, b, CONTRACT) for a, b in zip(x, y, strict=True)]
 
     def sum(self, *ranges):
         """Sum of rows in registers; each of `ranges` is (first, last, rows) and adds rows(i), i = first..last - 1."""
-        total = [cgutils.alloca_once(self.builder, self.vector) for _ in range(VECTORS)]
-        for variable in total:
-            self.builder.store(ir.Constant(self.vector, [0.0] * self.width), variable)
+        total = [emit_sum(self.builder, self.vector) for _ in range(VECTORS)]
         for first, last, rows in ranges:
-            with cgutils.for_range_slice(self.builder, first, last, _INT(1), inc=True) as (i, _):
+            with cgutils.for_range_slice(self.builder, first, last, integer(1), inc=True) as (i, _):
                 values = self.add([self.builder.load(v) for v in total], *rows(i))
                 for value, variable in zip(values, total, strict=True):
                     self.builder.store(value, variable)
@@ -135,21 +133,22 @@ class _Emitter:
         builder, (start, first, indices, w) = self.builder, range(4)
 
         def groups_of_size(size):
-            segment = builder.add(builder.mul(o, _INT(MOST)), _INT(size - 1))
+            segment = builder.add(builder.mul(o, integer(MOST)), integer(size - 1))
             group, term = self.index(start, segment), self.index(first, segment)
 
             def of_group(g):
                 packed = self.index(indices, g)
-                b, *a = (builder.and_(builder.lshr(packed, _INT(k * BITS)), _INT(2**BITS - 1)) for k in range(size + 1))
-                t = builder.add(term, builder.mul(builder.sub(g, group), _INT(size)))
-                weights = [self.spread(w, builder.add(t, _INT(j))) for j in range(size)]
+                shifted = [builder.lshr(packed, integer(k * BITS)) for k in range(size + 1)]
+                b, *a = (builder.and_(x, integer(2**BITS - 1)) for x in shifted)
+                t = builder.add(term, builder.mul(builder.sub(g, group), integer(size)))
+                weights = [self.spread(w, builder.add(t, integer(j))) for j in range(size)]
                 products = [
                     [self.product(weight, self.load(x, row)) for weight, row in zip(weights, a, strict=True)]
                     for x in arrays
                 ]
                 return rows(b, [self.add(*summands) for summands in products])
 
-            return group, self.index(start, builder.add(segment, _INT(1))), of_group
+            return group, self.index(start, builder.add(segment, integer(1))), of_group
 
         return self.sum(*(groups_of_size(size) for size in range(1, MOST + 1)))
 
@@ -205,7 +204,7 @@ def weighted_rows(typingctx, factor, n, w, x, first_x, out, o):
         def terms(t):
             return [e.product(e.spread(2, t), e.load(rows, builder.add(args[4], t)))]
 
-        e.store(target, args[6], e.product(e.spread(0), e.sum((_INT(0), args[1], terms))))
+        e.store(target, args[6], e.product(e.spread(0), e.sum((integer(0), args[1], terms))))
         return context.get_dummy_value()
 
     return types.void(types.float64, types.intp, w, x, types.intp, out, types.intp), codegen
@@ -223,7 +222,7 @@ def row_products(typingctx, factor, n, x, first_x, y, first_y, step_y, out, o):
             row_y = builder.add(args[5], builder.mul(t, args[6]))
             return [e.product(e.load(rows_x, builder.add(args[3], t)), e.load(rows_y, row_y))]
 
-        e.add_to(target, args[8], e.product(e.spread(0), e.sum((_INT(0), args[1], terms))))
+        e.add_to(target, args[8], e.product(e.spread(0), e.sum((integer(0), args[1], terms))))
         return context.get_dummy_value()
 
     whole = types.intp

@@ -1,4 +1,4 @@
-"""Energies and forces of the members of an committee: small quadratic forms that share all but their eigenvalues.
+"""Energies and forces of the members of a committee: small quadratic forms that share all but their eigenvalues.
 
 Member k gives an environment the energy sum_r w_rk phi_r, phi_r = sum_M (u_r . x_M)^2 being features of a mapped form
 (`quadratic_kernel`). Features are formed for a vector of atoms side by side; their adjoint, and that of the density,
@@ -13,18 +13,18 @@ import numpy as np
 from ..atoms.structure import Structure
 from ..compute.jit import njit
 from ..compute.products import address, multiply
-from ..compute.simd import fma, item, load, mul, splat, store
+from ..compute.simd import WIDTH, aligned, fma, item, load, mul, padded, splat, store
 from ..compute.threads import run_threads
-from ..density.packed import WIDTH, _harmonics, _radial, gather
+from ..density.packed import fill_harmonics, fill_radial, gather
 from ..density.saturation import saturate, saturate_changes
-from ..forms.quadratic_kernel import features_adjoint, fill_features
-from .energy import Potential, aligned, divided, expand_lanes, project, refuse_clash, work_space
+from ..forms.quadratic_kernel import features_adjoint, fill_features, packed_block, row_stride
+from .energy import Potential, divided, expand_lanes, project, refuse_clash, work_space
 
 LANES = WIDTH  # members whose forces are formed, the first ones
 
 
 class Deviations(NamedTuple):
-    """What the members of an committee deviate by from their mean: sums over centres, of which ranks may have parts.
+    """What the members of a committee deviate by from their mean: sums over centres, of which ranks may have parts.
 
     Attributes:
         energies: (n, K) eV of the centres.
@@ -50,8 +50,8 @@ def _member_gradients(density, hood, full, gradient):
     zero = splat(0.0)
     for e in range(hood.full.shape[0]):
         for first in range(hood.first[e], hood.first[e + 1], WIDTH):
-            _radial(density, hood, first, True)
-            _harmonics(density, hood, first, True)
+            fill_radial(density, hood, first, True)
+            fill_harmonics(density, hood, first, True)
             for j in range(WIDTH):
                 k = first + j
                 if hood.atom[k] < 0:
@@ -130,17 +130,16 @@ def _committee_energies(density, projection, element, forms, sizes, members, ato
                 store(own, a * size + i * LANES, splat(item(c, i * LANES + a)))
         grad[:] = 0.0
         for k in range(forms.blocks.shape[0]):
-            block = forms.blocks[k]
-            L, n_features, rank, first_factor, first_value = block[0], block[5], block[6], block[7], block[8]
-            n_m = 2 * L + 1
-            stride = (2 * L * n_atoms + 2 * LANES - 1) // LANES * LANES
+            block = packed_block(forms, k)
+            n_features, rank, first, n_m = block.n_features, block.n_factors, block.first_eigenvalue, 2 * block.L + 1
+            stride = row_stride(block.L, n_atoms, LANES)
             fill_features(forms, block, n_channels, c, LANES, n_atoms, stride, x)
-            u, row = address(forms.factors, first_factor), n_features * width
-            step, n_vectors = stride * width, (n_m * n_atoms + LANES - 1) // LANES
+            u, row = address(forms.factors, block.first_factor), n_features * width
+            step, n_vectors = stride * width, padded(n_m * n_atoms, LANES) // LANES
             multiply(c, rank, n_vectors, n_features, u, row, width, address(x, 0), step, address(y, 0), step, False)
             step = n_m * LANES * width
             for a in range(n_atoms):
-                _weighted(members, first_value, rank, n_m, n_atoms, a, stride, y, dy, sums.energies, batch[a])
+                _weighted(members, first, rank, n_m, n_atoms, a, stride, y, dy, sums.energies, batch[a])
                 multiply(c, n_features, n_m, rank, u, width, row, address(dy, 0), step, address(dx, 0), step, False)
                 part = slice(a * size, (a + 1) * size)
                 features_adjoint(forms, block, n_channels, own[part], LANES, LANES, n_m * LANES, dx, grad[part])
@@ -165,7 +164,7 @@ class _Sums(NamedTuple):
 def evaluate_committee(
     potential: Potential, members: Sequence[Sequence[np.ndarray]], structure: Structure, threads: int = 1
 ) -> Deviations:
-    """Energies and forces of all members of an committee.
+    """Energies and forces of all members of a committee.
 
     Args:
         potential: layers of forms in float64; their eigenvalues are not looked at.

@@ -14,6 +14,7 @@ import numpy as np
 from ..atoms.structure import Structure
 from ..compute.jit import njit
 from ..compute.products import address, multiply
+from ..compute.simd import aligned, width
 from ..compute.threads import run_threads
 from ..density.packed import PackedDensity, adjoint_atom, expand_atom, gather, neighbourhood
 from ..density.saturation import saturate, saturate_changes
@@ -185,15 +186,6 @@ def _direct_energies(density, element, direct, atoms, structure, stages, sums):
 
 
 @njit
-def aligned(n, like):
-    """Zeros (n,) of the type of `like` that begin at a cache line."""
-    per_line = 64 // like.itemsize
-    buffer = np.zeros(n + per_line, like.dtype)
-    first = (-(buffer.ctypes.data // like.itemsize)) % per_line
-    return buffer[first : first + n]
-
-
-@njit
 def move_lane(density, hood, full, lane, lanes, to_lane):
     """Copy the coefficients of one atom to its lane of `full` (l, k, 2l + 1, lanes), or from it."""
     width = hood.full.shape[2]
@@ -257,7 +249,7 @@ def work_space(density, projection, structure, sizes, lanes):
 @njit(nogil=True)
 def _mapped_energies(density, projection, element, forms, sizes, atoms, structure, stages, sums):
     """Energies and forces of atoms of one element by the mapped kernel, one vector of atoms at a time."""
-    lanes, n_channels = 64 // projection.itemsize, projection.shape[2]
+    lanes, n_channels = width(projection), projection.shape[2]
     hood, flat, full, c, grad, factor, x, y = work_space(density, projection, structure, sizes, lanes)
     gradient = np.zeros((hood.r.shape[0], 3))
     energies = np.zeros(lanes)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..atoms.structure import Structure
 from ..compute.jit import njit
+from ..compute.simd import aligned
 from ..compute.threads import run_threads
 from ..density.packed import PackedDensity, adjoint_atom, gather
 from ..density.saturation import saturate, saturate_changes
@@ -21,7 +22,7 @@ from ..forms.bilinear_kernel import (
     tensor_values,
     tensor_work_sizes,
 )
-from .energy import aligned, divided, expand_lanes, move_lane, project, refuse_clash, work_space
+from .energy import divided, expand_lanes, move_lane, project, refuse_clash, work_space
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ belongs to. Rows of labels x lie along the vector registers.
 import numpy as np
 
 from ...compute.jit import njit
-from ...compute.products import multiply_add, padded
+from ...compute.products import multiply_add
+from ...compute.simd import WIDTH, padded
 from ...kernel.hessian import hessian_workspace, higher_kernels
 
 
@@ -23,7 +24,7 @@ def _transposed_jacobians(flat, frame, n_columns):
     start = np.zeros(last - first + 1, np.int64)
     for i in range(first, last):
         rows = flat.row_first[i + 1] - flat.row_first[i]
-        start[i - first + 1] = start[i - first] + width * padded(n_columns if 2 * rows >= n_columns else rows)
+        start[i - first + 1] = start[i - first] + width * padded(n_columns if 2 * rows >= n_columns else rows, WIDTH)
     out = np.zeros(start[-1])
     for i in range(first, last):
         dense = 2 * (flat.row_first[i + 1] - flat.row_first[i]) >= n_columns
@@ -188,9 +189,9 @@ def add_pairs(terms, lmax, channels, pairs, flat, targets, mixtures, out):
         base, n_labels = flat.label_first[f], flat.label_first[f + 1] - flat.label_first[f]
         jf, start_f = _transposed_jacobians(flat, f, n_labels)
         jg, start_g = _transposed_jacobians(flat, g, flat.label_first[g + 1] - flat.label_first[g])
-        cross = np.zeros((kinds, width, padded(n_labels)))
-        slopes = np.zeros((kinds, padded(n_labels)))
-        scratch = np.empty((kinds + 1) * n * padded(n_labels))
+        cross = np.zeros((kinds, width, padded(n_labels, WIDTH)))
+        slopes = np.zeros((kinds, padded(n_labels, WIDTH)))
+        scratch = np.empty((kinds + 1) * n * padded(n_labels, WIDTH))
         for s in range(flat.frame_first[g], flat.frame_first[g + 1]):
             cs = flat.coefficients[s].reshape((-1, channels))
             element = flat.centres[s]
