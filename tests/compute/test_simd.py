@@ -2,10 +2,32 @@
 
 import numpy as np
 import pytest
+from llvmlite import ir
 from numba import njit
 
 from wk_potential.compute.products import address, multiply, multiply_add
-from wk_potential.compute.simd import BYTES, add, aligned, fma, item, load, mul, padded, splat, store, total, width
+from wk_potential.compute.simd import (
+    BYTES,
+    CONTRACT,
+    FAST,
+    add,
+    aligned,
+    emit_add,
+    emit_broadcast,
+    emit_fma,
+    emit_load,
+    emit_store,
+    fma,
+    item,
+    load,
+    mul,
+    padded,
+    splat,
+    store,
+    total,
+    vector_of,
+    width,
+)
 
 KINDS = (np.float64, np.float32)
 
@@ -174,3 +196,26 @@ def test_aligned(kind):
         assert array.dtype == kind
         assert not array.any()
         assert n == 0 or array.ctypes.data % BYTES == 0
+
+
+# --- instructions ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("flags", [(), CONTRACT, FAST])
+def test_flags(kind, flags):
+    """Each layer says how freely the compiler may handle its sums; loads need no alignment beyond that of a number."""
+    element = {np.float64: ir.DoubleType(), np.float32: ir.FloatType()}[kind]
+    vector, module = vector_of(element), ir.Module()
+    pointer = element.as_pointer()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer, pointer, element]), "f")
+    builder = ir.IRBuilder(function.append_basic_block())
+    x, out, scalar = function.args
+    a, b = emit_load(builder, x, vector), emit_broadcast(builder, scalar)
+    emit_store(builder, emit_fma(builder, a, emit_add(builder, a, b, flags), b, flags), out)
+    builder.ret_void()
+    text = str(module)
+    word = "".join(f" {flag}" for flag in flags)
+    assert text.count(f"fadd{word} <{lanes_of(kind)} x {element}>") == text.count("fadd") == 2
+    assert text.count(f"fmul{word} <{lanes_of(kind)} x {element}>") == text.count("fmul") == 1
+    assert text.count(f"align {np.dtype(kind).itemsize}") == 2

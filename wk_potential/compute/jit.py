@@ -3,8 +3,9 @@
 Numba's own cache knows a function by the time stamp of its file: machine code that a change elsewhere made wrong stays
 valid, and so it does across releases, whose files all bear one date. It also loses or mixes up entries when processes
 write at once. Here the name of a file holds the hash of the code that the machine code depends on: that of the
-function's module and of all that it imports, without docstrings and comments. Each signature has a file of its own,
-written under a temporary name and renamed. A file that cannot be read or written is done without.
+function's module and of all that it imports, without docstrings, comments and line numbers. Each signature has a file
+of its own, written under a temporary name and renamed. Numba's key of a signature, part of the name too, holds the
+processor and its features. A file that cannot be read or written is done without, and so is one that is damaged.
 
 The folder is NUMBA_CACHE_DIR if set, else the user's cache folder, else one in the temporary folder.
 """
@@ -19,14 +20,16 @@ import stat
 import sys
 import tempfile
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numba
+import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
 PACKAGE = Path(__file__).parents[1]
-MEMORY = "sources.json"  # in the cache folder: what `_read` found in source files, by the hash of their bytes
+MEMORY = "sources.json"  # in the cache folder: what `Sources` found in source files
+CHECK = hashlib.sha256().digest_size  # bytes at the beginning of an entry: the hash of the others
 
 
 class _Source(NamedTuple):
@@ -36,71 +39,115 @@ class _Source(NamedTuple):
     imports: list[str]
 
 
-def _read(file: str, text: bytes) -> _Source:
-    """Parse a file of the package; comments, docstrings and line numbers do not count."""
-    tree = ast.parse(text)
-    imports = set()
+def _imports(root: Path, file: str, tree: ast.Module) -> list[str]:
+    """Files below `root` that a file may get something from, all given relative to `root`, in order."""
+    found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            node.value.value = ""
-        if isinstance(node, ast.ImportFrom) and node.level:
-            folder = Path(file).parents[node.level - 1] / (node.module or "").replace(".", "/")
-            paths = [folder.parent / f"{folder.name}.py", *(folder / f"{alias.name}.py" for alias in node.names)]
-            imports |= {path.as_posix() for path in paths if (PACKAGE / path).is_file()}
-    return _Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), sorted(imports))
+        places = []
+        if isinstance(node, ast.ImportFrom):
+            module = (node.module or "").split(".")
+            if node.level or module[0] == root.name:
+                start = PurePosixPath(file).parents[node.level - 1] if node.level else PurePosixPath()
+                place = start.joinpath(*(module if node.level else module[1:]))
+                places = [place, *(place / alias.name for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+            places = [PurePosixPath(*name[1:]) for name in names if name[0] == root.name]
+        for place in places:
+            found |= {(place / "__init__.py").as_posix(), place.parent.joinpath(f"{place.name}.py").as_posix()}
+    return sorted(path for path in found if (root / path).is_file())
 
 
-class _Sources:
-    """Source files of the package, each parsed once for all processes."""
+def _code(tree: ast.Module) -> bytes:
+    """What a file does: its syntax tree, from which docstrings are removed."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            body[:] = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+    return ast.dump(tree).encode()
 
-    def __init__(self, memory: Path):
-        self._memory = memory
-        try:
-            self._known = {key: _Source(*value) for key, value in json.loads(memory.read_text()).items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            self._known = {}
 
-    @cache  # noqa: B019
-    def source(self, file: str) -> _Source:
-        """Return what a file, given relative to the package, says."""
-        text = (PACKAGE / file).read_bytes()
-        key = hashlib.sha256(file.encode() + b"\0" + text).hexdigest()[:32]
-        if key not in self._known:
-            self._known[key] = _read(file, text)
-            with contextlib.suppress(OSError):
-                _replace(self._memory, json.dumps(self._known).encode())
-        return self._known[key]
+class Sources:
+    """Hashes of the source files of a package, each of which is parsed once for all processes.
 
-    @cache  # noqa: B019
+    Args:
+        root: folder of the package.
+        memory: file for what was found in source files, by the hash of their bytes; it need not be there, and may be
+            damaged.
+
+    """
+
+    def __init__(self, root: Path, memory: Path):
+        self._root, self._memory = root, memory
+        self._sources: dict[str, _Source] = {}
+        self._digests: dict[str, str] = {}
+        self._reader = Path(__file__).read_bytes()  # who reads otherwise shall not trust what was found
+        self._known: dict[str, list] = {}
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            content = json.loads(memory.read_bytes())
+            if content["check"] == _check(content["known"]):
+                self._known = content["known"]
+
+    def _source(self, file: str) -> _Source:
+        """Return what a file says: of its bytes as they were when it was first asked for."""
+        if file not in self._sources:
+            text = (self._root / file).read_bytes()
+            key = hashlib.sha256(b"\0".join((self._reader, file.encode(), text))).hexdigest()[:32]
+            if key not in self._known:
+                tree = ast.parse(text)
+                imports = _imports(self._root, file, tree)
+                self._known[key] = [hashlib.sha256(_code(tree)).hexdigest(), imports]
+                with contextlib.suppress(OSError):
+                    content = {"check": _check(self._known), "known": self._known}
+                    write_whole(self._memory, json.dumps(content).encode())
+            self._sources[file] = _Source(*self._known[key])
+        return self._sources[file]
+
     def digest(self, file: str) -> str:
-        """Hash of all that decides what machine code is made of a file: its code and all that it imports."""
-        found, waiting = {file}, [file]
-        while waiting:
-            new = set(self.source(waiting.pop()).imports) - found
-            found |= new
-            waiting += new
-        parts = [sys.version, numba.__version__, *(f"{name} {self.source(name).digest}" for name in sorted(found))]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        """Hash of all that decides what machine code is made of a file: its code and all that it imports.
+
+        Args:
+            file: path below the package, with forward slashes.
+
+        Raises:
+            OSError: a source file cannot be read.
+
+        """
+        if file not in self._digests:
+            found, waiting = {file}, [file]
+            while waiting:
+                new = set(self._source(waiting.pop()).imports) - found
+                found |= new
+                waiting += new
+            parts = [sys.version, numba.__version__, np.__version__]
+            parts += [f"{name} {self._source(name).digest}" for name in sorted(found)]
+            self._digests[file] = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        return self._digests[file]
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and rename it.
+def _check(known: dict) -> str:
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that nobody reads half of it.
 
     Raises:
         OSError: that is not possible.
 
     """
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    number, name = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
     try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        with open(number, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
     except OSError:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            os.unlink(name)
         raise
 
 
-def _is_ours(folder: Path) -> bool:
+def is_ours(folder: Path) -> bool:
     """Make the folder and tell whether we can write to it and nobody else can put code there."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -120,16 +167,21 @@ def cache_folder() -> Path | None:
     folders = [home / "wk_potential", Path(tempfile.gettempdir()) / f"wk_potential-{user}"]
     if os.environ.get("NUMBA_CACHE_DIR"):
         folders = [Path(os.environ["NUMBA_CACHE_DIR"]) / "wk_potential"]
-    return next((folder for folder in folders if _is_ours(folder)), None)
+    return next((folder for folder in folders if is_ours(folder)), None)
 
 
 @cache
-def _sources(folder: Path) -> _Sources:
-    return _Sources(folder / MEMORY)
+def _sources(folder: Path) -> Sources:
+    return Sources(PACKAGE, folder / MEMORY)
 
 
 class _Files:
-    """One file for each signature of a function."""
+    """One file for each signature of a function: a hash of what follows, and what numba wants to keep.
+
+    Raises:
+        OSError: the source of the function cannot be read.
+
+    """
 
     def __init__(self, folder: Path, py_func):
         self._folder, self._name = folder, f"{py_func.__module__}.{py_func.__qualname__}"
@@ -142,13 +194,17 @@ class _Files:
         return self._folder / f"{self._name}.{self._digest}.{signature}.nbc"
 
     def save(self, key, data) -> None:
+        content = pickle.dumps(data)
         with contextlib.suppress(OSError):
-            _replace(self._path(key), pickle.dumps(data))
+            write_whole(self._path(key), hashlib.sha256(content).digest() + content)
 
     def load(self, key):
         try:
-            return pickle.loads(self._path(key).read_bytes())
-        except Exception:  # missing or damaged in any way: compile again
+            data = self._path(key).read_bytes()
+            check, content = data[:CHECK], data[CHECK:]
+            # machine code with a wrong bit would run
+            return pickle.loads(content) if hashlib.sha256(content).digest() == check else None
+        except Exception:  # missing or not to be read: compile again
             return None
 
     def flush(self) -> None:
@@ -189,12 +245,13 @@ class _Cache(FunctionCache):
 
 
 def njit(function=None, **options):
-    """`numba.njit` with the cache of this package; takes the same options but `cache`."""
+    """`numba.njit` with the cache of this package, for functions of its modules; takes the same options but `cache`."""
 
     def decorate(f):
         dispatcher = numba.njit(**options)(f)
         if cache_folder() is not None:
-            dispatcher._cache = _Cache(f)
+            with contextlib.suppress(OSError):  # no source files
+                dispatcher._cache = _Cache(f)
         return dispatcher
 
     return decorate if function is None else decorate(function)

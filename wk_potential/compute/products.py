@@ -28,7 +28,7 @@ from .simd import (
 
 def _compiles_for(feature: str) -> bool:
     """Whether functions are compiled for processors with a feature: of the host, or as NUMBA_CPU_FEATURES says."""
-    asked = numba.config.CPU_FEATURES
+    asked = getattr(numba.config, "CPU_FEATURES", None)
     return f"+{feature}" in (get_host_cpu_features() if asked is None else asked).split(",")
 
 
