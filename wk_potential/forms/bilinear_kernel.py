@@ -10,7 +10,7 @@ import numpy as np
 
 from ..compute.jit import njit
 from ..compute.products import address, multiply
-from ..compute.simd import WIDTH, fma, item, load, padded, splat, store
+from ..compute.simd import WIDTH, fma, item, load, splat, store
 from .quadratic_kernel import (
     PackedForm,
     all_packed_blocks,
@@ -18,7 +18,7 @@ from .quadratic_kernel import (
     fill_features,
     forms_cost,
     packed_block,
-    row_stride,
+    row_layout,
 )
 
 LANES = WIDTH  # atoms side by side, in float64
@@ -82,7 +82,8 @@ def _products(out, matrix, place, rows, columns, transposed, x, y, width, n_vect
 def _dimensions(tensor, block, n_atoms):
     """Number of factors, stride of a row and vectors in a row of a block."""
     b = packed_block(tensor.forms, block)
-    return b.n_factors, row_stride(b.L, n_atoms, LANES), padded((2 * b.L + 1) * n_atoms, LANES) // LANES
+    stride, n_vectors = row_layout(b.L, n_atoms, LANES)
+    return b.n_factors, stride, n_vectors
 
 
 @njit
@@ -94,12 +95,12 @@ def _contract(tensor, coupling, n_atoms, y, z):
 
     """
     pair = packed_coupling(tensor, coupling)
-    rank, left, _ = _dimensions(tensor, pair.left, n_atoms)
-    rank2, right, n_vectors = _dimensions(tensor, pair.right, n_atoms)
+    n_left, left, _ = _dimensions(tensor, pair.left, n_atoms)
+    n_right, right, n_vectors = _dimensions(tensor, pair.right, n_atoms)
     at_i, at_j = tensor.places[pair.left], tensor.places[pair.right]
     source, target, width = address(y, at_j), address(z, 0), right * y.itemsize
-    _products(y, tensor.cores, pair.first_core, rank, rank2, False, source, target, width, n_vectors, False)
-    return rank, at_i, left, rank2, at_j, right
+    _products(y, tensor.cores, pair.first_core, n_left, n_right, False, source, target, width, n_vectors, False)
+    return n_left, at_i, left, n_right, at_j, right
 
 
 @njit
@@ -108,12 +109,12 @@ def _fill_factors(tensor, n_channels, c, n_atoms, x, y):
     forms = tensor.forms
     for k in range(forms.blocks.shape[0]):
         block = packed_block(forms, k)
-        rank, stride, n_vectors = _dimensions(tensor, k, n_atoms)
+        n_factors, stride, n_vectors = _dimensions(tensor, k, n_atoms)
         fill_features(forms, block, n_channels, c, LANES, n_atoms, stride, x)
         target = address(y, tensor.places[k])
         width = stride * c.itemsize
         _products(
-            c, forms.factors, block.first_factor, rank, block.n_features, False, address(x, 0), target, width,
+            c, forms.factors, block.first_factor, n_factors, block.n_features, False, address(x, 0), target, width,
             n_vectors, False,
         )  # fmt: skip
 
@@ -134,11 +135,11 @@ def tensor_values(tensor, n_channels, c, n_atoms, x, y, z, out):
     out[:] = 0.0
     _fill_factors(tensor, n_channels, c, n_atoms, x, y)
     for k in range(tensor.couplings.shape[0] - 1):
-        rank, at_i, left, _, _, right = _contract(tensor, k, n_atoms, y, z)
+        n_left, at_i, left, _, _, right = _contract(tensor, k, n_atoms, y, z)
         for t in range(packed_coupling(tensor, k).first_term, packed_coupling(tensor, k + 1).first_term):
             m1, m2, m = tensor.terms[t]
             total = splat(0.0)
-            for r in range(rank):
+            for r in range(n_left):
                 total = fma(load(y, at_i + r * left + m1 * n_atoms), load(z, r * right + m2 * n_atoms), total)
             store(out, m * LANES, fma(splat(tensor.coefficients[t]), total, load(out, m * LANES)))
 
@@ -155,16 +156,16 @@ def tensor_features(tensor, n_channels, c, n_atoms, x, y, z, out):
     _fill_factors(tensor, n_channels, c, n_atoms, x, y)
     first = 0
     for k in range(tensor.couplings.shape[0] - 1):
-        rank, at_i, left, _, _, right = _contract(tensor, k, n_atoms, y, z)
+        n_left, at_i, left, _, _, right = _contract(tensor, k, n_atoms, y, z)
         for t in range(packed_coupling(tensor, k).first_term, packed_coupling(tensor, k + 1).first_term):
             m1, m2, m = tensor.terms[t]
-            for r in range(rank):
+            for r in range(n_left):
                 one, two = at_i + r * left + m1 * n_atoms, r * right + m2 * n_atoms
                 total = 0.0
                 for a in range(n_atoms):
                     total += item(y, one + a) * item(z, two + a)
                 out[first + r, m] += tensor.coefficients[t] * total
-        first += rank
+        first += n_left
 
 
 @njit
@@ -183,25 +184,25 @@ def tensor_gradient(tensor, component, n_channels, c, x, y, z, gy, gz, grad):
     gy[:] = 0.0
     grad[:] = 0.0
     for k in range(tensor.couplings.shape[0] - 1):
-        rank, at_i, left, rank2, at_j, right = _contract(tensor, k, LANES, y, z)
-        gz[: rank * right] = 0.0
+        n_left, at_i, left, n_right, at_j, right = _contract(tensor, k, LANES, y, z)
+        gz[: n_left * right] = 0.0
         for t in range(packed_coupling(tensor, k).first_term, packed_coupling(tensor, k + 1).first_term):
             m1, m2, m = tensor.terms[t]
             if m != component:
                 continue
             w = splat(tensor.coefficients[t])
-            for r in range(rank):
+            for r in range(n_left):
                 at1, at2 = at_i + r * left + m1 * LANES, r * right + m2 * LANES
                 store(gy, at1, fma(w, load(z, at2), load(gy, at1)))
                 store(gz, at2, fma(w, load(y, at1), load(gz, at2)))
         core, width = packed_coupling(tensor, k).first_core, right * c.itemsize
         source, target = address(gz, 0), address(gy, at_j)
-        _products(c, tensor.cores, core, rank, rank2, True, source, target, width, right // LANES, True)
+        _products(c, tensor.cores, core, n_left, n_right, True, source, target, width, right // LANES, True)
     for k in range(forms.blocks.shape[0]):
         block = packed_block(forms, k)
-        rank, stride, n_vectors = _dimensions(tensor, k, LANES)
+        n_factors, stride, n_vectors = _dimensions(tensor, k, LANES)
         _products(
-            c, forms.factors, block.first_factor, rank, block.n_features, True, address(gy, tensor.places[k]),
+            c, forms.factors, block.first_factor, n_factors, block.n_features, True, address(gy, tensor.places[k]),
             address(x, 0), stride * c.itemsize, n_vectors, False,
         )  # fmt: skip
         features_adjoint(forms, block, n_channels, c, LANES, LANES, stride, x, grad)

@@ -137,13 +137,13 @@ def from_arrays(n_elements: int, description: list, arrays) -> list[list[Truncat
     """Inverse of `to_arrays`."""
     out: list[list[TruncatedForm]] = [[] for _ in range(n_elements)]
     pairs, vectors, values = (arrays[f"mapped_{name}"] for name in ("pairs", "vectors", "values"))
-    for element, big_l, constant, channels, rank, sizes in description:
+    for element, big_l, constant, channels, n_factors, sizes in description:
         groups = []
         for l1, l2, n in sizes:
             groups.append((l1, l2, pairs[:n].astype(np.int64)))
             pairs = pairs[n:]
         block = Block(big_l, bool(constant), channels, tuple(groups))
-        matrix = vectors[: rank * len(block)].reshape(rank, len(block)).astype(float)
-        out[element].append(TruncatedForm(block, matrix, values[:rank]))
-        vectors, values = vectors[matrix.size :], values[rank:]
+        matrix = vectors[: n_factors * len(block)].reshape(n_factors, len(block)).astype(float)
+        out[element].append(TruncatedForm(block, matrix, values[:n_factors]))
+        vectors, values = vectors[matrix.size :], values[n_factors:]
     return out

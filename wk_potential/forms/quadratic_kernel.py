@@ -5,7 +5,8 @@ coefficients, and chosen products of two coupled to L with parity sigma. The ene
 E = sum over blocks, r, M of lambda_r (u_r . x_M)^2. `training.mapping` derives the factors from support points.
 
 Up to one vector of atoms are side by side in the lanes of a register. Arrays of coefficients have a whole vector for
-each (l, m, q); features are packed, column M n + atom of n atoms, so that products of matrices waste nothing on few.
+each (l, m, q). Rows of features are packed: with n atoms, component M of an atom is in column M n + atom, so that
+matrix products waste no lanes where there are few atoms.
 """
 
 from typing import Any, NamedTuple
@@ -81,12 +82,15 @@ def all_packed_blocks(forms: PackedForm) -> PackedBlock:
 
 
 @njit
-def row_stride(L, n_atoms, lanes):
-    """Numbers from one feature or factor of a block to the next: its columns M n_atoms + atom, in whole vectors.
+def row_layout(L, n_atoms, lanes):
+    """Layout of a row of features or factors of a block, whose column M n_atoms + atom is component M of an atom.
 
-    There is room for a vector behind the first column of the last M, since each M is written as a whole vector.
+    Returns:
+        stride: numbers from row to row: whole vectors, since every component is written as one, the last one too.
+        n_vectors: how many vectors the columns fill.
+
     """
-    return padded(2 * L * n_atoms + lanes, lanes)
+    return padded(2 * L * n_atoms + lanes, lanes), padded((2 * L + 1) * n_atoms, lanes) // lanes
 
 
 @njit
@@ -217,16 +221,15 @@ def forms_energy(forms, n_channels, c, n_atoms, x, y, energies, grad):
     grad[:] = 0
     for k in range(forms.blocks.shape[0]):
         block = packed_block(forms, k)
-        n_features, rank, n_m = block.n_features, block.n_factors, 2 * block.L + 1
-        n_vectors = padded(n_m * n_atoms, lanes) // lanes
-        stride = row_stride(block.L, n_atoms, lanes)
+        n_features, n_factors = block.n_features, block.n_factors
+        stride, n_vectors = row_layout(block.L, n_atoms, lanes)
         fill_features(forms, block, n_channels, c, lanes, n_atoms, stride, x)
         u, features, factors = address(forms.factors, block.first_factor), address(x, 0), address(y, 0)
         row, step = n_features * size, stride * size
-        multiply(c, rank, n_vectors, n_features, u, row, size, features, step, factors, step, False)
-        values = forms.eigenvalues[block.first_eigenvalue : block.first_eigenvalue + rank]
-        _squares(values, n_m, n_atoms, n_vectors, lanes, stride, y, energies)
-        multiply(c, n_features, n_vectors, rank, u, size, row, factors, step, features, step, False)
+        multiply(c, n_factors, n_vectors, n_features, u, row, size, features, step, factors, step, False)
+        values = forms.eigenvalues[block.first_eigenvalue : block.first_eigenvalue + n_factors]
+        _squares(values, 2 * block.L + 1, n_atoms, n_vectors, lanes, stride, y, energies)
+        multiply(c, n_features, n_vectors, n_factors, u, size, row, factors, step, features, step, False)
         features_adjoint(forms, block, n_channels, c, lanes, n_atoms, stride, x, grad)
 
 

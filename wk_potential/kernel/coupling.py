@@ -165,19 +165,20 @@ def _grouped(n_out: int, o, b, a, w, dtype) -> Groups:
     order = np.lexsort((a, b, o))
     o, b, a, w = (x[order] for x in (o, b, a, w))
 
-    def ranks_and_counts(key):
+    def places_and_counts(key):
+        """Place of each term among those of equal key, and the number of these."""
         _, first, inverse, count = np.unique(key, True, True, True)
         return np.arange(len(key)) - first[inverse], count[inverse]
 
     pair = o.astype(np.int64) * (max(b, default=0) + 1) + b
-    group = pair * (len(pair) + 1) + ranks_and_counts(pair)[0] // MOST
-    rank, size = ranks_and_counts(group)
+    group = pair * (len(pair) + 1) + places_and_counts(pair)[0] // MOST
+    place, size = places_and_counts(group)
     order = np.lexsort((group, size, o))
-    o, b, a, w, rank, size = (x[order] for x in (o, b, a, w, rank, size))
+    o, b, a, w, place, size = (x[order] for x in (o, b, a, w, place, size))
     segment = o * MOST + size - 1
-    leader = rank == 0
+    leader = place == 0
     indices = b[leader].astype(np.int64)
-    np.add.at(indices, np.cumsum(leader) - 1, a.astype(np.int64) << (BITS * (rank + 1)))
+    np.add.at(indices, np.cumsum(leader) - 1, a.astype(np.int64) << (BITS * (place + 1)))
     start = np.searchsorted(segment[leader], np.arange(n_out * MOST + 1))
     first = np.searchsorted(segment, np.arange(n_out * MOST)).reshape(n_out, MOST)
     return Groups(start, first, indices, w.astype(dtype))

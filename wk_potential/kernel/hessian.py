@@ -89,7 +89,11 @@ def _add_multiplication(terms, k, out):
 
 @njit
 def _multiplication(terms, even, odd, out):
-    """Fill out (2n, ld): it leads from the even part of one factor to both parts of the product, twice."""
+    """Fill out (2n, ld) with M(k), k = (even, odd), from the even part of a factor to both parts of the product.
+
+    M(k) k' is twice the product of k and k', since the terms of both orders of the factors add up. `odd` is empty for
+    a kernel without odd part.
+    """
     n = terms.norm.shape[0]
     out[:] = 0.0
     _add_multiplication(terms.even, even, out[:n])

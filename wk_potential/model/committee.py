@@ -13,11 +13,11 @@ import numpy as np
 from ..atoms.structure import Structure
 from ..compute.jit import njit
 from ..compute.products import address, multiply
-from ..compute.simd import WIDTH, aligned, fma, item, load, mul, padded, splat, store
+from ..compute.simd import WIDTH, aligned, fma, item, load, mul, splat, store
 from ..compute.threads import run_threads
 from ..density.packed import fill_harmonics, fill_radial, gather
 from ..density.saturation import saturate, saturate_changes
-from ..forms.quadratic_kernel import features_adjoint, fill_features, packed_block, row_stride
+from ..forms.quadratic_kernel import features_adjoint, fill_features, packed_block, row_layout
 from .energy import Potential, divided, expand_lanes, project, refuse_clash, work_space
 
 LANES = WIDTH  # members whose forces are formed, the first ones
@@ -95,11 +95,11 @@ def _add_member_forces(atom, hood, gradient, sums):
 
 
 @njit
-def _weighted(members, first, rank, n_m, n_atoms, a, stride, y, z, energies, atom):
-    """Energies of one atom's members, and z (rank, n_m, LANES), their derivatives by y."""
-    n_members = members.shape[1]
-    for r in range(rank):
-        square, at = 0.0, (first + r) * n_members
+def _weighted(members, block, n_atoms, a, stride, y, z, energies, atom):
+    """Add the energies of one atom's members, and fill z (n_factors, 2L + 1, LANES) with their derivatives by y."""
+    n_members, n_m = members.shape[1], 2 * block.L + 1
+    for r in range(block.n_factors):
+        square, at = 0.0, (block.first_eigenvalue + r) * n_members
         scale = load(members, at)
         for m in range(n_m):
             value = item(y, r * stride + m * n_atoms + a)
@@ -110,6 +110,37 @@ def _weighted(members, first, rank, n_m, n_atoms, a, stride, y, z, energies, ato
             store(energies, target, fma(splat(square), load(members, at + k), load(energies, target)))
 
 
+@njit
+def _add_block(forms, block, members, n_channels, c, own, batch, energies, spaces, grad):
+    """Add the part of one block to the energies of all members and to their gradients.
+
+    Args:
+        forms, block: layout.
+        members: (R, K) eigenvalues of all blocks.
+        n_channels: number Q of channels.
+        c: flat (l, Q, 2l + 1, LANES) coefficients, atoms side by side.
+        own: flat, the same of each atom, repeated for each member.
+        batch: (n,) atoms, at most LANES.
+        energies: (N, K), added to.
+        spaces: work space for features and factors, of atoms and of members.
+        grad: flat, as `own`, added to.
+
+    """
+    x, y, dx, dy = spaces
+    n_atoms, size, width = batch.shape[0], c.shape[0], c.itemsize
+    n_x, n_y, n_m = block.n_features, block.n_factors, 2 * block.L + 1
+    stride, n_vectors = row_layout(block.L, n_atoms, LANES)
+    fill_features(forms, block, n_channels, c, LANES, n_atoms, stride, x)
+    u, row, step = address(forms.factors, block.first_factor), n_x * width, stride * width
+    multiply(c, n_y, n_vectors, n_x, u, row, width, address(x, 0), step, address(y, 0), step, False)
+    step = n_m * LANES * width
+    for a in range(n_atoms):
+        _weighted(members, block, n_atoms, a, stride, y, dy, energies, batch[a])
+        multiply(c, n_x, n_m, n_y, u, width, row, address(dy, 0), step, address(dx, 0), step, False)
+        part = slice(a * size, (a + 1) * size)
+        features_adjoint(forms, block, n_channels, own[part], LANES, LANES, n_m * LANES, dx, grad[part])
+
+
 @njit(nogil=True)
 def _committee_energies(density, projection, element, forms, sizes, members, atoms, structure, sums):
     """Energies and forces of all members for atoms of one element."""
@@ -117,33 +148,20 @@ def _committee_energies(density, projection, element, forms, sizes, members, ato
     gradient = np.zeros((hood.r.shape[0], 3, LANES))
     n_channels, size = projection.shape[2], c.shape[0]
     own, grad = aligned(LANES * size, flat), aligned(LANES * size, flat)
-    dx, dy = aligned(sizes[0], flat), aligned(sizes[1], flat)
-    width = flat.itemsize
+    spaces = (x, y, aligned(sizes[0], flat), aligned(sizes[1], flat))
     for start in range(0, atoms.shape[0], LANES):
         batch = atoms[start : start + LANES]
-        n_atoms = batch.shape[0]
         expand_lanes(density, batch, structure, hood, full, LANES, sums.clash)
         project(projection, element, flat, full, c, LANES, False)
         saturate(density.saturation, c, LANES, factor)
-        for a in range(n_atoms):
+        for a in range(batch.shape[0]):
             for i in range(size // LANES):
                 store(own, a * size + i * LANES, splat(item(c, i * LANES + a)))
         grad[:] = 0.0
         for k in range(forms.blocks.shape[0]):
             block = packed_block(forms, k)
-            n_features, rank, first, n_m = block.n_features, block.n_factors, block.first_eigenvalue, 2 * block.L + 1
-            stride = row_stride(block.L, n_atoms, LANES)
-            fill_features(forms, block, n_channels, c, LANES, n_atoms, stride, x)
-            u, row = address(forms.factors, block.first_factor), n_features * width
-            step, n_vectors = stride * width, padded(n_m * n_atoms, LANES) // LANES
-            multiply(c, rank, n_vectors, n_features, u, row, width, address(x, 0), step, address(y, 0), step, False)
-            step = n_m * LANES * width
-            for a in range(n_atoms):
-                _weighted(members, first, rank, n_m, n_atoms, a, stride, y, dy, sums.energies, batch[a])
-                multiply(c, n_features, n_m, rank, u, width, row, address(dy, 0), step, address(dx, 0), step, False)
-                part = slice(a * size, (a + 1) * size)
-                features_adjoint(forms, block, n_channels, own[part], LANES, LANES, n_m * LANES, dx, grad[part])
-        for a in range(n_atoms):
+            _add_block(forms, block, members, n_channels, c, own, batch, sums.energies, spaces, grad)
+        for a in range(batch.shape[0]):
             part = slice(a * size, (a + 1) * size)
             saturate_changes(density.saturation, own[part], LANES, np.full(LANES, factor[a]), grad[part])
             project(projection, element, flat, grad[part], full, LANES, True)
