@@ -21,7 +21,7 @@ from .model.model import Model
 UNCERTAINTIES = ("energy_std", "energies_std", "forces_std", "stress_std", "extrapolation_grade")
 
 ENERGY_PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
-# each property with its target and whether it is the derivatives of it
+# each property: name of the tensor, and whether it is its derivatives
 TENSOR_PROPERTIES = {
     "dipole": ("dipole", False),
     "polarizability": ("polarizability", False),
@@ -34,35 +34,38 @@ TENSOR_UNCERTAINTIES = {"dipole_std": "dipole", "polarizability_std": "polarizab
 class WKCalculator(Calculator):
     """Wigner-kernel potential for ASE.
 
-    Energy, free_energy (the same), energies (per atom, each with its element's baseline), forces and, for cells
-    of rank 3, stress are computed together and cached. All are exact derivatives of one energy. Local: no
-    interaction beyond the model's cutoff, no charges, no spins. Not to be trusted far from the training data:
-    `uncertainty` tells how far.
+    The properties are energy, free_energy (the same), energies (per atom, each with its element's baseline), forces,
+    and stress for cells with three vectors. They are computed together and cached. Forces and stress are exact
+    derivatives of the energy. The potential is local: it has no interaction beyond the cutoff, no charges and no
+    spins. Do not trust it far from the training data; `uncertainty` shows how far a structure is.
 
-    Models of them also have the dipole (e Angstrom, from the centre of mass), polarizability (3, 3) (Angstrom^3),
-    dipole_derivatives (N, 3, 3) (e: of atom i moving along x the change of component y) and
-    polarizability_derivatives (N, 3, 3, 3) (Angstrom^2), each computed when it is asked for:
-    `atoms.get_dipole_moment()`, `calculator.get_property("dipole_derivatives", atoms)`. All are sums of contributions
-    of the atoms, in periodic cells too, where a dipole has a meaning only through its changes.
+    Models that were trained on them also have these properties, each computed when it is asked for by
+    `atoms.get_dipole_moment()` or `calculator.get_property("polarizability", atoms)`:
+
+    * dipole (3,), e Angstrom, from the centre of mass;
+    * polarizability (3, 3), Angstrom^3;
+    * dipole_derivatives (N, 3, 3), e: derivative of component y by coordinate x of atom i, at [i, x, y];
+    * polarizability_derivatives (N, 3, 3, 3), Angstrom^2.
+
+    All are sums of contributions of the atoms. In a periodic cell only changes of the dipole have a meaning.
 
     Args:
         model: a `Model` or the path of a model file.
         threads: number of threads; without it OMP_NUM_THREADS if set, else the cores available.
         precision: float64, or float32 for the arithmetic of a model in mapped form: twice as fast.
         direct: sum over the support points although the model has a mapped form.
-        uncertainty: compute error bars too: energy_std, energies_std (if errors of different atoms are independent),
-            forces_std (N, 3), stress_std, standard deviations in the units of what they belong to, calibrated on frames
-            that were left out of the training; and extrapolation_grade (N,), above 1 where an environment is less
-            certain than 99.9 % of those of the training set are without their own frame. See
-            `wk_potential.simulation.extrapolation` for a callback. Where it is asked for, dipole_std (3,) and
-            polarizability_std (3, 3) too.
-        skin: Angstrom; the neighbour list reaches this far beyond the cutoff and is rebuilt when atoms have moved
-            half of it.
+        uncertainty: compute error bars as well. energy_std, energies_std, forces_std (N, 3) and stress_std are standard
+            deviations, calibrated on left-out training frames; energies_std holds if the errors of different atoms are
+            independent. extrapolation_grade (N,) is above 1 where an environment is less certain than 99.9 % of the
+            left-out training environments; `ExtrapolationGuard` acts on it during a run. dipole_std (3,) and
+            polarizability_std (3, 3) are computed when they are asked for.
+        skin: Angstrom; the neighbour list reaches this far beyond the cutoff, and is rebuilt when atoms have moved half
+            of it.
+        comm: communicator of mpi4py whose ranks compute together, such as MPI.COMM_WORLD in a script under mpiexec.
+            Every rank has all atoms and must take the same steps, so give random generators the same seed. Import
+            mpi4py before ASE writes files; then only the first rank writes. The default for `threads` becomes the
+            rank's share of the cores. An exception that nothing catches ends all ranks.
         atoms: structure to attach the calculator to.
-        comm: communicator of mpi4py whose ranks compute together, such as MPI.COMM_WORLD in a script that runs under
-            mpiexec. Each has all atoms and must take the same steps (random generators with the same seed); import
-            mpi4py before ASE writes files, so that only the first rank does. The default for `threads` becomes the
-            rank's share of the cores. An exception that nothing catches then ends all ranks.
 
     """
 
@@ -185,7 +188,8 @@ class WKCalculator(Calculator):
             super().calculate(atoms, properties, system_changes)
             self.results, self._structure = {}, None
         energy_wanted = not set(properties) <= {*TENSOR_PROPERTIES, *TENSOR_UNCERTAINTIES}
-        last = "energy" if self.committee is None else "energy_std"  # results of a file come without error bars
+        # results that were read from a file have no error bars
+        last = "energy" if self.committee is None else "energy_std"
         if self.model.scales and energy_wanted and last not in self.results:
             self._calculate_energy(self.atoms)
         for name in properties:
@@ -198,7 +202,7 @@ class WKCalculator(Calculator):
                 self.results[name] = target.deviation(self._current(self.atoms), self.threads)
 
     def _current(self, atoms) -> Structure:
-        """All atoms, checked, with all of their neighbours; made once for energies, tensors and error bars."""
+        """Return the checked structure with its neighbours; made once for energies, tensors and error bars."""
         if self._structure is None:
             numbers, positions, cell, pbc = atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc
             self._check(numbers, positions)
@@ -238,7 +242,7 @@ class WKCalculator(Calculator):
             self._add_uncertainty(self.committee, atoms)
 
     def _add_uncertainty(self, committee: CommitteePotential, atoms) -> None:
-        """Error bars of the structure that the energy was just computed for."""
+        """Add the error bars of the structure whose energy has just been computed."""
         species = self.model.species_of(atoms.numbers)
         if self.parallel is None:
             deviations = committee.deviations(self._current(atoms), self.threads)
@@ -255,7 +259,7 @@ class WKCalculator(Calculator):
             self.results["stress_std"] = (spread.virial / self.atoms.cell.volume)[VOIGT]
 
     def clear_history(self) -> None:
-        """Make what comes next independent of what was before, to the last bit, as a restart of a run needs it."""
+        """Forget the neighbour list, so that results do not depend on earlier steps; restarts need this."""
         self._structure = None
         self.neighbour_list.clear()
 

@@ -1,10 +1,11 @@
-"""i-PI: path integrals and everything else that i-PI does, with forces from a model.
+"""Forces for i-PI: path integrals and all its other methods.
 
-As a client of i-PI (a socket), or inside of it (`<ffdirect>` with `<pes>custom</pes>` and `<pes_path>`, this file):
+Use it as a client of i-PI through a socket, or inside i-PI (`<ffdirect>` with `<pes>custom</pes>` and this file as
+`<pes_path>`):
 
     i-pi-driver-py -m custom -P $(python -m wk_potential.ipi_driver) -u -a ADDRESS -o template=start.xyz,model=model.wkp
 
-The module is not called `ipi`, because i-PI would take it for itself when it loads the file.
+The module is not called `ipi`, because i-PI would import it instead of itself.
 """
 
 import numpy as np

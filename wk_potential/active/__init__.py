@@ -1,1 +1,1 @@
-"""Learning on the fly: molecular dynamics that calls a reference calculator where the model does not know."""
+"""Active learning: molecular dynamics that calls a reference calculator where the model is uncertain."""

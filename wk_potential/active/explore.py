@@ -1,8 +1,8 @@
-"""Learning in rounds: of several runs with the same model, the frame that it knows least of is labelled.
+"""Active learning in rounds: several runs with one model, then a label for the most uncertain frame of all.
 
-On the fly the reference is called as soon as a bound is passed, for a frame that is hardly new. Here all runs go on
-until they end or the model has lost its way, and of all frames the most uncertain is labelled, so that bars that are
-too short or too long in general matter little.
+Learning on the fly (`learner`) calls the reference as soon as a frame passes a bound, when the frame is hardly new. In
+rounds, each run goes on until it ends or leaves the bounds far behind. The choice of the most uncertain frame needs
+only the order of the error bars, so it tolerates error bars that are all too small or all too large.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from .reference import clash
 
 
 class _Lost(Exception):
-    """The model is no guide any more."""
+    """The run is so far beyond the bounds that its structures make no sense."""
 
 
 class _Scout:
-    """Looks at every step of a dynamics and keeps the one with the largest excess of which there is something to learn.
+    """Observer of a run that keeps the step with the largest excess among those that have no label yet.
 
     Attributes:
-        atoms, excess, step: of that one.
+        atoms, excess, step: of that step.
 
     """
 
@@ -37,21 +37,21 @@ class _Scout:
         self._last: tuple[Atoms, float, int] | None = None
 
     def __call__(self) -> None:
-        """Look at a step.
+        """Compare a step with the largest excess so far.
 
         Raises:
-            _Lost: it is far beyond the bounds, or atoms are upon each other.
+            _Lost: the step is far beyond the bounds, or two atoms nearly coincide.
 
         """
         atoms, sane = self.dynamics.atoms, clash(self.dynamics.atoms) is None
         excess = self.learner.excess(atoms)
         lost = excess >= FAR or not sane
-        if lost and self.atoms is None and self._last is not None:  # all was well until now
+        if lost and self.atoms is None and self._last is not None:  # no step was beyond the bounds before this one
             self._keep(*self._last)
         elif sane and excess > self.excess and (not lost or self._last is None):
             self._keep(atoms, excess, self.dynamics.nsteps)
         if lost:
-            self.excess = max(self.excess, 1.0)  # there is something to learn, however little the bars say of it
+            self.excess = max(self.excess, 1.0)  # a clash is worth a label even where the error bars are small
             raise _Lost
         self._last = atoms.copy(), excess, self.dynamics.nsteps
 
@@ -61,21 +61,21 @@ class _Scout:
 
 
 def explore(learner: ActiveLearner, runs: Sequence[tuple[Atoms, MDSettings]], folder: str | Path) -> bool:
-    """Learn from several runs until none of them finds anything beyond the bounds of the learner.
+    """Learn from several runs until none of them passes the bounds of the learner.
 
-    In every round all runs are made anew, from their beginnings, and one frame is labelled. An interrupted exploration
-    goes on with the same call: labelled frames are saved before they are used.
+    Every round repeats all runs from their start and labels one frame. After an interruption the same call continues:
+    labelled frames are saved before they are used.
 
     Args:
         learner: with the bounds, the limit of calls, and the model.
-        runs: structures and what to run from each, without a watch of the extrapolation grade.
-        folder: for the trajectories run0.traj, run1.traj and so on of the last round.
+        runs: structures, and the settings of the run from each; `on_extrapolation` is not used.
+        folder: for the trajectories of the last round, run0.traj, run1.traj and so on.
 
     Returns:
-        Whether nothing is beyond the bounds: else the calls of the reference were used up before.
+        True if no run passes the bounds, False if the allowed calls of the reference are used up.
 
     Raises:
-        ActiveLearningError: the reference failed; all files are whole, and the same call goes on.
+        ActiveLearningError: the reference failed; all files are complete, and the same call continues.
         DynamicsError: settings do not fit a structure.
 
     """
@@ -95,7 +95,7 @@ def explore(learner: ActiveLearner, runs: Sequence[tuple[Atoms, MDSettings]], fo
 
 
 def _scout(learner: ActiveLearner, atoms: Atoms, settings: MDSettings, trajectory: Path) -> _Scout:
-    """Run to the end, or until the model has lost its way."""
+    """Run to the end, or until a step is far beyond the bounds."""
     scouts: list[_Scout] = []
 
     def prepare(dynamics: Any) -> None:

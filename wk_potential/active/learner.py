@@ -1,4 +1,4 @@
-"""Molecular dynamics that calls a reference calculator where the model does not know, and learns from it."""
+"""Molecular dynamics that calls a reference calculator where the model is uncertain, and learns from it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,26 +21,26 @@ from .model import GrowingModel
 from .reference import LabelledFile, clash
 
 FORCES_LIMIT = 0.2  # eV/Angstrom, of the standard deviation of a force component
-GRADE_LIMIT = 5.0  # of the extrapolation grade, which a few frames to start from say little of
-START_FRAMES = 5  # that are labelled where there is nothing to start from: the structure and rattled copies
-RATTLE = 0.08  # Angstrom, of the last of them; the others less
-FAR = 5.0  # times the bound: the model is no guide any more, and the step before is labelled
-AGAIN = 1.5  # times the excess that a label has left: the reference is called again before the bound was kept
-MAP_AFTER = 50  # steps with the same model: making the mapped form pays
+GRADE_LIMIT = 5.0  # of the extrapolation grade, which is unreliable for the few frames at the start
+START_FRAMES = 5  # labelled if there are no initial frames: the structure and rattled copies
+RATTLE = 0.08  # Angstrom, of the last copy; the others are rattled less
+FAR = 5.0  # times the bound: the structure makes no sense any more, so the step before it is labelled
+AGAIN = 1.5  # times the excess after a label: from there on the reference is called again
+MAP_AFTER = 50  # steps with the same model after which the mapped form is worth its cost
 
 
 class _CallsUsedUp(Exception):
-    """The reference may not be called any more."""
+    """The allowed number of calls of the reference is reached."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of the reference, as the labelled frame tells of it.
+    """A call of the reference, as recorded in the labelled frame.
 
     Attributes:
         number: of the call, from 1.
-        step: of the dynamics, None for the frames that a run begins with; all that follows is nan for these.
-        grade: largest extrapolation grade of the frame before.
+        step: of the dynamics, None for the initial frames, for which the attributes below are nan.
+        grade: largest extrapolation grade in the frame before the model learned it.
         predicted: eV/Angstrom, rms standard deviation of the forces before.
         found: eV/Angstrom, rms error of the forces before.
         energy: eV per atom, error of the energy before.
@@ -58,29 +58,29 @@ class Call:
 class ActiveLearner:
     """A model that learns while it drives molecular dynamics.
 
-    After every step the error bars of the model are looked at. Where they pass the bound the reference is called, the
-    labelled frame is saved, the model updated and saved, and the dynamics goes on from there with the new model. A step
-    at which the model has lost its way altogether (five times beyond the bound, or atoms upon each other) is not
-    labelled: the step before it is, and the dynamics goes back to it. If a label has not brought the frame below the
-    bound, the reference is called again only when the excess has grown by half.
+    The learner checks the error bars after every step. If they pass a bound, it calls the reference, saves the labelled
+    frame, updates and saves the model, and the dynamics continues with the new model. If a step is more than five times
+    beyond the bound, or two atoms nearly coincide, the dynamics goes back to the step before, and that step is
+    labelled. If the frame is still above the bound after its label, the reference is called again when the excess has
+    grown by half.
 
         learner = ActiveLearner(atoms, reference, "cu.wkp")
         learner.run(MDSettings("nvt-langevin", temperature=800, time=10), "cu.traj")
 
     or with any dynamics of ASE, `learner.attach(dynamics)`.
 
-    It can be interrupted at any moment. Made again with the same path it goes on: labelled frames are saved before they
-    are used, in MODEL.labelled.xyz, and are not asked for again.
+    It can be interrupted at any moment. A new learner with the same path continues: labelled frames are saved in
+    MODEL.labelled.xyz before they are used, and the reference is not called for them again.
 
     Args:
         atoms: the structure to start from; not changed.
-        reference: ASE calculator that labels.
-        path: of the model file, written after every update; labelled frames stand beside it.
+        reference: ASE calculator that provides the labels.
+        path: of the model file, written after every update; the labelled frames are saved beside it.
         initial: labelled frames to start from. Without them the structure and rattled copies of it are labelled.
-        options: of the training; error bars there are always.
+        options: of the training; the model always gets error bars.
         forces_limit: eV/Angstrom, bound of the standard deviation of any force component.
         grade_limit: bound of the extrapolation grade of any atom.
-        most_calls: of the reference, those in the file counted; then `run` ends.
+        most_calls: limit of the calls of the reference, including those of earlier runs; then `run` ends.
         threads: as in `thread_count`.
         seed: of the rattled copies.
         log: receives lines of text for people.
@@ -123,7 +123,7 @@ class ActiveLearner:
         begin = time.perf_counter()
         known = Model.load(self.path) if self.path.exists() else None
         if known is not None and "optimised_labels" not in known.info.get("training", {}):
-            raise ActiveLearningError(f"{self.path}: this model was not made by learning on the fly; name another file")
+            raise ActiveLearningError(f"{self.path}: this model was not made by active learning; name another file")
         frames = [*initial, *self.labelled.frames]
         self._growing = GrowingModel(frames, options, threads, None, progress, known)
         self.seconds["training"] += time.perf_counter() - begin
@@ -136,7 +136,7 @@ class ActiveLearner:
 
     @property
     def calls(self) -> list[Call]:
-        """Calls of the reference so far, those of earlier runs with them."""
+        """Calls of the reference so far, including those of earlier runs."""
         return read_calls(self.labelled.path)
 
     def calculator(self) -> WKCalculator:
@@ -144,9 +144,9 @@ class ActiveLearner:
         return WKCalculator(self.model, self.threads, uncertainty=True)
 
     def attach(self, dynamics: Any) -> None:
-        """Let a dynamics of ASE learn: its atoms get the model, and every step is looked at.
+        """Attach the learner to a dynamics of ASE: its atoms get the model, and every step is checked.
 
-        The observer raises an `ActiveLearningError` where the dynamics cannot go on.
+        The observer raises an `ActiveLearningError` if the dynamics cannot continue.
         """
         dynamics.atoms.calc = self.calculator()
         dynamics.attach(_Watch(self, dynamics))
@@ -154,18 +154,18 @@ class ActiveLearner:
     def run(
         self, settings: MDSettings, trajectory: str | Path, log: str | Path | None = None, atoms: Atoms | None = None
     ) -> bool:
-        """Run molecular dynamics from the structure, or go on with the trajectory; see `run_md`.
+        """Run molecular dynamics from the structure, or continue the trajectory; see `run_md`.
 
         Args:
             settings, trajectory, log: as for `run_md`.
-            atoms: another structure to run than that of the learner.
+            atoms: the structure to run [that of the learner].
 
         Returns:
-            Whether the dynamics has come to its end: else the calls of the reference were used up before.
+            True if the dynamics reached its end, False if the allowed calls of the reference were used up before.
 
         Raises:
-            ActiveLearningError: the reference failed, or the dynamics blows up although its last step is labelled;
-                model, labelled frames and trajectory are whole, and the same call goes on.
+            ActiveLearningError: the reference failed, or the dynamics explodes although its last step is labelled;
+                model, labelled frames and trajectory are complete, and the same call continues.
             DynamicsError: settings or trajectory do not fit the structure.
 
         """
@@ -173,7 +173,7 @@ class ActiveLearner:
 
         def work() -> None:
             while not self._run_on(atoms, settings, trajectory, log):
-                self.log("The dynamics broke off, and its last step was learned: it goes on from the last frame")
+                self.log("The dynamics exploded; its last step was labelled, and the run continues from the last frame")
 
         try:
             return self.carry_out(work)
@@ -181,13 +181,13 @@ class ActiveLearner:
             return True
 
     def carry_out(self, work: Callable[[], None]) -> bool:
-        """Do work that calls the reference, and map the model; tell whether the work has come to its end.
+        """Do work that calls the reference, then map the model; return whether the work reached its end.
 
         Args:
-            work: ends by itself, or when the calls of the reference are used up.
+            work: ends by itself, or when the allowed calls of the reference are used up.
 
         Raises:
-            ActiveLearningError: the reference failed; all files are whole.
+            ActiveLearningError: the reference failed; all files are complete.
 
         """
         ended = True
@@ -196,12 +196,12 @@ class ActiveLearner:
         except _CallsUsedUp:
             ended = False
         except ReferenceFailed as error:
-            raise ActiveLearningError(f"{error}; all files are whole, run again to go on") from error
+            raise ActiveLearningError(f"{error}; all files are complete, run again to continue") from error
         self.map()
         return ended
 
     def _run_on(self, atoms: Atoms, settings: MDSettings, trajectory: str | Path, log: str | Path | None) -> bool:
-        """Run to the end, or until the dynamics breaks off at a structure that there is something to learn from."""
+        """Run to the end, or until the dynamics explodes after a step that can be labelled."""
         watches: list[_Watch] = []
 
         def prepare(dynamics: Any) -> None:
@@ -222,7 +222,7 @@ class ActiveLearner:
 
         Args:
             atoms: the structure.
-            step: of the dynamics that it belongs to.
+            step: number of the step of the dynamics.
 
         Raises:
             ReferenceFailed: the calculator has raised an error.
@@ -263,7 +263,7 @@ class ActiveLearner:
         self.seconds["training"] += time.perf_counter() - begin
 
     def excess(self, atoms: Atoms) -> float:
-        """Error bars of a structure in units of the bounds, the largest."""
+        """Largest error bar of a structure in units of its bound."""
         results = _evaluated(atoms)
         grade, forces = (results[name].max() for name in ("extrapolation_grade", "forces_std"))
         return float(max(grade / self.grade_limit, forces / self.forces_limit))
@@ -276,7 +276,7 @@ class ActiveLearner:
             self.seconds["reference"] += time.perf_counter() - begin
 
     def _label_start(self, seed: int) -> None:
-        """Label the structure and rattled copies, those that are not in the file yet."""
+        """Label those of the structure and its rattled copies that are not in the file yet."""
         for k in range(START_FRAMES):
             atoms = self.atoms.copy()
             atoms.set_constraint()
@@ -289,7 +289,7 @@ class ActiveLearner:
                     f"{self.labelled.path}: was made from another structure; name another model file, or remove it"
                 )
             if pair := clash(atoms):
-                raise ActiveLearningError(f"the structure to start from makes no sense: {pair}")
+                raise ActiveLearningError(f"the initial structure makes no sense: {pair}")
             try:
                 self._label(atoms, lambda energy, forces: {"config_type": "start"})
             except ReferenceFailed as error:
@@ -297,7 +297,7 @@ class ActiveLearner:
 
 
 class _Watch:
-    """Looks at every step of a dynamics."""
+    """Observer that checks every step of a dynamics."""
 
     def __init__(self, learner: ActiveLearner, dynamics: Any):
         self.learner, self.dynamics, self.atoms = learner, dynamics, dynamics.atoms
@@ -305,10 +305,10 @@ class _Watch:
         self.last: Atoms | None = None  # the step before
 
     def __call__(self) -> None:
-        """Look at the structure, learn from it if need be.
+        """Check the error bars of the structure, and learn it if they pass the bound.
 
         Raises:
-            ActiveLearningError: atoms are upon each other, and there is no earlier step to learn from.
+            ActiveLearningError: two atoms nearly coincide, and there is no earlier step to learn from.
             ReferenceFailed: the calculator has raised an error.
 
         """
@@ -324,7 +324,7 @@ class _Watch:
         self.last = self.atoms.copy()
 
     def label_last(self) -> bool:
-        """Learn from the last step before the dynamics broke off; tell whether there was anything to learn."""
+        """Learn the last step before the explosion; return False if it has a label already or makes no sense."""
         if self.last is None or self.learner.labelled.knows(self.last) or clash(self.last):
             return False
         self.learner.learn(self.last, self.dynamics.nsteps)
@@ -338,7 +338,7 @@ class _Watch:
             self.atoms.set_positions(self.last.positions, apply_constraint=False)
             self.atoms.set_momenta(self.last.get_momenta(), apply_constraint=False)
         if pair := clash(self.atoms):
-            raise ActiveLearningError(f"{pair} at step {self.dynamics.nsteps}: take a smaller time step, or start anew")
+            raise ActiveLearningError(f"{pair} at step {self.dynamics.nsteps}: use a smaller time step, or start again")
         if not labelled.knows(self.atoms):
             self.learner.learn(self.atoms, self.dynamics.nsteps)
         self.atoms.calc = self.learner.calculator()
@@ -347,13 +347,13 @@ class _Watch:
 
 
 def labelled_file(model: str | Path) -> Path:
-    """Return where the labelled frames of a model that learns are."""
+    """Return the path of the labelled frames of an actively learned model."""
     model = Path(model)
     return model.with_name(f"{model.stem}.labelled.xyz")
 
 
 def read_calls(path: str | Path) -> list[Call]:
-    """Read what a file of labelled frames tells of the calls of the reference."""
+    """Read the calls of the reference from a file of labelled frames."""
     from ase.io import iread
 
     names = ("grade", "predicted_force_error", "found_force_error", "found_energy_error")

@@ -1,4 +1,4 @@
-"""Calls of the reference method: what comes back is in a file before anything is done with it."""
+"""Calls of the reference method: every label is saved to a file before it is used."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -16,12 +16,12 @@ from ..atoms.reading import read_frames
 from ..atoms.trajectories import append_frame, drop_half_frame
 from ..errors import ReferenceFailed
 
-CLASH = 0.5  # of the sum of covalent radii: no reference method is asked about atoms closer than that
-KEPT = ("charge", "spin")  # of what is known of a structure, for the reference
+CLASH = 0.5  # of the sum of covalent radii: the reference is not called for atoms closer than that
+KEPT = ("charge", "spin")  # entries of `info` that the reference gets to see
 
 
 def clash(atoms: Atoms) -> str | None:
-    """Name two atoms that are closer than any reference method should be asked about, if there are such."""
+    """Return a text that names two atoms which nearly coincide, or None."""
     radii = covalent_radii[atoms.numbers]
     found = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, 2 * CLASH * radii.max())
     distances = np.linalg.norm(found.vectors(atoms.positions, atoms.cell.array), axis=1)
@@ -37,12 +37,12 @@ class LabelledFile:
     """Frames with the labels of a reference calculator, in an extended XYZ file that grows.
 
     Args:
-        path: of the file, which may be there already; a half frame at its end is cut off.
-        reference: any ASE calculator with energy and forces; of periodic cells stress is taken if there is one.
+        path: of the file; if it exists, new frames are appended, and an incomplete last frame is cut off.
+        reference: any ASE calculator with energy and forces; for periodic cells the stress is used if there is one.
 
     Attributes:
         frames: all frames in the file, as they are read from it.
-        calls: of the reference now, without those of earlier runs.
+        calls: number of calls of the reference in this run.
 
     """
 
@@ -60,14 +60,14 @@ class LabelledFile:
         )
 
     def label(self, atoms: Atoms, facts: Any = None) -> Frame:
-        """Call the reference for a structure, save it and return it as it was saved.
+        """Call the reference for a structure, save the labelled frame and return it as it was saved.
 
         Args:
             atoms: the structure; its constraints are not passed on.
-            facts: function that takes energy (eV) and forces (N, 3) and returns what else is written to the frame.
+            facts: function of energy (eV) and forces (N, 3) that returns further entries of `info` for the frame.
 
         Raises:
-            ReferenceFailed: the calculator has raised an error, or has returned what is not finite.
+            ReferenceFailed: the calculator has raised an error, or its labels are not finite.
 
         """
         copy = atoms.copy()
@@ -89,7 +89,7 @@ class LabelledFile:
             if atoms.pbc.all():
                 with suppress(PropertyNotImplementedError, NotImplementedError):
                     results["stress"] = atoms.get_stress()
-        except Exception as error:  # calculators raise whatever they like
+        except Exception as error:  # calculators raise errors of any class
             raise ReferenceFailed(f"the reference calculator failed ({type(error).__name__}: {error})") from error
         for name, value in results.items():
             if not np.isfinite(value).all():

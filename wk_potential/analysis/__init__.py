@@ -1,1 +1,1 @@
-"""What a model is worth: errors, error bars, dimers, spectra, timing, figures."""
+"""Analysis of a model: errors, error bars, dimers, spectra, timing, figures."""

@@ -1,4 +1,4 @@
-"""Energy of two atoms alone against their distance: what a model does where no frame has been."""
+"""Energy of two isolated atoms against their distance, far outside the training set too."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How far predicted standard deviations tell the errors that are found."""
+"""Calibration of error bars: predicted standard deviations against true errors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from scipy.stats import norm, spearmanr
 from ..atoms.frame import Frame
 from ..model.prediction import Prediction
 
-WIDTHS = {"energy": 1, "forces": 3, "stress": 6, "dipole": 3, "polarizability": 9}  # numbers in a row of each kind
+WIDTHS = {"energy": 1, "forces": 3, "stress": 6, "dipole": 3, "polarizability": 9}  # components of each kind of label
 LEVELS = np.linspace(0, 1, 101)  # probabilities of intervals about a prediction
-NEGLIGIBLE = 1e-3  # of the rms deviation: below are components that vanish by symmetry, in truth and prediction
+NEGLIGIBLE = 1e-3  # of the rms deviation; components below vanish by symmetry
 
 
 def calibration_curve(errors, deviations) -> np.ndarray:
@@ -42,7 +42,7 @@ def countable(deviations) -> np.ndarray:
 
 
 def best_factor(errors, deviations) -> float:
-    """Factor of the deviations (n,) that makes the miscalibration area smallest; 1 where nothing is to be compared."""
+    """Factor of the deviations (n,) that makes the miscalibration area smallest; 1 if there is nothing to compare."""
     own = countable(deviations) & (errors != 0)
     if not own.any():
         return 1.0
@@ -78,7 +78,7 @@ def errors_and_deviations(
 
 
 def reliability(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> dict[str, dict[str, Any]]:
-    """How good error bars are, as a table that JSON can hold.
+    """Measures of the quality of error bars, as a table for JSON.
 
     Args:
         frames: labelled structures.

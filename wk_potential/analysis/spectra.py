@@ -1,14 +1,14 @@
 """Infrared and Raman spectra of trajectories, by autocorrelation, and harmonic ones, by analytic derivatives.
 
-Infrared: molar absorption A in km/mol per cm^-1, the integral of a band being its intensity,
+Infrared: molar absorption A in km/mol per cm^-1; the integral of a band is its intensity,
 
     A(k) = N_A / (12 eps0 c^2 k_B T) S(k),    S(k) = 4 c int_0^inf w(t) <d(0) . d(t)> cos(2 pi c k t) dt,
 
-d the time derivative of the dipole, w the Blackman window, which leaves 0.1 % of a line beside it. The factor that
-makes a quantum spectrum of a classical correlation function is the harmonic one, beta hbar omega / (1 - exp(-beta hbar
-omega)): with it bands of harmonic modes have their quantum intensities at any temperature, and it leaves the formula
-above. Raman: the same of the polarisability, as the activity 45 a'^2 + 7 gamma'^2 in Angstrom^4/amu per cm^-1, without
-the factors of laser and temperature, (nu_0 - nu)^4 / (nu (1 - exp(-h nu / k_B T))), that belong to an experiment.
+where d is the time derivative of the dipole and w the Blackman window, whose side lobes hold 0.1 % of a line. The
+formula contains the harmonic quantum correction beta hbar omega / (1 - exp(-beta hbar omega)). With it the bands of
+harmonic modes have their quantum intensities at any temperature. Raman: the same formula for the polarisability, as the
+activity 45 a'^2 + 7 gamma'^2 in Angstrom^4/amu per cm^-1. It does not contain the factors of laser and temperature of
+an experiment, (nu_0 - nu)^4 / (nu (1 - exp(-h nu / k_B T))).
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ class Spectrum:
         wavenumbers: (n,) cm^-1.
         infrared: (n,) km/mol per cm^-1, or None without dipoles.
         raman: (n,) Angstrom^4/amu per cm^-1, or None without polarisabilities.
-        temperature: K, that is in the factors.
+        temperature: K, used in the prefactors.
 
     """
 
@@ -131,7 +131,7 @@ def correlation_spectrum(series, interval: float, resolution: float) -> tuple[np
     padded[:longest] = correlation
     padded[points - longest + 1 :] = correlation[:0:-1]  # even in time
     wavenumbers = np.arange(points // 2 + 1) / (LIGHT * interval * points)
-    # differences of frames lose sinc^2 of what derivatives have
+    # finite differences reduce the spectrum of the derivative by sinc^2
     spectrum = 2 * LIGHT * interval * rfft(padded).real / np.sinc(wavenumbers * LIGHT * interval) ** 2
     return wavenumbers, spectrum
 

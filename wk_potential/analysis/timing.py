@@ -1,4 +1,4 @@
-"""How fast a model is on a structure, part by part, and how far that is from what the processor can do."""
+"""Time of a model on a structure, part by part, beside the floor that the processor sets."""
 
 import time
 from collections.abc import Callable
@@ -57,7 +57,7 @@ class Speed:
         threads: how many.
         microseconds: CPU time per atom of each of `PARTS`.
         wall: microseconds per atom of the whole.
-        list_build: CPU microseconds per atom of making the neighbour list anew.
+        list_build: CPU microseconds per atom of rebuilding the neighbour list.
         floor: microseconds per atom that the multiply-adds of the kernel take at the peak rate.
 
     """

@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or not there."""
+"""Write files completely or not at all."""
 
 import os
 import tempfile
@@ -49,7 +49,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file that is whole or not there.
+    """Write a file completely or not at all.
 
     Raises:
         FileError: it cannot be written.

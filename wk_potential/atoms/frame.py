@@ -61,7 +61,7 @@ class Frame:
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, source: str = "Atoms object", **options: str | None) -> "Frame":
-        """Take over an ASE structure and its labels, if any; options and errors as in `read_frames`."""
+        """Convert an ASE structure and its labels, if any; options and errors as in `read_frames`."""
         return _convert([_from_atoms(atoms, source)], None, **options)[0]
 
     def to_atoms(self) -> Atoms:
@@ -188,7 +188,7 @@ def _check_structure(frame: Frame) -> None:
         i, j = np.triu_indices(len(frame), 1)
         distances = pdist(positions)
     else:
-        # a longer cutoff than needed: the search grows slow with the number of cutoff-sized cells
+        # a longer cutoff than needed: the search is slow with many cells of the size of the cutoff
         search = vesin.NeighborList(cutoff=10 * MIN_DISTANCE, full_list=False)
         i, j, distances = search.compute(positions, cell, pbc, "ijd")
     if len(distances) and distances.min() < MIN_DISTANCE:

@@ -107,7 +107,7 @@ def find_neighbours(positions, cell, pbc, cutoff, threads: int = 1, centres: int
 
 
 class VerletList:
-    """Neighbour list with a skin, rebuilt only when a pair may have come within the cutoff unseen.
+    """Neighbour list with a skin, rebuilt only when a pair outside it may have come within the cutoff.
 
     A list to cutoff + skin made for positions r0 and cell h0 still holds every pair within the cutoff if
     s (cutoff + skin) - 2 u >= cutoff, s the smallest stretch of the deformation h0 -> h and u the largest
@@ -121,20 +121,20 @@ class VerletList:
         self.n_built = 0
 
     def update(self, positions, cell, pbc):
-        """Return the pairs within cutoff + skin of when the list was made; all within the cutoff are in it."""
+        """Return the list; it contains all pairs within the cutoff, and some beyond."""
         if not self.is_valid(positions, cell, pbc):
             self.rebuild(positions, cell, pbc)
         return self.current
 
     def rebuild(self, positions, cell, pbc, find: Callable = find_neighbours) -> None:
-        """Make the list, `current`, anew, by a function that takes what `find_neighbours` takes."""
+        """Rebuild the list, `current`, by a function with the arguments of `find_neighbours`."""
         self.clear()  # two lists at once would need twice the memory
         self.current = find(positions, cell, pbc, self.cutoff + self.skin, self.threads)
         self._made_for = (positions.copy(), np.array(cell, float), np.array(pbc, bool))
         self.n_built += 1
 
     def clear(self) -> None:
-        """Forget the list: the next one depends on the positions then, and on nothing before."""
+        """Forget the list, so that the next one does not depend on earlier positions."""
         self._made_for, self.current = None, None
 
     def is_valid(self, positions, cell, pbc) -> bool:

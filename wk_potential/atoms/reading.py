@@ -1,7 +1,7 @@
-"""Reading training data: structures and labels from any file that ASE reads, or from rMD17 archives.
+"""Read training data: structures and labels from any file that ASE reads, or from rMD17 archives.
 
-Everything leaves this module checked and in eV, eV/Angstrom and eV/Angstrom^3; what cannot be right is a
-`DataError` that names the file, the frame and the atom. Frames and atoms are counted from 0.
+The frames are checked and in eV, eV/Angstrom and eV/Angstrom^3. Data that cannot be right raise a `DataError` that
+names the file, the frame and the atom. Frames and atoms are counted from 0.
 """
 
 import warnings
@@ -162,10 +162,12 @@ def _read(path: Path) -> list[_Raw]:
                 raws.append(_from_atoms(atoms, f"{path}, frame {len(raws)}"))
     except DataError:
         raise
-    except Exception as error:  # the readers raise whatever they like
+    except Exception as error:  # the readers raise errors of any class
         where = f"{path}, frame {len(raws)}" if raws else path
         text = f"{where}: cannot be read ({type(error).__name__}: {error})"
-        raise DataError(f"{text}; check that the file is whole and named as its format is") from error
+        raise DataError(
+            f"{text}; check that the file is complete and that its name has the ending of its format"
+        ) from error
     if not raws:
         raise DataError(f"{path}: no frame in the file; leave it out")
     return raws

@@ -1,4 +1,4 @@
-"""Files of structures: one in, one out, and trajectories that can be continued."""
+"""Read and write structures and trajectories; trajectories can be continued."""
 
 import os
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def read_structure(path: str | Path, index: int = -1, keep_results: bool = False
         atoms: Any = read(path, index=index, do_not_split_by_at_sign=True)
     except (IndexError, StopIteration):
         raise StructureError(f"{path}: there is no frame {index}") from None
-    except Exception as error:  # the readers raise whatever they like
+    except Exception as error:  # the readers raise errors of any class
         reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         raise StructureError(f"{path}: cannot be read as a structure ({reason})") from error
     if not len(atoms):
@@ -71,7 +71,7 @@ def read_trajectory(path: str | Path, frames: str = ":") -> list[Atoms]:
         raise StructureError(f"{path}: {'not a file' if path.exists() else 'file not found'}; check the path")
     try:
         images: Any = read(path, index=frames if ":" in frames else f"{frames}:", do_not_split_by_at_sign=True)
-    except Exception as error:  # the readers raise whatever they like
+    except Exception as error:  # the readers raise errors of any class
         reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         raise StructureError(f"{path}: cannot be read as a trajectory ({reason})") from error
     if not images:
@@ -126,7 +126,7 @@ def store_results(atoms: Atoms, names: Sequence[str] | None = None) -> Atoms:
 
 
 def write_structure(path: str | Path, atoms: Atoms) -> None:
-    """Write a structure with its results, in the format that the name ends in; whole or not at all.
+    """Write a structure with its results, in the format of its ending; completely or not at all.
 
     Raises:
         StructureError: the name does not tell the format.
@@ -138,19 +138,19 @@ def write_structure(path: str | Path, atoms: Atoms) -> None:
 
 
 def drop_half_frame(path: Path) -> bool:
-    """Cut off a last frame that an interruption left incomplete; tell whether any frame is left.
+    """Cut off a last frame that an interruption left incomplete; return whether any frame is left.
 
     Args:
-        path: written by `append_frame`, or not there.
+        path: written by `append_frame`; it need not exist.
 
     """
     if not path.exists() or not path.stat().st_size:
         return False
-    if path.suffix == ".traj":  # whose frames count when they are whole
+    if path.suffix == ".traj":  # its header counts complete frames only
         with path.open("rb") as file:
             head = file.read(_ULM_HEADER)
         if head[: len(_ULM_MAGIC)] != _ULM_MAGIC[: len(head)]:
-            return True  # something else: reading it will say what
+            return True  # not a trajectory: the reader will say what is wrong
         return len(head) == _ULM_HEADER and any(head[32:40])
     whole = 0
     with path.open("rb") as file:
@@ -169,7 +169,7 @@ def append_frame(path: Path, atoms: Atoms) -> None:
     """Append a structure with its results to a .traj file, or else to extended XYZ.
 
     Raises:
-        FileError: the frame cannot be written, for want of space perhaps; the file is as it was.
+        FileError: the frame cannot be written, perhaps for lack of space; the file is unchanged.
 
     """
     with naming(path):
@@ -183,7 +183,7 @@ def append_frame(path: Path, atoms: Atoms) -> None:
         write(text, atoms, format="extxyz")
         size = path.stat().st_size if path.exists() else 0
         try:
-            with path.open("a") as file:  # at one go: an interruption leaves no half frame
+            with path.open("a") as file:  # in one call: an interruption leaves no incomplete frame
                 file.write(text.getvalue())
         except OSError:
             if path.exists():

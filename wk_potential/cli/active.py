@@ -1,4 +1,4 @@
-"""`wk-potential active`: learning on the fly."""
+"""`wk-potential active`: active learning."""
 
 import importlib
 import runpy

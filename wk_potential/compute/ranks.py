@@ -1,4 +1,4 @@
-"""What ranks do together: fail together, add up, agree."""
+"""Communication between MPI ranks: sums, shared work, common errors."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from .threads import available_cores, run_threads
 
 T = TypeVar("T")
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
-FORWARDING = 1.0  # s: mpiexec loses what it has not read when a rank aborts
+FORWARDING = 1.0  # s: mpiexec loses output that it has not read when a rank aborts
 
 
 def import_mpi() -> Any:
@@ -33,9 +33,9 @@ def import_mpi() -> Any:
 
 
 def abort_on_error(comm) -> None:
-    """From now on an exception that nothing catches ends all ranks, with its traceback and a non-zero exit code.
+    """Make an uncaught exception end all ranks, with its traceback and a non-zero exit code.
 
-    Without this the rank that fails would wait for the others at its end, and they for it in the next reduction.
+    Otherwise the failed rank would wait for the others at its end, and they would wait for it in the next reduction.
     """
     if getattr(sys.excepthook, "ends_all_ranks", False):
         return
@@ -151,7 +151,7 @@ class MPICommunicator(Communicator):
         return min(share, len(available_cores()))
 
     def together(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function on every rank; where it fails on any, all raise the error of the first that failed.
+        """Call a function on every rank; if it fails on any, all raise the error of the first that failed.
 
         The function must not communicate.
         """
@@ -183,7 +183,7 @@ class MPICommunicator(Communicator):
         return out
 
     def share(self, value: T, owner: int) -> T:
-        """Return the value that one rank has; those of the others are not looked at."""
+        """Return the value of one rank on all ranks."""
         return self.mpi.bcast(value, owner)
 
     def to_first(self, array: np.ndarray, owner: int) -> np.ndarray:

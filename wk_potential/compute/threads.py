@@ -1,7 +1,7 @@
 """Threads: one rule for how many, one way to use them.
 
-Compiled functions release the interpreter's lock, so plain threads run them side by side; no threading layer has
-to be found on the machine, and no setting of the process is changed.
+Compiled functions release the interpreter's lock, so plain threads run them in parallel. No threading library is
+needed, and no setting of the process changes.
 """
 
 import os

@@ -20,11 +20,11 @@ from ..density.saturation import saturate, saturate_changes
 from ..forms.quadratic_kernel import features_adjoint, fill_features, packed_block, row_layout
 from .energy import Potential, divided, expand_lanes, project, refuse_clash, work_space
 
-LANES = WIDTH  # members whose forces are formed, the first ones
+LANES = WIDTH  # the first members, whose forces are computed
 
 
 class Deviations(NamedTuple):
-    """What the members of a committee deviate by from their mean: sums over centres, of which ranks may have parts.
+    """Deviations of the members of a committee from their mean, summed over centres; a rank may hold a part of the sum.
 
     Attributes:
         energies: (n, K) eV of the centres.

@@ -4,7 +4,7 @@
     { JSON header, indented; "arrays" lists name, dtype, shape and offset of each array }
     <little-endian C-ordered arrays>
 
-`head` shows what a model is. There is no pickle and no code in it; one altered byte is noticed.
+`head FILE` shows what the model is. The file holds no pickle and no code. The checksum detects any altered byte.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import numpy as np
 from ..atoms.files import write_atomically
 from ..errors import ModelFileError
 
-FORMAT = 3  # 1 knew no repulsion, 2 no saturation
+FORMAT = 3  # format 1 has no repulsion, format 2 no saturation
 _MAGIC = b"wk_potential model "
 _NUMBERS = rb"format=(\d{1,9}) header=(\d{1,18}) total=(\d{1,18})"
 _LINE = re.compile(rb"(wk_potential model " + _NUMBERS + rb") sha256=([0-9a-f]{64})\n")

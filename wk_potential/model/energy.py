@@ -1,7 +1,7 @@
 """Energies and forces of many atoms from a trained model: plain arrays in, plain arrays out.
 
-Each thread takes a share of the atoms from neighbours to forces, a few atoms at a time, and sums the forces in an
-array of its own: nothing is stored per pair, and the result does not depend on which thread is faster.
+Each thread computes a share of the atoms, a few atoms at a time, and sums their forces in an array of its own. Nothing
+is stored per pair, and the result does not depend on the order in which threads finish.
 """
 
 from collections.abc import Iterable, Sequence
@@ -58,7 +58,7 @@ class Layer:
     Attributes:
         density: see `wk_potential.density`.
         projection: that of the density in the precision of `energies`.
-        energies: for each central element what makes an energy of density coefficients.
+        energies: for each central element the function of the density coefficients that gives the energy.
 
     """
 
@@ -113,7 +113,7 @@ class Potential:
 
 
 class Sums(NamedTuple):
-    """What the atoms of one thread add up: energies (n,), forces (N, 3), virial (3, 3), closest pair (2,)."""
+    """Sums of one thread over its atoms: energies (n,), forces (N, 3), virial (3, 3), and a pair on one site (2,)."""
 
     energies: np.ndarray
     forces: np.ndarray
@@ -302,14 +302,14 @@ def divided(costs, densities: Iterable[PackedDensity], structure: Structure, thr
 def evaluate(potential: Potential, structure: Structure, threads: int = 1, stages: int = len(PARTS)):
     """Energies (n,) in eV, forces (N, 3) in eV/Angstrom and strain derivative of the energy (3, 3) in eV.
 
-    All are those of the energy of the n centres: where atoms are only neighbours, whoever evaluates their environments
-    has the rest.
+    All belong to the energy of the n centres. Atoms that are only neighbours get the part of their forces that these
+    centres exert.
 
     Args:
         potential: the model's arrays.
         structure: with neighbours that hold all pairs of the centres within the cutoff, and may hold more.
         threads: how many.
-        stages: how many of `PARTS` are done, for timing them; fewer than all give no results.
+        stages: number of `PARTS` to run, for timing; fewer than all give no results.
 
     Raises:
         ClashError: two atoms are on one site.

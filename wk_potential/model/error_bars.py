@@ -2,7 +2,7 @@
 
 The features of a coarse mapped form are the last layer of the model; the training labels leave their weights uncertain,
 and the members of the committee are draws from what they leave (`training.error_bars.rigidity`). One factor for each
-kind of label turns the spread of the members into the error that unseen frames are found to have.
+kind of label scales the spread of the members to the errors found on left-out frames.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from .energy import Layer, Potential
 from .summary import Summarised
 
 _ARRAYS = ("members", "probes", "centres", "largest", "calibration", "closest")
-CLOSE_GRADE = 10.0  # at least, of an atom with a neighbour closer than any training environment has one
+CLOSE_GRADE = 10.0  # least grade of an atom with a neighbour closer than in any training environment
 
 
 class Spread(NamedTuple):
@@ -54,13 +54,13 @@ class Uncertainty(Summarised):
         channels: of the density, the leading ones, that they are made of.
         forms: by length scale and element, the quadratic forms whose squares are the features.
         members: (R, K) weights of the features of all forms, one after the other, for each member.
-        probes: (R, K') the same for draws of the weights as if the energies of the training environments were labels.
+        probes: (R, K') like `members`, for a fit in which the energies of the training environments are the labels.
         centres: (n_elements, K') mean energies of the probes on training environments.
-        largest: (n_elements,) eV, where the standard deviation of the probes has grade 1.
+        largest: (n_elements,) eV, standard deviation of the probes at which the grade is 1.
         calibration: (5,) factors of the standard deviations of energy, forces, stress, energies, and what the probes
             add to that of the energy, atoms being independent.
-        closest: (n_elements, n_elements) Angstrom, below which a neighbour is closer than any in the training set by a
-            margin: the cutoff for elements that never met.
+        closest: (n_elements, n_elements) Angstrom; a neighbour below this distance is clearly closer than any in the
+            training set. For elements that are never neighbours there, it is the cutoff.
 
     """
 
@@ -105,7 +105,7 @@ class Uncertainty(Summarised):
         forms = []
         for n, blocks in enumerate(facts["blocks"]):
             forms.append(from_arrays(len(arrays["largest"]), blocks, within(f"forms{n}_", arrays)))
-        arrays.setdefault("closest", np.zeros(2 * [len(arrays["largest"])]))  # older files say nothing of it
+        arrays.setdefault("closest", np.zeros(2 * [len(arrays["largest"])]))  # older files lack it
         return cls(int(facts["lmax"]), int(facts["channels"]), forms, *(arrays[name] for name in _ARRAYS))
 
 
@@ -132,14 +132,14 @@ def feature_slices(forms: Sequence[Sequence[Sequence[TruncatedForm]]]) -> list[l
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CommitteePotential(Summarised):
-    """An committee as the compiled functions take it; see `Uncertainty.potential`."""
+    """A committee as the compiled functions take it; see `Uncertainty.potential`."""
 
     uncertainty: Uncertainty
     potential: Potential
     members: list[list[np.ndarray]]
 
     def deviations(self, structure: Structure, threads: int = 1) -> Deviations:
-        """Deviations of the members; those of parts of a structure add up."""
+        """Deviations of the members; the deviations of parts of a structure add up."""
         found = evaluate_committee(self.potential, self.members, structure, threads)
         return found._replace(close=count_close(structure, self.uncertainty.closest))
 

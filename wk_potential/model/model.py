@@ -1,4 +1,4 @@
-"""A trained model: what it is made of, how it is saved, what it predicts for arrays of atoms."""
+"""A trained model: its parts, its file, its predictions."""
 
 import os
 import warnings
@@ -83,7 +83,7 @@ class Model:
 
     @property
     def is_mapped(self) -> bool:
-        """Whether there is a mapped form; see `map`."""
+        """Whether there is a mapped form; see `wk_potential.map_model`."""
         return all(scale.mapped is not None for scale in self.scales)
 
     @property
@@ -214,7 +214,7 @@ class Model:
         A `CompositionWarning` says where total energies have no meaning.
 
         Args:
-            atoms: ASE `Atoms`, a `Frame`, or a sequence of them; calculators and labels are not looked at.
+            atoms: ASE `Atoms`, a `Frame`, or a sequence of them; calculators and labels are ignored.
             threads: without it OMP_NUM_THREADS if set, else the cores available.
             uncertainty: compute error bars too [if the model has them]; they cost about as much as the prediction.
             progress: called with the name of the stage and the fraction done.
@@ -248,18 +248,18 @@ class Model:
     ) -> np.ndarray:
         """Kernel matrix of the model between structures, or between their atoms.
 
-        The kernel of two atoms is that of the energies: the sum over length scales and orders of a_nu k^(nu), and 0 for
-        atoms of different elements. The kernel of two structures is its sum over all pairs of their atoms: the
-        covariance of their energies, up to the baseline. Without `b` the matrix is symmetric and positive
-        semi-definite, so that it serves kernel PCA, clustering and the selection of structures. A model of tensors
-        alone has the kernel of the smallest L of its first tensor.
+        The kernel of two atoms is the sum over length scales and orders of a_nu k^(nu), as in the energy, and 0 for
+        atoms of different elements. The kernel of two structures is its sum over all pairs of their atoms. This is the
+        covariance of their energies without the baseline. Without `b` the matrix is symmetric and positive
+        semi-definite: use it for kernel PCA, clustering and the selection of structures. If a model predicts tensors
+        alone, the kernel is that of the smallest L of its first tensor.
 
         Args:
             a: ASE `Atoms`, a `Frame`, or a sequence of them.
             b: the columns, likewise [the same as `a`].
             per_atom: between all atoms, one structure after the other, instead of between structures.
-            normalise: divide by the root of both kernels with themselves, so that 1 means the same. What has no
-                neighbours at all has kernel 0 with everything.
+            normalise: divide by the square root of both self-kernels, so that 1 means identical. An atom without
+                neighbours has kernel 0 with everything.
             threads: without it OMP_NUM_THREADS if set, else the cores available.
 
         Returns:
@@ -276,14 +276,14 @@ class Model:
     def descriptors(
         self, atoms: StructureLike | Sequence[StructureLike], size: int = 64, threads: int | None = None
     ) -> np.ndarray:
-        """Descriptors of the atoms: rows whose inner products are about the kernel of the model.
+        """Descriptors of the atoms: rows whose inner products approximate the kernel of the model.
 
-        They are Nystroem features: the kernels with some of the support points of each element, chosen by pivoted
-        Cholesky decomposition, in the metric of these points. Atoms of different elements have orthogonal rows.
+        They are Nystroem features: kernels with some support points of each element, chosen by pivoted Cholesky
+        decomposition, and orthonormalised. Rows of atoms of different elements are orthogonal.
 
         Args:
             atoms: ASE `Atoms`, a `Frame`, or a sequence of them.
-            size: at most so many numbers for each element.
+            size: largest number of features of each element.
             threads: without it OMP_NUM_THREADS if set, else the cores available.
 
         Returns:
@@ -336,7 +336,7 @@ class Model:
         )
 
     def check_composition(self, numbers) -> None:
-        """Warn with `CompositionWarning` if the training set leaves the baseline of a composition open."""
+        """Give a `CompositionWarning` if the training set does not determine the baseline of a composition."""
         if not is_determined(self.species_of(numbers), self.compositions):
             warnings.warn(
                 "the training frames do not determine the energy baseline of this composition: forces and energy "
@@ -381,11 +381,11 @@ class Model:
         path = Path(path).expanduser()
         header, arrays = read_container(path)
         try:
-            del header["cutoff"]  # that of the scales, for readers
+            del header["cutoff"]  # a copy for people who read the header
             every = enumerate(header.pop("scales"))
             scales = [scale_from_arrays(facts, within(f"scale{n}_", arrays)) for n, facts in every]
             tensors = targets_from_arrays(header.pop("tensors", {}), arrays)
-            uncertainty = repulsion = None  # nor has any model of format 1
+            uncertainty = repulsion = None  # models of format 1 have neither
             if "uncertainty" in header:
                 uncertainty = Uncertainty.from_arrays(header.pop("uncertainty"), within("uncertainty_", arrays))
             if "repulsion_outer" in arrays:
@@ -394,7 +394,7 @@ class Model:
             return cls(*basis, header, tensors, uncertainty, repulsion)
         except KeyError as error:
             raise ModelFileError(f"{path}: the model lacks {error}; copy or make it again") from error
-        except Exception as error:  # of NumPy, float, list and others, which are given what a damaged header says
+        except Exception as error:  # NumPy and others raise errors of many classes when the header is damaged
             raise ModelFileError(
                 f"{path}: the parts of the model do not fit each other; copy or make it again"
             ) from error

@@ -1,4 +1,4 @@
-"""What a model says of a structure."""
+"""Predictions of a model for structures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Evaluation(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Prediction(Summarised):
-    """What a model predicts for one structure; None stands for what it does not predict.
+    """Prediction of a model for one structure; None stands for properties that it does not predict.
 
     Attributes:
         energy: eV.
@@ -45,8 +45,8 @@ class Prediction(Summarised):
         polarizability: (3, 3) Angstrom^3.
         energy_std, energies_std, forces_std, stress_std, dipole_std, polarizability_std: standard deviations in the
             units and shapes of what they belong to.
-        extrapolation_grade: (N,) above 1 where an environment is less certain than 99.9 % of those of the training set
-            are without their own frame.
+        extrapolation_grade: (N,) above 1 where an environment is less certain than 99.9 % of the training environments,
+            each predicted by a fit without its frame.
 
     """
 

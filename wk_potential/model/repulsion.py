@@ -23,7 +23,7 @@ class Repulsion(NamedTuple):
     Attributes:
         charges: (n,) of the nuclei.
         inner: (n, n) Angstrom, where the switch begins to fall.
-        outer: (n, n) Angstrom, where nothing is left; within the cutoff of the model.
+        outer: (n, n) Angstrom, where it has fallen to zero; within the cutoff of the model.
 
     """
 
@@ -75,7 +75,7 @@ def repel(repulsion, atoms, structure, sums):
                 square += d[x] * d[x]
             a, b = species[i], species[j]
             if square >= farthest * farthest or square >= repulsion.outer[a, b] ** 2 or square == 0.0:
-                continue  # atoms on one site have been noticed where the density was made
+                continue  # `gather` has reported atoms on one site already
             r = np.sqrt(square)
             energy, derivative = pair_energy(
                 repulsion.charges[a] * repulsion.charges[b], screening[a, b], repulsion.inner[a, b],

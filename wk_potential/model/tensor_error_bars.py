@@ -1,4 +1,4 @@
-"""Error bars of vectors and tensors: draws of the weights of the terms of a coarse form, as training leaves them."""
+"""Error bars of vectors and tensors: a committee of coarse forms whose weights are drawn from their posterior."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

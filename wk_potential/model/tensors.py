@@ -1,4 +1,4 @@
-"""Vectors and tensors as targets: their names, units, and the one place where they are spherical or Cartesian."""
+"""Dipoles and polarisabilities of a model, and the conversion between spherical and Cartesian components."""
 
 from dataclasses import dataclass
 from functools import cached_property

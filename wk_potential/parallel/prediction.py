@@ -71,7 +71,7 @@ class ParallelPredictor:
         return float(sums[-1]), Evaluation(sums[3 * n : 4 * n].copy(), sums[: 3 * n].reshape(n, 3).copy(), virial)
 
     def deviations(self, committee: CommitteePotential, species, positions, cell) -> Deviations:
-        """Deviations of an committee's members for the structure that was predicted last.
+        """Deviations of the committee's members for the structure that was predicted last.
 
         Args:
             committee: of the model.

@@ -28,13 +28,13 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class MDSummary:
-    """How a run went.
+    """Summary of a run.
 
     Attributes:
-        steps: made now, without those of the run that was continued.
+        steps: number of steps of this run, without those of the run that it continues.
         time: ps at the end.
         temperature: K, mean over the second half of the log.
-        drift: eV per atom and ps, slope of the total energy; of meaning for nve only.
+        drift: eV per atom and ps, slope of the total energy; meaningful for nve only.
         volume: Angstrom^3, mean over the second half of the log, None unless npt.
         seconds_per_step: wall time.
 
@@ -49,9 +49,10 @@ class MDSummary:
 
 
 class _Recorder:
-    """Watches a run: checks every step, writes trajectory and log, reports progress.
+    """Observer of a run: checks every step, writes trajectory and log, reports progress.
 
-    With every frame it makes the run forget its history, so that one continued from there is the same to the last bit.
+    At every frame it clears the history (neighbour list, random numbers), so that a run continued from that frame is
+    the same to the last bit.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class _Recorder:
         self.hottest = 10 * max(settings.temperature, now) + 5000
 
     def __call__(self) -> None:
-        """Look at the structure after a step, before anything of it is written."""
+        """Check the structure after a step, then write it."""
         step, settings = self.dynamics.nsteps, self.settings
         temperature = 2 * self.atoms.get_kinetic_energy() / (self.free * units.kB)
         potential = self.atoms.get_potential_energy()
@@ -78,7 +79,7 @@ class _Recorder:
             raise DynamicsError("the energy is not finite any more")
         if temperature > self.hottest:
             raise DynamicsError(f"the temperature has reached {temperature:.0f} K")
-        # first the log: on a restart, lines beyond the last frame are dropped and made again
+        # the log first: a restart drops the lines beyond the last frame and writes them again
         if step % settings.log_interval == 0 or step == settings.steps:
             self._write_line(potential, temperature)
         if step % settings.interval == 0 or step == settings.steps:
@@ -93,7 +94,7 @@ class _Recorder:
             self.progress(f"{self.settings.ensemble}: {temperature:4.0f} K", step / settings.steps)
 
     def forget(self) -> None:
-        """Begin the noise anew, and the lists of neighbours."""
+        """Restart the random numbers and the neighbour list."""
         if hasattr(self.dynamics, "rng"):
             self.dynamics.rng.bit_generator.state = noise_from(
                 self.settings.seed, self.dynamics.nsteps
@@ -118,7 +119,7 @@ class _Recorder:
 
 
 def _start_log(path: Path, settings: MDSettings, first_step: int) -> IO[str]:
-    """Open the log, on a restart without the lines that come after the frame to start from.
+    """Open the log; a restart drops the lines after the frame that it starts from.
 
     Raises:
         DynamicsError: the log to continue has other columns.
@@ -130,10 +131,10 @@ def _start_log(path: Path, settings: MDSettings, first_step: int) -> IO[str]:
     kept = ""
     if first_step > 0 and path.exists():
         if not path.read_text().startswith(header):
-            raise DynamicsError(f"{path}: has not the columns of this run; name another file for the log")
+            raise DynamicsError(f"{path}: the columns are not those of this run; name another file for the log")
         for line in path.read_text().splitlines(keepends=True):
             row = line.split()
-            whole = len(row) == len(names) and line.endswith("\n")  # the last may be half
+            whole = len(row) == len(names) and line.endswith("\n")  # the last line may be incomplete
             if line.startswith("#") or (whole and int(row[0]) <= first_step):
                 kept += line
     path.write_text(kept or header)
@@ -156,7 +157,7 @@ def read_log(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _starting_point(atoms: Atoms, settings: MDSettings, trajectory: Path, restart: bool) -> tuple[Atoms, int]:
-    """Return the structure with velocities, and the step that it is at."""
+    """Return the structure with velocities, and the number of its step."""
     if not restart:
         atoms = atoms.copy()
         if not settings.keep_velocities:
@@ -179,7 +180,7 @@ def _starting_point(atoms: Atoms, settings: MDSettings, trajectory: Path, restar
 
 
 def extrapolation_file(trajectory: str | Path) -> Path:
-    """Return where `run_md` saves the structures at which atoms leave what the model was trained on."""
+    """Return the file in which `run_md` saves structures that the model extrapolates to."""
     trajectory = Path(trajectory)
     return trajectory.with_name(f"{trajectory.stem}.unknown{trajectory.suffix}")
 
@@ -195,24 +196,24 @@ def run_md(
 ) -> MDSummary:
     """Run molecular dynamics; existing files are overwritten, or continued.
 
-    With `restart` the run goes on from the last whole frame of the trajectory until `settings.time` is reached, or
-    begins if there is none. A .traj file keeps all digits, and the continued run (with a `WKCalculator`, the same
-    number of threads and one rank) is the same to the last bit as one that was never interrupted. Extended XYZ
-    keeps eight decimals.
+    With `restart` the run continues from the last complete frame of the trajectory until `settings.time` is reached. If
+    there is no frame, it starts from the beginning. A .traj file keeps all digits: with a `WKCalculator`, the same
+    number of threads and one rank, the continued run is the same to the last bit as one that was never interrupted.
+    Extended XYZ keeps eight decimals.
 
     Args:
         atoms: the structure, with a calculator; not changed.
         settings: what to run.
         trajectory: a .traj file, or else written as extended XYZ.
-        log: text with one line for some steps, by default named as the trajectory, ending in .log.
+        log: text file with a line every `log_interval` steps [the trajectory's name, ending in .log].
         restart: continue the trajectory.
         progress: called with the name of the stage and the fraction done.
-        prepare: called with ASE's dynamics before the first step, to attach observers: theirs is the first look at a
-            step, before anything of it is written.
+        prepare: called with ASE's dynamics before the first step, to attach observers; they see each step before it
+            is written.
 
     Raises:
         DynamicsError: the settings do not fit the structure, the trajectory cannot be continued, or energy,
-            positions or temperature have exploded; everything before is in the files.
+            positions or temperature have exploded; the files hold everything before.
         UnknownElementError: an element is not in the model.
 
     """
@@ -223,11 +224,11 @@ def run_md(
     restart = restart and drop_half_frame(trajectory)
     calculator = atoms.calc
     atoms, first_step = _starting_point(atoms, settings, trajectory, restart)
-    restart = first_step > 0  # else the first frame is written anew
+    restart = first_step > 0  # else the first frame is written again
     _hand_over(atoms, calculator)
     dynamics, free = make_dynamics(atoms, settings, noise_from(settings.seed, first_step))
     restore(dynamics, atoms.info.get("md_variables"))
-    atoms.get_potential_energy()  # what the model refuses is said before files are touched
+    atoms.get_potential_energy()  # errors of the model come before any file is changed
     if not restart:
         trajectory.unlink(missing_ok=True)
     with _start_log(log, settings, first_step) as lines:
@@ -248,34 +249,34 @@ def run_md(
 def _attach_guard(
     dynamics: Any, atoms: Atoms, settings: MDSettings, action: Action, unknown: Path, restart: bool
 ) -> None:
-    """Watch the extrapolation grade; what is unknown is appended to that of the run that goes on."""
+    """Attach the extrapolation guard; a continued run appends to the saved structures."""
     if not restart:
         unknown.unlink(missing_ok=True)
     dynamics.attach(ExtrapolationGuard(atoms, action, unknown, settings.grade_limit, lambda: dynamics.nsteps))
 
 
 def _run_to_the_end(dynamics: Any, settings: MDSettings, trajectory: Path) -> None:
-    """Take all steps; what breaks off says where, and what is kept."""
+    """Take all steps; an error says at which step, and what the files hold."""
     try:
         dynamics.run(settings.steps - dynamics.nsteps)
     except ExtrapolationError as error:
         raise DynamicsError(
-            f"stopped: {error}. All frames before are in {trajectory}; label the saved structure and train with it"
+            f"stopped: {error}. All earlier frames are in {trajectory}; label the saved structure and train with it"
         ) from error
     except Exception as error:
         if not has_exploded(error, dynamics.atoms):
             raise
         where = f"step {dynamics.nsteps} ({dynamics.nsteps * settings.timestep / 1000:g} ps)"
         raise DynamicsError(
-            f"the run broke off at {where}: {error}. All frames before are in {trajectory}; try a "
+            f"the run stopped at {where}: {error}. All earlier frames are in {trajectory}; use a "
             "smaller time step or a lower temperature, or train on more such structures"
         ) from error
 
 
 def _hand_over(atoms: Atoms, calculator: Any) -> None:
-    """Attach the calculator; it takes over results that the structure was read with, which are of these positions."""
+    """Attach the calculator, with the results that the trajectory holds for these positions."""
     read, atoms.calc = atoms.calc, calculator
-    if read is not None and hasattr(calculator, "clear_history"):  # others may have more to remember
+    if read is not None and hasattr(calculator, "clear_history"):  # other calculators may keep more than results
         calculator.atoms, calculator.results = atoms.copy(), dict(read.results)
 
 

@@ -1,4 +1,4 @@
-"""Telling a run that has exploded from a fault of the program."""
+"""Distinguish a run that has exploded from a fault of the program."""
 
 import numpy as np
 from ase import Atoms
@@ -14,8 +14,8 @@ def is_finite(atoms: Atoms) -> bool:
 def has_exploded(error: Exception, atoms: Atoms) -> bool:
     """Whether an error in a run means that the structure makes no sense any more.
 
-    Our own errors say so by their class. Others come of arithmetic with what is not finite, wherever it is done: in the
-    integrators of ASE, in linear algebra. If positions, momenta and cell are finite, the program is at fault.
+    The package's own errors say so by their class. Other errors come from arithmetic with numbers that are not finite,
+    in the integrators of ASE or in linear algebra. If positions, momenta and cell are finite, the program is at fault.
     """
     if isinstance(error, WKError):
         return isinstance(error, StructureError | DynamicsError | RelaxationError)

@@ -1,4 +1,4 @@
-"""What to do when atoms leave what a model was trained on."""
+"""What to do when a model extrapolates."""
 
 import warnings
 from collections.abc import Callable
@@ -17,11 +17,11 @@ LIMIT = 2.0  # of the extrapolation grade
 
 
 class ExtrapolationGuard:
-    """Watches the extrapolation grade of a structure during a run: attach it to any dynamics or optimiser of ASE.
+    """Observer of the extrapolation grade during a run: attach it to any dynamics or optimiser of ASE.
 
-    An excursion begins where the largest grade of all atoms passes the limit and ends where it falls below. `warn`
-    warns at the first, with an `ExtrapolationWarning`; `save` does, and appends the structure at which each excursion
-    begins to a file; `stop` saves it too and raises an `ExtrapolationError`.
+    An excursion begins when the largest grade of all atoms passes the limit, and ends when it falls below. The action
+    `warn` gives an `ExtrapolationWarning` at the first excursion. `save` also appends the structure at the beginning of
+    each excursion to a file. `stop` saves the structure and raises an `ExtrapolationError`.
 
         guard = ExtrapolationGuard(atoms, "save", "unknown.xyz")
         dynamics.attach(guard, interval=1)
@@ -31,11 +31,11 @@ class ExtrapolationGuard:
         action: warn, save or stop.
         path: for `save` and `stop`, a .traj file, or else extended XYZ.
         limit: grade above which an atom counts as outside.
-        step: tells the number of the step, for messages.
+        step: function that returns the number of the step, for messages.
 
     Attributes:
-        excursions: how many there were.
-        largest: grade so far.
+        excursions: number of excursions so far.
+        largest: largest grade so far.
 
     """
 
@@ -56,11 +56,11 @@ class ExtrapolationGuard:
         self.excursions, self.largest, self._outside = 0, 0.0, False
 
     def __call__(self) -> None:
-        """Look at the structure.
+        """Check the structure.
 
         Raises:
             ExtrapolationError: an excursion begins and the action is `stop`.
-            UncertaintyError: the calculator of the atoms gives no grade.
+            UncertaintyError: the calculator has no error bars.
 
         """
         grade = self.atoms.calc.get_property("extrapolation_grade", self.atoms)

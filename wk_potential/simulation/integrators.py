@@ -1,4 +1,4 @@
-"""Ensembles of molecular dynamics: settings, velocities, and ASE's integrators with what they remember."""
+"""Settings of molecular dynamics, initial velocities, and ASE's integrators with the state of their thermostats."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -12,19 +12,19 @@ from .extrapolation import LIMIT, Action
 Ensemble = Literal["nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible"]
 ENSEMBLES: tuple[str, ...] = get_args(Ensemble)
 PICOSECOND = 1000 * units.fs
-_VARIABLES = ("_eps", "_p_eps", "_p_g", "_cell0", "_volume0", "_eta", "_p_eta", "_xi", "_p_xi")  # ASE's, of npt
+_VARIABLES = ("_eps", "_p_eps", "_p_g", "_cell0", "_volume0", "_eta", "_p_eta", "_xi", "_p_xi")  # of ASE's npt
 
 
 @dataclass(frozen=True)
 class MDSettings:
-    """What to run.
+    """Settings of a run.
 
     Attributes:
         ensemble: nve (velocity Verlet), nvt-langevin, nvt-bussi (stochastic velocity rescaling), npt (of
             Martyna, Tobias and Klein; the cell keeps its shape) or npt-flexible (the cell is free).
         temperature: K, of the initial velocities and of the thermostat.
         timestep: fs.
-        time: ps from the start of the trajectory to its end, whether or not it is continued in between.
+        time: ps, length of the whole trajectory; a continued run counts from its first start.
         friction: 1/ps, of nvt-langevin.
         thermostat_time: fs, of nvt-bussi and npt.
         barostat_time: fs, of npt.
@@ -33,9 +33,9 @@ class MDSettings:
         interval: steps between frames of the trajectory.
         log_interval: steps between lines of the log.
         keep_velocities: start with the velocities of the structure.
-        on_extrapolation: None, or what to do where atoms leave what the model was trained on: warn, save the structures
-            beside the trajectory, or save and stop. The calculator must give error bars.
-        grade_limit: extrapolation grade above which atoms count as outside.
+        on_extrapolation: None, or what to do when the extrapolation grade of an atom passes the limit: warn, save the
+            structures beside the trajectory, or save and stop. The calculator must have error bars.
+        grade_limit: of the extrapolation grade.
 
     """
 
@@ -58,7 +58,7 @@ class MDSettings:
         """Check the settings.
 
         Raises:
-            DynamicsError: one of them makes no sense.
+            DynamicsError: a setting makes no sense.
 
         """
         if self.ensemble not in ENSEMBLES:
@@ -81,11 +81,11 @@ class MDSettings:
 
 
 def degrees_of_freedom(atoms: Atoms, thermostatted: bool = False) -> int:
-    """Degrees of freedom that share the temperature: all but what is constrained or conserved at zero.
+    """Number of degrees of freedom in the temperature: without constrained ones and momenta conserved at zero.
 
     Args:
         atoms: the structure.
-        thermostatted: whether rotations of a molecule as a whole are, too.
+        thermostatted: whether the thermostat acts on the rotation of a molecule as a whole.
 
     """
     free = atoms.get_number_of_degrees_of_freedom()
@@ -129,7 +129,7 @@ def set_velocities(atoms: Atoms, temperature: float, rng: np.random.Generator) -
 
 
 def make_dynamics(atoms: Atoms, settings: MDSettings, rng: np.random.Generator) -> tuple[Any, int]:
-    """Return ASE's integrator and the degrees of freedom that have the temperature."""
+    """Return ASE's integrator and the number of degrees of freedom in the temperature."""
     from ase.md import nose_hoover_chain
     from ase.md.bussi import Bussi
     from ase.md.langevin import Langevin
@@ -153,7 +153,7 @@ def make_dynamics(atoms: Atoms, settings: MDSettings, rng: np.random.Generator) 
         return Langevin(atoms, step, fixcm=False, **noise), free
     if s.ensemble == "nvt-bussi":
         bussi = Bussi(atoms, step, s.temperature, s.thermostat_time * units.fs, rng=rng)
-        # ASE counts motions that are conserved at zero, and would heat a small molecule too much
+        # ASE also counts momenta that are conserved at zero, and would make a small molecule too hot
         bussi.ndof, bussi.target_kinetic_energy = free, 0.5 * free * bussi.temp
         return bussi, free
     if not atoms.pbc.all() or atoms.cell.rank < 3:
@@ -170,12 +170,12 @@ def make_dynamics(atoms: Atoms, settings: MDSettings, rng: np.random.Generator) 
 
 
 def noise_from(seed: int, step: int) -> np.random.Generator:
-    """Noise of a thermostat from a step on: the same, whether the run was continued there or not."""
+    """Random numbers of a thermostat from a step on: the same whether or not the run was continued there."""
     return np.random.default_rng([seed, step, 1])
 
 
 def variables_of(dynamics: Any) -> list[tuple[Any, str, np.ndarray]]:
-    """Variables of thermostat and barostat: whose, name and value."""
+    """Variables of thermostat and barostat: owner, name and value."""
     owners = [getattr(dynamics, name, None) for name in ("_thermostat", "_barostat")]
     return [
         (owner, name, np.asarray(vars(owner)[name], float))
@@ -186,7 +186,7 @@ def variables_of(dynamics: Any) -> list[tuple[Any, str, np.ndarray]]:
 
 
 def restore(dynamics: Any, values) -> None:
-    """Set the variables of thermostat and barostat to what a frame holds."""
+    """Set the variables of thermostat and barostat to the values in a frame."""
     found = variables_of(dynamics)
     if values is None or np.size(values) != sum(value.size for _, _, value in found):
         return  # an older trajectory: they start at rest

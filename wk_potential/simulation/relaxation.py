@@ -14,15 +14,15 @@ OPTIMISERS = ("LBFGS", "BFGS", "FIRE")
 
 @dataclass(frozen=True)
 class RelaxSummary:
-    """How a relaxation went.
+    """Summary of a relaxation.
 
     Attributes:
         converged: whether the forces (and the cell's gradient) are below the limit.
-        steps: made.
+        steps: number of steps.
         energy: eV, at the end.
-        gained: eV, energy at the start less that at the end.
-        fmax: eV/Angstrom, the largest force on an atom left.
-        pressure: GPa left, None unless the cell is periodic in three directions.
+        gained: eV, energy at the start minus energy at the end.
+        fmax: eV/Angstrom, the largest force on an atom at the end.
+        pressure: GPa at the end, None unless the cell is periodic in three directions.
 
     """
 
@@ -53,9 +53,9 @@ def relax(
     Args:
         atoms: the structure, with a calculator.
         optimiser: LBFGS, BFGS or FIRE.
-        fmax: eV/Angstrom, stop when no atom feels more; with `cell` also for its gradient, eV per
-            unit strain and atom.
-        steps: at most.
+        fmax: eV/Angstrom; the search ends when no force is larger. With `cell` it is also the limit of the gradient
+            of the cell, eV per unit strain and atom.
+        steps: largest number of steps.
         cell: relax the cell too.
         pressure: GPa, with `cell`.
         progress: called with the name of the stage and the fraction done, by the logarithm of the force.
@@ -89,13 +89,13 @@ def relax(
 
     search.attach(watch)
     try:
-        # ASE's cell filter solves systems of nine equations, on which waiting BLAS threads lose much time
+        # ASE's cell filter solves systems of nine equations, which are slow on several BLAS threads
         with threadpool_limits(1, "blas"):
             converged = bool(search.run(fmax=fmax, steps=steps))
     except Exception as error:
         if not has_exploded(error, atoms):
             raise
-        raise RelaxationError(f"the relaxation broke off at step {search.nsteps}: {error}") from error
+        raise RelaxationError(f"the relaxation stopped at step {search.nsteps}: {error}") from error
     energy = atoms.get_potential_energy()
     left = -float(atoms.get_stress()[:3].mean()) / units.GPa if periodic else None
     return RelaxSummary(converged, search.nsteps, energy, start - energy, _largest(atoms.get_forces()), left)
