@@ -143,12 +143,19 @@ def run_block(block: Block, names: dict) -> list[str]:
     return printed
 
 
-def with_code() -> list[Path]:
-    """Pages with code that can be run."""
-    return [page for page in PAGES if any(b.language in RUN and not b.skip for b in blocks(page))]
+def with_code() -> list:
+    """Pages with code that can be run, those that train marked."""
+    found = []
+    for page in PAGES:
+        texts = [b.text for b in blocks(page) if b.language in RUN and not b.skip]
+        trains = any(re.search(r"wk-potential (train|active) |\btrain\(", text) for text in texts)
+        if texts:
+            name = str(page.relative_to(ROOT))
+            found.append(pytest.param(page, id=name, marks=[pytest.mark.train] if trains else []))
+    return found
 
 
-@pytest.mark.parametrize("page", with_code(), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", with_code())
 def test_code_runs(page, folder):
     if page.stem == "active-learning":
         (folder / "model.wkp").unlink()
@@ -164,6 +171,7 @@ def test_languages_are_known(page):
         assert block.language in (*RUN, *SHOWN) or block.language.startswith("{"), block
 
 
+@pytest.mark.train
 def test_guide_explains_what_training_prints(folder):
     """Every line that training says begins with words that the guide explains."""
     guide = (DOCS / "guides" / "training.md").read_text(encoding="utf-8")
@@ -175,6 +183,7 @@ def test_guide_explains_what_training_prints(folder):
         assert first.split(" Å")[0] in guide, f"the guide does not explain {line!r}"
 
 
+@pytest.mark.train
 def test_every_array_of_a_model_file_is_documented(folder):
     page = (DOCS / "model-file.md").read_text(encoding="utf-8")
     described = re.findall(r"^\| `([a-z_{}nL0-9]+)` \|", page, re.M)
