@@ -168,7 +168,7 @@ def test_command_line(folder, tmp_path, monkeypatch):
     assert (tmp_path / "p.png").stat().st_size > 10000
     code, text = run("info", "m.wkp")
     assert code == 0, text
-    assert "left-out RMSE" in text
+    assert "leave-one-out RMSE" in text
 
 
 def vibrating(n, interval):
