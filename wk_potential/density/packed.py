@@ -183,16 +183,19 @@ def fill_radial(density, hood, first, derivatives):
 
 
 @njit
-def _work_places(lmax):
-    """Where cos, sin and q begin in the flat work space of `fill_harmonics`, and the length of a row."""
+def fill_harmonics(density, hood, first, derivatives):
+    """Fill `hood.harmonics` for WIDTH neighbours: polynomials in x, y, z.
+
+    The harmonic (l, m) is norm q[l, m] cos or sin, where cos + i sin = (x + i y)^m and q is the associated Legendre
+    function / (sin theta)^m (Bigi et al., J. Chem. Phys. 159, 064802 (2023)). Arguments as in `fill_radial`; the
+    derivatives are r times the gradient of the function of direction.
+    """
+    lmax, unit, out, norms, work = density.lmax, hood.unit, hood.harmonics, density.norms, hood.work
+    part, n_max = out.shape[1] * WIDTH, unit.shape[1]
     side = (lmax + 2) * WIDTH
-    return 0, side, 2 * side, side
-
-
-@njit
-def _fill_polynomials(lmax, x, y, z, work):
-    """Fill `work` with cos and sin of m = 0..lmax and q of l, m = 0..lmax for WIDTH neighbours in direction x, y, z."""
-    cos, sin, q, side = _work_places(lmax)
+    cos, sin, q = 0, side, 2 * side
+    zero = splat(0.0)
+    x, y, z = load(unit, first), load(unit, n_max + first), load(unit, 2 * n_max + first)
     minus_y = mul(splat(-1.0), y)
     for m in range(1, lmax + 1):
         c, s = load(work, cos + (m - 1) * WIDTH), load(work, sin + (m - 1) * WIDTH)
@@ -208,26 +211,6 @@ def _fill_polynomials(lmax, x, y, z, work):
             at = q + l * side + m * WIDTH
             leading = mul(mul(splat((2.0 * l - 1.0) / (l - m)), z), load(work, at - side))
             store(work, at, fma(splat(-(l + m - 1.0) / (l - m)), load(work, at - 2 * side), leading))
-
-
-@njit
-def fill_harmonics(density, hood, first, derivatives):
-    """Fill `hood.harmonics` for WIDTH neighbours: polynomials in x, y, z.
-
-    The harmonic (l, m) is norm q[l, m] cos or sin, where cos + i sin = (x + i y)^m and q is the associated Legendre
-    function / (sin theta)^m (Bigi et al., J. Chem. Phys. 159, 064802 (2023)).
-
-    Args:
-        density, hood, first: as in `fill_radial`.
-        derivatives: whether to fill those too, r times the gradient of the function of direction.
-
-    """
-    lmax, unit, out, norms, work = density.lmax, hood.unit, hood.harmonics, density.norms, hood.work
-    part, n_max = out.shape[1] * WIDTH, unit.shape[1]
-    cos, sin, q, side = _work_places(lmax)
-    zero = splat(0.0)
-    x, y, z = load(unit, first), load(unit, n_max + first), load(unit, 2 * n_max + first)
-    _fill_polynomials(lmax, x, y, z, work)
     for l in range(lmax + 1):
         for m in range(l + 1):
             norm = splat(norms[l, m])
