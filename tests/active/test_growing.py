@@ -8,13 +8,12 @@ from oracles.systems import QUICK, SPARSE
 from wk_potential import Frame, Model, WKCalculator, train
 from wk_potential.active.growing import GrowingRegression
 from wk_potential.active.model import GrowingModel
-from wk_potential.kernel.coupling import wigner_terms
-from wk_potential.kernel.direct import in_blocks
-from wk_potential.training.baseline import fit_targets
+from wk_potential.atoms.dataset import Dataset
+from wk_potential.density.frames import Environments
 from wk_potential.training.full.fit import fit_full
-from wk_potential.training.sparse.design import frame_design, kernel_matrices, stream_design
+from wk_potential.training.sparse.design import Design, kernel_matrices, stream_design
 from wk_potential.training.sparse.regression import SparseRegression
-from wk_potential.training.train import _task
+from wk_potential.training.task import make_task
 
 # --- growing regression ---
 
@@ -39,11 +38,9 @@ def grown(copper_frames):
 
 def predicted(model, support, weights, frame):
     """Labels of a frame by its design matrix, and what they should be."""
-    scale = model.scales[0]
-    blocks, terms = [in_blocks(s) for s in support], wigner_terms(scale.density.lmax, scale.order)
-    counts = [len(s) for s in support]
-    design = frame_design(frame, scale.density, model.elements, terms, scale.order_weights[:1], blocks, counts)
-    return design[:, 0] @ np.concatenate(weights), fit_targets([frame], model.elements, model.baseline)[0]
+    scale, data = model.scales[0], Dataset([frame], model.elements)
+    design = Design(Environments(data, scale.density), support, scale.order_weights[:1]).of_frame(0)
+    return design[:, 0] @ np.concatenate(weights), data.fit_targets(model.baseline)
 
 
 def test_growing_equals_fit_at_once(grown, copper_frames):
@@ -52,10 +49,9 @@ def test_growing_equals_fit_at_once(grown, copper_frames):
     assert len(regression.support[0]) > 6
     scale = model.scales[0]
     kernel = kernel_matrices(regression.support, scale.density.lmax, 3)
-    factors = stream_design(
-        copper_frames, np.zeros(len(copper_frames), int), scale.density, model.elements, model.baseline,
-        regression.support, scale.order_weights[:1],
-    )  # fmt: skip
+    environments = Environments(Dataset(copper_frames, model.elements), scale.density)
+    design = Design(environments, regression.support, scale.order_weights[:1])
+    factors = stream_design(design, np.zeros(len(copper_frames), int), model.baseline)
     at_once = SparseRegression(factors, np.tensordot(scale.order_weights[0], kernel, 1)[None])
     expected = at_once.weights(np.ones(1), noise)
     for frame in copper_frames[::5]:
@@ -111,7 +107,7 @@ def test_update_of_full_model_equals_exact_regression(copper_frames):
         update={f"{kind}_noise": noise[kind] for kind in noise}
         | {"order_weights": before["hyperparameters"]["order_weights"][0][0]}
     )
-    task = _task(copper_frames[:7], options, "full", 1)
+    task = make_task(Dataset(copper_frames[:7]), options, "full", 1)
     task = replace(task, densities=[s.density for s in model.model.scales], baseline=model.model.baseline)
     fit = fit_full(task)
     one = replace(model.model, scales=fit.scales)

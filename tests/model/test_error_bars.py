@@ -23,25 +23,26 @@ from wk_potential.analysis.reliability import (
     negative_log_likelihood,
     reliability,
 )
+from wk_potential.atoms.dataset import Dataset
 from wk_potential.atoms.frame import Frame
 from wk_potential.atoms.neighbours import find_neighbours
 from wk_potential.atoms.structure import Structure
 from wk_potential.atoms.trajectories import read_structure
 from wk_potential.cli import main
+from wk_potential.density.frames import Environments
 from wk_potential.errors import ClashError, DynamicsError, ExtrapolationError, ExtrapolationWarning, UncertaintyError
-from wk_potential.kernel.coupling import wigner_terms
-from wk_potential.kernel.direct import in_blocks
 from wk_potential.model.committee import LANES
 from wk_potential.model.prediction import Prediction
 from wk_potential.simulation.dynamics import extrapolation_file, run_md
 from wk_potential.simulation.extrapolation import ExtrapolationGuard
 from wk_potential.simulation.integrators import MDSettings
-from wk_potential.training.baseline import fit_targets
 from wk_potential.training.error_bars.posterior import Posterior
 from wk_potential.training.error_bars.rigidity import fit_uncertainty
-from wk_potential.training.sparse.design import frame_design, kernel_matrices
+from wk_potential.training.full.fit import fit_full
+from wk_potential.training.sparse.design import Design, kernel_matrices
+from wk_potential.training.sparse.fit import fit_sparse
 from wk_potential.training.sparse.regression import whitening
-from wk_potential.training.task import LeftOut
+from wk_potential.training.task import LeftOut, make_task
 
 PLAIN = {"cutoff": 4.0, "cutoff_width": 2.0, "lmax": 2, "order": 3, "density_width": 0.5, "channel_tolerance": 1e-2}
 
@@ -65,7 +66,7 @@ def mixed_model(random_model):
             Frame(numbers, positions, np.diag([5.0, 6.0, 7.0]), np.ones(3, bool), 0.0, np.zeros((6, 3)), np.zeros(6))
         )
     left_out = LeftOut(lambda chosen: [rng.normal(size=25) for _ in chosen])
-    return replace(model, uncertainty=fit_uncertainty(model, frames, left_out)), frames[0]
+    return replace(model, uncertainty=fit_uncertainty(model, Dataset(frames, model.elements), left_out)), frames[0]
 
 
 def deviations(model, frame, positions=None, cell=None, threads=1):
@@ -143,46 +144,29 @@ def test_posterior_is_that_of_bayesian_regression():
     np.testing.assert_allclose(draws @ draws.T / 100_000, covariance, atol=0.02 * covariance.max())
 
 
-@pytest.mark.parametrize("estimator", ["full", "sparse"])
-def test_left_out_residuals_are_those_of_a_fit_without_the_frames(copper_frames, estimator, monkeypatch):
-    """Full: as the header says; sparse: with these support points and hyperparameters, by algebra written out."""
-    from wk_potential.training import train as module
+def test_left_out_residuals_of_the_full_estimator_are_those_that_the_header_tells(copper_frames):
+    task = make_task(Dataset(copper_frames[:8]), TrainingOptions(**PLAIN), "full", 1)
+    fit = fit_full(task)
+    errors = np.concatenate([r[1:-6] for r in fit.left_out.residuals(np.arange(8))])
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(fit.errors["leave_one_out_forces_rmse"], rel=1e-6)
 
-    caught = {}
 
-    def catch(model, frames, left_out, *rest):
-        caught.update(residuals=left_out.residuals(np.arange(len(frames))), model=model)
-
-    monkeypatch.setattr(module, "fit_uncertainty", catch)
-    options = TrainingOptions(estimator=estimator, support_points=20, map=False, **PLAIN)
-    frames = copper_frames[:8]
-    train(frames, options)
-    residuals, model = caught["residuals"], caught["model"]
-    if estimator == "full":
-        errors = np.concatenate([r[1:-6] for r in residuals])
-        recorded = model.info["training"]["errors"]["leave_one_out_forces_rmse"]
-        assert np.sqrt(np.mean(errors**2)) == pytest.approx(recorded, rel=1e-6)
-        return
-    scale, lmax = model.scales[0], options.lmax
-    noise = np.array([model.info["hyperparameters"]["noise"][kind] for kind in ("energy", "forces", "stress")])
-    points, terms = scale.support[0].coefficients, wigner_terms(lmax, scale.order)
-    kernel = scale.order_weights[0] @ kernel_matrices([points], lmax, scale.order).reshape(scale.order, -1)
-    basis = whitening(kernel.reshape(len(points), -1))
-    designs, values = [], []
-    for frame in frames:
-        design = frame_design(
-            frame, scale.density, model.elements, terms, scale.order_weights[:1], [in_blocks(points)], [len(points)]
-        )[:, 0]
-        value, kind, size = fit_targets([frame], model.elements, model.baseline)
-        designs.append(design / (size * noise[kind])[:, None])
-        values.append(value / (size * noise[kind]))
-    for k, residual in enumerate(residuals):
-        x, y = (np.concatenate([*a[:k], *a[k + 1 :]]) for a in (designs, values))
-        rows = np.concatenate([x @ basis, np.eye(basis.shape[1])])
-        weights = basis @ np.linalg.lstsq(rows, np.concatenate([y, np.zeros(basis.shape[1])]), rcond=None)[0]
-        kind, size = fit_targets([frames[k]], model.elements, model.baseline)[1:]
-        expected = (values[k] - designs[k] @ weights) * size * noise[kind]
-        assert residual == pytest.approx(expected, rel=1e-4, abs=1e-6)
+def test_left_out_residuals_of_the_sparse_estimator_are_those_of_a_fit_without_the_frame(copper_frames):
+    """With the same support points and hyperparameters, by algebra written out."""
+    task = make_task(Dataset(copper_frames[:8]), TrainingOptions(support_points=20, **PLAIN), "sparse", 1)
+    fit, labels = fit_sparse(task), task.labels
+    scale, deviations = fit.scales[0], labels.size * fit.noise[labels.kind]
+    points = scale.support[0].coefficients
+    kernel = np.tensordot(scale.order_weights[0], kernel_matrices([points], scale.density.lmax, scale.order), 1)
+    basis = whitening(kernel)
+    design = Design(Environments(task.data, scale.density), [points], scale.order_weights[:1])
+    rows = np.concatenate([design.of_frame(k)[:, 0] for k in range(8)])
+    for k, residual in enumerate(fit.left_out.residuals(np.arange(8))):
+        own = task.data.frame_of_label == k
+        x, y = rows[~own] / deviations[~own, None], labels.values[~own] / deviations[~own]
+        stacked = np.concatenate([x @ basis, np.eye(basis.shape[1])])
+        weights = basis @ np.linalg.lstsq(stacked, np.concatenate([y, np.zeros(basis.shape[1])]), rcond=None)[0]
+        assert residual == pytest.approx(labels.values[own] - rows[own] @ weights, rel=1e-4, abs=1e-6)
 
 
 def test_frames_without_some_of_the_elements():

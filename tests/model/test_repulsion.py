@@ -12,6 +12,7 @@ from scripts.mpi import needs, run_ranks
 
 from wk_potential import Model, TrainingOptions, WKCalculator, train
 from wk_potential.analysis.dimers import dimer_curves
+from wk_potential.atoms.dataset import Dataset
 from wk_potential.atoms.neighbours import find_neighbours
 from wk_potential.atoms.structure import Structure
 from wk_potential.cli import main
@@ -174,13 +175,13 @@ def test_centres_have_their_half_of_each_pair(random_model):
 
 def test_radii_lie_below_the_distances_of_the_frames(copper_frames):
     closest = min(neighbor_list("d", frame.to_atoms(), 5.0).min() for frame in copper_frames)
-    chosen = choose_repulsion(copper_frames, np.array([29]), 4.0)
+    chosen = choose_repulsion(Dataset(copper_frames), 4.0)
     assert chosen.outer[0, 0] == pytest.approx(0.9 * closest)
     assert chosen.inner[0, 0] == chosen.outer[0, 0] / 2
     few = [replace(copper_frames[0], pbc=np.zeros(3, bool), cell=np.zeros((3, 3)), forces=None, stress=None)]
     alone = [replace(f, numbers=f.numbers[:1], positions=f.positions[:1]) for f in few]
-    assert choose_repulsion(alone, np.array([29]), 9.0).outer[0, 0] == pytest.approx(4 * 1.32)  # never met
-    assert choose_repulsion(alone, np.array([29]), 4.0).outer[0, 0] == 4.0  # seen by the neighbour list
+    assert choose_repulsion(Dataset(alone), 9.0).outer[0, 0] == pytest.approx(4 * 1.32)  # never met
+    assert choose_repulsion(Dataset(alone), 4.0).outer[0, 0] == 4.0  # seen by the neighbour list
 
 
 def test_changes_nothing_on_the_frames(copper_frames):

@@ -6,8 +6,9 @@ from ase.data import covalent_radii
 from oracles.systems import SMALL
 
 from wk_potential import TrainingOptions
+from wk_potential.atoms.dataset import Dataset
 from wk_potential.density.expansion import full_density
-from wk_potential.density.frames import frame_environments
+from wk_potential.density.frames import Environments
 from wk_potential.density.radial import radial_table
 from wk_potential.training.channels import model_density
 
@@ -16,18 +17,17 @@ from wk_potential.training.channels import model_density
 def test_neighbours_of_different_elements_are_as_alike_as_asked(molecules, mixing):
     """Sum over pairs of elements of their kernel, weights and overlaps; only the size of each centre's is free."""
     options = TrainingOptions(**SMALL, element_mixing=mixing, channel_tolerance=0.0)
-    elements = np.unique(np.concatenate([f.numbers for f in molecules]))
+    data = Dataset(molecules)
+    elements = data.elements
     assert len(elements) > 1
-    density = model_density(molecules, elements, options)
+    density = model_density(data, options)
     full = full_density(
         options.lmax, radial_table(*options.long, options.lmax, options.radial_tolerance), len(elements)
     )
     kernel = np.full((len(elements), len(elements)), mixing or 0.0)
     np.fill_diagonal(kernel, 1.0)
     kernel *= np.outer(covalent_radii[elements], covalent_radii[elements])
-    ours, raw = (
-        [frame_environments(f, d, elements, derivatives=False) for f in molecules[:3]] for d in (density, full)
-    )
+    ours, raw = ([Environments(data, d).of_frame(k, derivatives=False) for k in range(3)] for d in (density, full))
     centres = np.concatenate([e.centres for e in ours])
     x = np.concatenate([e.coefficients for e in ours])
     y = np.concatenate([e.coefficients for e in raw])

@@ -8,7 +8,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from wk_potential import Frame, TrainingOptions, train
-from wk_potential.atoms.dataset import label_counts, sampled_frames
+from wk_potential.atoms.dataset import Dataset
 from wk_potential.errors import OptionsError
 from wk_potential.training.search import BOUNDS, optimise
 
@@ -45,7 +45,7 @@ TOP = {"cutoff": 5.0, "density_width": 0.36, "density_growth": 5.0}
 def search(frames, score, memory=None, **more):
     lines, fractions = [], []
     options = TrainingOptions(**more)
-    found = optimise(frames, options, "sparse", score, lines.append, lambda _, x: fractions.append(x), memory)
+    found = optimise(Dataset(frames), options, "sparse", score, lines.append, lambda _, x: fractions.append(x), memory)
     return *found, lines, fractions
 
 
@@ -112,13 +112,6 @@ def test_options_stay_within_bounds(frames):
     options, *_ = search(frames, Hill({"cutoff": 100.0, "density_width": 1e-3}))
     assert options.cutoff <= BOUNDS["cutoff"][1]
     assert options.density_width >= BOUNDS["density_width"][0]
-
-
-def test_frames_of_the_search(frames):
-    counts = label_counts(frames)
-    assert list(sampled_frames(counts, 10**6, 2, 0)) == list(range(len(frames)))
-    assert len(sampled_frames(counts, 1, 2, 0)) == 2
-    assert len(sampled_frames(counts, 19 * 3, 2, 0)) == 3
 
 
 @pytest.mark.parametrize("estimator", ["full", "sparse"])

@@ -8,13 +8,14 @@ import pytest
 from oracles.systems import SMALL
 
 from wk_potential import Frame, Model, TrainingOptions, train
+from wk_potential.atoms.dataset import Dataset
 from wk_potential.atoms.neighbours import find_neighbours
-from wk_potential.density.frames import frame_environments
+from wk_potential.density.frames import Environments
 from wk_potential.errors import DataError, OptionsError
-from wk_potential.training.baseline import fit_baseline, fit_targets
+from wk_potential.training.baseline import fit_baseline
 from wk_potential.training.channels import model_density
 from wk_potential.training.full.gram import flatten, force_gram
-from wk_potential.training.sparse.design import kernel_matrices, stream_design
+from wk_potential.training.sparse.design import Design, kernel_matrices, stream_design
 from wk_potential.training.sparse.regression import SparseRegression, TriangularFactor, whitening
 from wk_potential.training.sparse.selection import select_support
 
@@ -29,20 +30,19 @@ def predict(model: Model, frame: Frame, direct: bool = False):
 
 def dense_prediction(frames, test, options):
     """Gaussian process regression written out: predicted labels of the test frames."""
-    elements = np.unique(np.concatenate([f.numbers for f in frames]))
-    everything = [*frames, *test]
+    data = Dataset(frames)
+    everything = Dataset([*frames, *test], data.elements)
     kernel = 0.0
     for shape in (options.long, options.short):
-        density = model_density(frames, elements, options, shape)
-        flat = flatten(everything, [frame_environments(f, density, elements) for f in everything])
-        gram = force_gram(flat, options.lmax, options.order, len(elements))
+        flat = flatten(Environments(everything, model_density(data, options, shape)))
+        gram = force_gram(flat, options.lmax, options.order, len(data.elements))
         kernel = kernel + np.tensordot(options.order_weights, gram.sum(axis=0), 1)
-    baseline, _ = fit_baseline(frames, elements)
-    y, kind, size = fit_targets(frames, elements, baseline)
-    noise = np.array([options.energy_noise, options.forces_noise, options.stress_noise])[kind] * size
-    n = len(y)
-    predicted = kernel[n:, :n] @ np.linalg.solve(kernel[:n, :n] + np.diag(noise**2), y)
-    counts = np.array([baseline[np.searchsorted(elements, f.numbers)].sum() for f in test])
+    baseline, _ = fit_baseline(data)
+    labels = data.labels(baseline)
+    noise = np.array([options.energy_noise, options.forces_noise, options.stress_noise])[labels.kind] * labels.size
+    n = len(labels)
+    predicted = kernel[n:, :n] @ np.linalg.solve(kernel[:n, :n] + np.diag(noise**2), labels.values)
+    counts = np.array([baseline[np.searchsorted(data.elements, f.numbers)].sum() for f in test])
     return predicted, counts
 
 
@@ -112,18 +112,11 @@ def test_whitening_drops_rounding_only():
 
 @pytest.fixture(scope="module")
 def sparse_parts(crystals, molecules):
-    frames = [*crystals, *molecules]
-    options = TrainingOptions(**SMALL, order=3)
-    elements = np.unique(np.concatenate([f.numbers for f in frames]))
-    density = model_density(frames, elements, options)
-    baseline, _ = fit_baseline(frames, elements)
-    pools = [[] for _ in elements]
-    for frame in frames:
-        environments = frame_environments(frame, density, elements, derivatives=False)
-        for z, c in zip(environments.centres, environments.coefficients, strict=True):
-            pools[z].append(c)
-    support = select_support([np.array(p) for p in pools], 40, density.lmax, np.ones(3))
-    return frames, density, elements, baseline, support
+    data = Dataset([*crystals, *molecules])
+    environments = Environments(data, model_density(data, TrainingOptions(**SMALL, order=3)))
+    pools = [np.concatenate(found) for found in zip(*map(environments.by_element, range(len(data))), strict=True)]
+    support = select_support(pools, 40, environments.density.lmax, np.ones(3))
+    return environments, fit_baseline(data)[0], support
 
 
 def test_support_selection(sparse_parts):
@@ -143,17 +136,19 @@ def test_selection_stops_when_nothing_is_left():
 
 
 def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(sparse_parts):
-    frames, density, elements, baseline, support = sparse_parts
+    environments, baseline, support = sparse_parts
+    data, density = environments.data, environments.density
     sets = np.array([[1.0, 0.5, 0.2], [0.1, 0.0, 2.0]])
-    folds = np.arange(len(frames)) % 3
-    factors = stream_design(frames, folds, density, elements, baseline, support, sets, threads=2)
+    folds = np.arange(len(data)) % 3
+    factors = stream_design(Design(environments, support, sets), folds, baseline, threads=2)
     kernels = np.tensordot(sets, kernel_matrices(support, density.lmax, 3), 1)
     regression = SparseRegression(factors, kernels)
     amplitudes, noise = np.array([0.7, 0.3]), np.array([0.01, 0.1, 0.05])
 
     # written out: the design by finite differences, the normal equations in full
-    values, kind, size = fit_targets(frames, elements, baseline)
-    flat = flatten(frames, [frame_environments(f, density, elements) for f in frames])
+    labels = data.labels(baseline)
+    values, kind, size = labels.values, labels.kind, labels.size
+    flat = flatten(environments)
     design = dense_design(flat, density, support, sets.T @ amplitudes)
     kernel = np.tensordot(amplitudes, kernels, 1)
     sigma = noise[kind] * size
@@ -281,15 +276,15 @@ def test_baseline_of_known_composition():
         Frame(np.array(z), np.zeros((len(z), 3)), np.zeros((3, 3)), np.zeros(3, bool), energy=-1.0 * sum(z))
         for z in ([1, 1, 8], [8, 8], [1, 1], [6, 8])
     ]
-    elements = np.array([1, 6, 8])
-    baseline, compositions = fit_baseline(frames, elements)
+    data = Dataset(frames)
+    baseline, compositions = fit_baseline(data)
     assert baseline == pytest.approx([-1, -6, -8])
     assert compositions.shape == (3, 3)
-    _, one = fit_baseline(frames[:1], elements)
+    _, one = fit_baseline(data[:1])
     assert one.shape == (1, 3)
     with pytest.raises(DataError, match="lacks O"):
-        fit_baseline(frames, elements, {"H": 0.0, "C": 0.0})
-    assert fit_baseline(frames, elements, {"H": -0.5, "C": -1, "O": -2})[0].tolist() == [-0.5, -1, -2]
+        fit_baseline(data, {"H": 0.0, "C": 0.0})
+    assert fit_baseline(data, {"H": -0.5, "C": -1, "O": -2})[0].tolist() == [-0.5, -1, -2]
 
 
 def test_options_name_what_is_wrong(tmp_path):

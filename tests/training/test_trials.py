@@ -7,6 +7,7 @@ import pytest
 from oracles.systems import SMALL
 
 from wk_potential import TrainingOptions, train
+from wk_potential.atoms.dataset import Dataset
 from wk_potential.training.options import DensityShape
 from wk_potential.training.trials import SHAPES, tried
 
@@ -24,13 +25,13 @@ def score_near(best):
 def test_shape_of_the_best_score(molecules, best):
     best, plain = {name: getattr(TrainingOptions(), name) for name in SHAPES[-1]} | best, TrainingOptions()
     lines = []
-    found = tried(molecules, plain, "sparse", score_near(best), lines.append)
+    found = tried(Dataset(molecules), plain, "sparse", score_near(best), lines.append)
     assert found == plain.model_copy(update={**best, "element_mixing": 0.0, "saturation": 0.0})
     assert found.long == DensityShape(best["cutoff"], best["cutoff_width"], plain.density_width, plain.density_growth)
     assert lines[0].startswith(f"Cutoff {best['cutoff']:g} Å tapered over {best['cutoff_width']:g} Å, angular weight")
-    assert tried(molecules, plain, "full", score_near(best), lines.append).long == plain.long
+    assert tried(Dataset(molecules), plain, "full", score_near(best), lines.append).long == plain.long
     searched = plain.model_copy(update={"optimise": True})
-    assert tried(molecules, searched, "full", score_near(best), lines.append).long == found.long
+    assert tried(Dataset(molecules), searched, "full", score_near(best), lines.append).long == found.long
 
 
 def test_what_is_set_stays(molecules):
@@ -41,25 +42,27 @@ def test_what_is_set_stays(molecules):
         return -abs(options.cutoff - 5.0) - options.angular_weight
 
     given = TrainingOptions(cutoff=5.5, element_mixing=0.1, saturation=0.7)
-    found = tried(molecules, given, "sparse", score, print)
+    found = tried(Dataset(molecules), given, "sparse", score, print)
     assert (found.cutoff, found.cutoff_width, found.angular_weight, found.saturation) == (5.5, 5.0, 0.0, 0.7)
     assert {(o.cutoff, o.element_mixing, o.saturation) for o in asked} == {(5.5, 0.1, 0.7)}
     asked.clear()
     given = TrainingOptions(angular_weight=0.6, element_mixing=0.0, saturation=0.0)
-    assert tried(molecules, given, "sparse", score, print) == given
+    assert tried(Dataset(molecules), given, "sparse", score, print) == given
     assert not asked
 
 
 def test_nothing_is_scored_twice(molecules):
     asked = []
-    tried(molecules, TrainingOptions(), "sparse", lambda _, o: asked.append(repr(o)) or 0.0, print)
+    tried(Dataset(molecules), TrainingOptions(), "sparse", lambda _, o: asked.append(repr(o)) or 0.0, print)
     assert len(asked) == len(set(asked)) == len(SHAPES) + 4
 
 
 def test_another_shape_has_to_pay(molecules):
     """Only where the score rises by more than 0.5."""
     for gain, weight in ((0.4, 0.6), (0.51, 0.0)):
-        found = tried(molecules, TrainingOptions(), "sparse", lambda _, o, g=gain: g * (o.angular_weight == 0), print)
+        found = tried(
+            Dataset(molecules), TrainingOptions(), "sparse", lambda _, o, g=gain: g * (o.angular_weight == 0), print
+        )
         assert found.angular_weight == weight
 
 
@@ -69,13 +72,13 @@ def test_elements_are_mixed_where_that_pays(molecules, crystals, estimator):
     for scores, mixing in (((0.1, 0.19), 0.0), ((0.21, 0.2), 0.6), ((-1.0, 0.21), 0.8)):
         known = dict(zip((None, 0.6, 0.8), (0.0, *scores), strict=True))
         score = lambda _, o, known=known: known[o.element_mixing or None]  # noqa: E731
-        assert tried(molecules, TrainingOptions(), estimator, score, print).element_mixing == mixing
-        assert tried(crystals, TrainingOptions(), estimator, score, print).element_mixing is None
+        assert tried(Dataset(molecules), TrainingOptions(), estimator, score, print).element_mixing == mixing
+        assert tried(Dataset(crystals), TrainingOptions(), estimator, score, print).element_mixing is None
 
 
 def test_no_scores(molecules):
     """As of two frames, which are too few for folds."""
-    found = tried(molecules[:2], TrainingOptions(), "sparse", lambda *_: -np.inf, print)
+    found = tried(Dataset(molecules[:2]), TrainingOptions(), "sparse", lambda *_: -np.inf, print)
     assert found == TrainingOptions(element_mixing=0.0, saturation=0.0)
 
 

@@ -1,10 +1,10 @@
-"""Sparse regression that grows: labels and support points join a factorisation that is kept.
+"""Sparse regression that grows: labels and support points are added to a factorisation.
 
-Features phi = L^-1 k_M, with k_M the kernels of the support points and L the Cholesky factor of K_MM, make the prior
-of the weights a unit matrix, and those there are stay as they are when support points are added: L gets rows, the
-design matrix Phi columns. R of the QR decomposition of A = [Phi / noise; 1] gets both, as new labels add rows to A
-(QR of R and the new rows) and new support points columns (Q^T of the columns by corrected semi-normal equations, so
-that Q is not needed). A is well conditioned: its singular values are between 1 and signal by noise.
+The features are phi = L^-1 k_M, with k_M the kernels of the support points and L the Cholesky factor of K_MM. With them
+the prior of the weights is a unit matrix, and they do not change when support points are added: L gets more rows, the
+design matrix Phi more columns. R of the QR decomposition of A = [Phi / noise; 1] gets both. New labels add rows to A
+(QR of R and the new rows). New support points add columns (Q^T of the columns by corrected semi-normal equations,
+without Q). A is well conditioned: its singular values are between 1 and the ratio of signal to noise.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,21 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg import lapack, qr, solve_triangular
 
+from ..atoms.dataset import Dataset
 from ..atoms.frame import Frame
 from ..compute.threads import run_threads
 from ..density.expansion import Density
-from ..density.frames import frame_environments
+from ..density.frames import Environments
 from ..kernel.coupling import wigner_terms
 from ..kernel.direct import in_blocks, kernel_rows
-from ..training.baseline import fit_targets
-from ..training.sparse.design import frame_design
+from ..training.sparse.design import Design
 from ..training.sparse.regression import left_out_errors
 from ..training.sparse.selection import LEAST_RESIDUAL
+from ..training.task import KEPT_ENVIRONMENTS
 
 
 class GrowingRegression:
-    """Weights of support points under a kernel and a noise that stay as they are.
+    """Weights of support points, for a given kernel and noise.
 
     Args:
         density: of the environments.
@@ -36,7 +37,7 @@ class GrowingRegression:
         threads: how many.
 
     Attributes:
-        frames: that were added.
+        environments: of the frames that were added.
         support: (n, n_lm, Q) for each element, in the order in which they were added.
 
     """
@@ -44,9 +45,9 @@ class GrowingRegression:
     def __init__(self, density: Density, order_weights, noise, elements, baseline, threads: int = 1):
         self.density, self.order_weights, self.noise = density, np.asarray(order_weights, float), np.asarray(noise)
         self.elements, self.baseline, self.threads = elements, baseline, threads
+        self.environments = Environments(Dataset([], elements), density, KEPT_ENVIRONMENTS)
         self.terms = wigner_terms(density.lmax, len(self.order_weights))
         shape = (density.lmax + 1) ** 2, density.projection.shape[3]
-        self.frames: list[Frame] = []
         self.support = [np.zeros((0, *shape)) for _ in elements]
         self._element = np.zeros(0, np.int64)  # of each support point, in the order of L
         self._factor = np.zeros((0, 0))  # L
@@ -58,18 +59,28 @@ class GrowingRegression:
         self._solution = np.zeros(0)
 
     def add(self, frames: Sequence[Frame], candidates: Sequence[np.ndarray] | None = None) -> None:
-        """Take up frames, and support points.
+        """Add frames, and support points.
 
         Args:
             frames: with labels.
-            candidates: for each element (n, n_lm, Q), environments that may become support points; without them those
-                of the frames. The one with the largest residual of the kernel goes first, then that with the largest
-                of the others, and so on down to the least residual of a support point so far.
+            candidates: for each element (n, n_lm, Q), environments that may become support points [those of the
+                frames]. They are taken in the order of the largest residual of the kernel, down to the least residual
+                of a support point so far.
 
         """
-        self._add_support(self._environments(frames) if candidates is None else candidates)
-        self._add_labels(frames)
+        old, environments = range(self.n_frames), self.environments.extended(frames)
+        new = range(self.n_frames, len(environments.data))
+        if candidates is None:
+            candidates = [np.concatenate(found) for found in zip(*map(environments.by_element, new), strict=True)]
+        self._add_support(candidates, old)
+        self.environments = environments
+        self._add_labels(new)
         self._solve()
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames that were added."""
+        return len(self.environments.data)
 
     def weights(self) -> list[np.ndarray]:
         """Weights (n,) of the support points of each element."""
@@ -81,12 +92,6 @@ class GrowingRegression:
         features = self._features[k]
         rows = solve_triangular(self._triangle, features.T, trans="T", check_finite=False).T
         return left_out_errors(rows, self._target[k] - features @ self._solution) * self._size[k]
-
-    def _environments(self, frames: Sequence[Frame]) -> list[np.ndarray]:
-        found = [frame_environments(f, self.density, self.elements, derivatives=False) for f in frames]
-        return [
-            np.concatenate([e.coefficients[e.centres == z] for e in found], axis=0) for z in range(len(self.elements))
-        ]
 
     def _kernel(self, others: Sequence[np.ndarray], points: Sequence[np.ndarray]) -> np.ndarray:
         """Kernels (n, m) of environments, element after element, with points; zero between elements."""
@@ -105,8 +110,8 @@ class GrowingRegression:
         """Where the points, element after element, are in the order of L."""
         return np.argsort(self._element, kind="stable")
 
-    def _add_support(self, candidates: Sequence[np.ndarray]) -> None:
-        """Add rows to L, columns to features and R."""
+    def _add_support(self, candidates: Sequence[np.ndarray], old: range) -> None:
+        """Add rows to L, and columns to the features of the old frames and to R."""
         cross = np.zeros((sum(map(len, candidates)), len(self._element)))
         cross[:, self._in_order()] = self._kernel(candidates, self.support)
         left = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
@@ -116,14 +121,14 @@ class GrowingRegression:
             least = max(least, self._factor.diagonal().min() ** 2)
         residual = 0.5 * (own + own.T) - left.T @ left
         if residual.diagonal().max(initial=0.0) <= least:
-            return  # LAPACK would take the first, whatever it is
+            return  # LAPACK would take the first, however small its residual
         lower, pivots, rank, _ = lapack.dpstrf(residual, tol=least, lower=1)
         chosen = pivots[:rank] - 1
         lower = np.tril(lower[:rank, :rank])
         element = np.repeat(np.arange(len(candidates)), [len(c) for c in candidates])
         first = np.cumsum([0, *(len(c) for c in candidates)])
         new = [c[chosen[element[chosen] == z] - first[z]] for z, c in enumerate(candidates)]
-        columns = self._new_features(new, np.argsort(element[chosen], kind="stable"), left[:, chosen], lower)
+        columns = self._new_features(old, new, np.argsort(element[chosen], kind="stable"), left[:, chosen], lower)
         self._grow_triangle(np.concatenate(columns) if columns else np.zeros((0, rank)))
         self._features = [np.hstack(pair) for pair in zip(self._features, columns, strict=True)]
         corner = np.zeros((len(self._element), rank))
@@ -131,32 +136,23 @@ class GrowingRegression:
         self._element = np.concatenate([self._element, element[chosen]])
         self.support = [np.concatenate(pair) for pair in zip(self.support, new, strict=True)]
 
-    def _new_features(self, new, order, left, lower) -> list[np.ndarray]:
-        """Features (n_labels, m) of points to be added, at the labels of each frame."""
+    def _new_features(self, frames: range, new, order, left, lower) -> list[np.ndarray]:
+        """Features (n_labels, m) of support points to be added, at the labels of each frame."""
         columns = []
-        for scaled, old in zip(self._designs(self.frames, new), self._features, strict=True):
+        for scaled, known in zip(self._designs(frames, new), self._features, strict=True):
             kernels = np.zeros(scaled.shape)
             kernels[:, order] = scaled
-            columns.append(solve_triangular(lower, (kernels - old @ left).T, lower=True, check_finite=False).T)
+            columns.append(solve_triangular(lower, (kernels - known @ left).T, lower=True, check_finite=False).T)
         return columns
 
-    def _designs(self, frames: Sequence[Frame], points: list[np.ndarray]) -> list[np.ndarray]:
-        """Design matrices (n_labels, m), columns element after element, in units of the labels' noise."""
-        blocks, counts, sets = [in_blocks(p) for p in points], [len(p) for p in points], self.order_weights[None]
-
-        def work(frame: Frame) -> np.ndarray:
-            design = frame_design(frame, self.density, self.elements, self.terms, sets, blocks, counts)
-            return design[:, 0] / self._deviations(frame)[1][:, None]
-
-        return run_threads(work, frames, self.threads)
-
-    def _deviations(self, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-        """Targets and standard deviations (n_labels,) of a frame."""
-        values, kind, size = fit_targets([frame], self.elements, self.baseline)
-        return values, size * self.noise[kind]
+    def _designs(self, frames: range, points: list[np.ndarray]) -> list[np.ndarray]:
+        """Design matrices (n_labels, m) of frames, columns element after element, in units of the labels' noise."""
+        design, data = Design(self.environments, points, self.order_weights), self.environments.data
+        deviations = np.split(data.size * self.noise[data.kind], data.label_first[1:-1])
+        return run_threads(lambda k: design.of_frame(k)[:, 0] / deviations[k][:, None], frames, self.threads)
 
     def _grow_triangle(self, columns) -> None:
-        """Bring new columns (N, m) of the features, and as many unknowns, into R."""
+        """Add new columns (N, m) of the features, and as many unknowns, to R."""
         old = self._stacked()
         right, x, rest = np.zeros((old.shape[1], columns.shape[1])), 0.0, columns
         for _ in range(2):  # the second time corrects for the rounding of the first
@@ -172,18 +168,19 @@ class GrowingRegression:
         """Features (N, M) of all labels."""
         return np.concatenate([np.zeros((0, len(self._element))), *self._features])
 
-    def _add_labels(self, frames: Sequence[Frame]) -> None:
-        """Add rows to features and R."""
+    def _add_labels(self, frames: range) -> None:
+        """Add the labels of new frames: rows of features and R."""
         order, new = self._in_order(), []
-        for frame, scaled in zip(frames, self._designs(frames, self.support), strict=True):
+        labels = self.environments.data.labels(self.baseline)
+        for k, scaled in zip(frames, self._designs(frames, self.support), strict=True):
             kernels = np.zeros(scaled.shape)
             kernels[:, order] = scaled
             new.append(solve_triangular(self._factor, kernels.T, lower=True, check_finite=False).T)
-            values, size = self._deviations(frame)
+            own = slice(labels.first[k], labels.first[k + 1])
+            size = labels.size[own] * self.noise[labels.kind[own]]
             self._size.append(size)
-            self._target.append(values / size)
+            self._target.append(labels.values[own] / size)
         self._features += new
-        self.frames += frames
         rows = qr(np.concatenate([self._triangle, *new]), mode="r", overwrite_a=True, check_finite=False)[0]
         self._triangle = rows[: len(self._element)]
 

@@ -1,4 +1,4 @@
-"""A model that grows with its training set: cheap updates, hyperparameters chosen anew now and then."""
+"""A model that grows with its training set: cheap updates, and now and then a new choice of hyperparameters."""
 
 import time
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..atoms.dataset import data_hash, kind_counts
+from ..atoms.dataset import Dataset, data_hash
 from ..atoms.frame import Frame
 from ..atoms.kinds import KINDS
 from ..atoms.neighbours import find_neighbours
@@ -17,7 +17,6 @@ from ..model.committee import count_close
 from ..model.model import Model
 from ..model.scale import Scale
 from ..model.support import SupportPoints
-from ..training.baseline import Labels, fit_targets
 from ..training.full.fit import leave_one_out_errors, refit_full
 from ..training.mapping.mapping import map_model
 from ..training.options import TrainingOptions
@@ -29,12 +28,12 @@ OUTGROWN = 1.5  # times the labels that the hyperparameters were chosen with: th
 
 
 class GrowingModel:
-    """Model, training frames, and what is needed to add to both.
+    """A model and its training set, to which frames are added.
 
-    An update keeps density, order weights, noise and baseline. The sparse estimator takes new labels and support points
-    into its factorisation (`GrowingRegression`), the full one solves again for all labels. Error bars are made anew,
-    from exact errors of frames that are left out. Where the labels have grown by half since the hyperparameters were
-    chosen, everything is trained again.
+    An update keeps density, order weights, noise and baseline. The sparse estimator adds new labels and support points
+    to its factorisation (`GrowingRegression`), the full one solves again for all labels. Error bars are made anew, from
+    exact leave-one-out errors. When the number of labels has grown by half since the hyperparameters were chosen,
+    everything is trained again.
 
     Args:
         frames: with labels, two at least.
@@ -42,11 +41,11 @@ class GrowingModel:
         threads: as in `thread_count`.
         log: receives lines of text for people.
         progress: receives the name of a stage and the fraction of it that is done.
-        model: made by a growing model with the first of these frames, to go on from; another is not used.
+        model: to go on from, if a growing model has made it from the first of these frames; another is not used.
 
     Attributes:
-        model: with error bars, of the frames so far. Its mapped form is made by `map` alone.
-        frames: the training set.
+        model: trained on the frames so far, with error bars. Only `map` makes its mapped form.
+        data: the training set.
 
     Raises:
         DataError: fewer than two frames.
@@ -64,8 +63,8 @@ class GrowingModel:
     ):
         self.options, self.threads = options or TrainingOptions(), thread_count(threads)
         self.log, self.progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
-        self.frames = [self._wanted(frame) for frame in frames]
-        if len(self.frames) < 2:
+        self.data = Dataset([self._wanted(frame) for frame in frames])
+        if len(self.data) < 2:
             raise DataError("a model that is to grow needs two labelled frames to begin with, or it has no error bars")
         self._regression: GrowingRegression | None = None
         self.model: Model
@@ -73,10 +72,10 @@ class GrowingModel:
             self._train()
 
     def add(self, frames: Sequence[Frame]) -> None:
-        """Take up frames with labels."""
-        self.frames += [self._wanted(frame) for frame in frames]
-        labels, known = sum(kind_counts(self.frames).values()), self.model
-        outgrown = labels >= OUTGROWN * known.info["training"]["optimised_labels"]
+        """Add frames with labels to the training set, and update the model."""
+        self.data = Dataset([*self.data, *(self._wanted(frame) for frame in frames)])
+        known = self.model
+        outgrown = self.data.n_labels >= OUTGROWN * known.info["training"]["optimised_labels"]
         if outgrown or any(_new(known, frame) for frame in frames):
             self._train()
             return
@@ -89,7 +88,7 @@ class GrowingModel:
         """Give the model its mapped form, if the options want it and there is one."""
         if self.options.map and not self.model.is_mapped:
             try:
-                self.model = map_model(self.model, self.frames, self.options.map_tolerance, self.threads, self.log)
+                self.model = map_model(self.model, self.data, self.options.map_tolerance, self.threads, self.log)
             except MappingError as error:
                 self.log(f"Not mapped: {error}")
 
@@ -102,19 +101,20 @@ class GrowingModel:
 
     def _train(self) -> None:
         """Choose hyperparameters and support points anew."""
-        model = train(self.frames, self._unmapped, self.threads, self.log, self.progress)
-        model.info["training"]["optimised_labels"] = sum(kind_counts(self.frames).values())
+        model = train(self.data, self._unmapped, threads=self.threads, log=self.log, progress=self.progress)
+        model.info["training"]["optimised_labels"] = self.data.n_labels
         self.model, self._regression = model, None
 
     def _continue(self, model: Model) -> bool:
-        """Go on from a model if it is one of the first frames."""
+        """Go on from a model if it was trained on the first frames; tells whether it was."""
         facts = model.info.get("training", {})
-        known = self.frames[: facts.get("frames", 0)]
+        frames, n_known = list(self.data), facts.get("frames", 0)
+        known = Dataset(frames[:n_known])
         if "optimised_labels" not in facts or facts["data_hash"] != data_hash(known):
             return False
         self.model = model
-        if new := self.frames[len(known) :]:
-            self.frames = known
+        if new := frames[n_known:]:
+            self.data = known
             self.add(new)
         return True
 
@@ -123,7 +123,7 @@ class GrowingModel:
         begin, model = time.perf_counter(), self.model
         facts = model.info["training"]
         task = Task(
-            self.frames, self._unmapped, model.elements, model.baseline, model.compositions, facts["estimator"],
+            Dataset(self.data, model.elements), self._unmapped, model.baseline, model.compositions, facts["estimator"],
             [scale.density for scale in model.scales], self.threads, lambda text: None, self.progress,
         )  # fmt: skip
         chosen = model.info["hyperparameters"]["noise"]
@@ -144,19 +144,18 @@ class GrowingModel:
             self._regression = GrowingRegression(
                 scale.density, scale.order_weights[0], noise, task.elements, task.baseline, self.threads
             )
-            self._regression.add(task.frames[:first], [s.coefficients for s in scale.support])
+            self._regression.add(task.data[:first].frames, [s.coefficients for s in scale.support])
         grown = self._regression
-        grown.add(task.frames[len(grown.frames) :])
+        grown.add(task.data[grown.n_frames :].frames)
         points = [SupportPoints(c, w) for c, w in zip(grown.support, grown.weights(), strict=True)]
-        residuals = [grown.left_out(k) for k in range(len(task.frames))]
-        labels = Labels(*fit_targets(task.frames, task.elements, task.baseline))
-        errors = leave_one_out_errors(task, labels, np.concatenate(residuals))
+        residuals = [grown.left_out(k) for k in range(len(task.data))]
+        errors = leave_one_out_errors(task.data, np.concatenate(residuals))
         left_out = LeftOut(lambda frames: [residuals[k] for k in frames])
         return Fit([Scale(scale.density, scale.order_weights, points)], noise, errors, {}, 0.0, left_out)
 
 
 def _new(model: Model, frame: Frame) -> bool:
-    """Whether a frame has elements, distances or a composition that the density of the model was not made for."""
+    """Whether a frame has elements, distances or a composition that the training set of the model has not."""
     counts = np.array([np.sum(frame.numbers == z) for z in model.elements], float)
     outside = counts - (counts @ model.compositions.T) @ model.compositions
     if counts.sum() < len(frame) or np.linalg.norm(outside) > 1e-6 * np.linalg.norm(counts):

@@ -1,49 +1,267 @@
 """Training frames and their labels: how many there are, of which kind, in which order."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from .frame import Frame
-from .kinds import KINDS, TENSORS
+from .kinds import KINDS, TENSORS, LabelKind
 
 
-def label_slots(frame: Frame) -> np.ndarray:
-    """Positions (1 + 3 N + 6,) of a frame's labels among those it has, -1 for those it lacks."""
-    n = len(frame)
-    has = np.zeros(7 + 3 * n, bool)
-    has[0] = frame.energy is not None
-    has[1 : 1 + 3 * n] = frame.forces is not None
-    has[1 + 3 * n :] = frame.stress is not None
-    return np.where(has, np.cumsum(has) - 1, -1)
-
-
-def sampled_frames(counts, n_labels: int, least: int, seed: int) -> np.ndarray:
-    """Return random frames, in order, that have n_labels labels together or fewer, but at least so many frames.
-
-    Args:
-        counts: (F,) labels of each frame.
-        n_labels: at most.
-        least: number of frames.
-        seed: of the choice.
-
-    """
+def _sampled(counts, most: int, least: int, seed: int) -> np.ndarray:
+    """Random frames, in order, as many as together have `most` (of what is counted) or fewer, but `least` at least."""
     order = np.random.default_rng(seed).permutation(len(counts))
-    within = np.cumsum(np.asarray(counts)[order]) <= n_labels
+    within = np.cumsum(np.asarray(counts)[order]) <= most
     within[:least] = True
     return np.sort(order[within])
 
 
-def label_counts(frames) -> list[int]:
-    """Number of labels of each frame."""
-    return [sum(np.size(v) for k in KINDS if (v := getattr(f, k)) is not None) for f in frames]
+def _constant(array) -> np.ndarray:
+    """Return the array, which can no longer be changed."""
+    array = np.asarray(array)
+    array.flags.writeable = False
+    return array
 
 
-def kind_counts(frames) -> dict[str, int]:
-    """Number of labels of each kind."""
-    return {kind: sum(np.size(v) for f in frames if (v := getattr(f, kind)) is not None) for kind in KINDS}
+def _starts(counts) -> np.ndarray:
+    """Where each part begins, and where the last one ends (n + 1,)."""
+    return _constant(np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Numbers to fit, and what is known of each of them.
+
+    Attributes:
+        values: (n,) numbers to fit, eV and Angstrom; virials stand for stresses.
+        kind: (n,) `LabelKind` of each. Components of tensors count as energies, for they are sums over atoms too.
+        size: (n,) standard deviation of each in units of the noise of its kind: the square root of the number of atoms
+            for energies and virials, 1 for forces.
+        first: (F + 1,) first label of each frame.
+
+    """
+
+    values: np.ndarray
+    kind: np.ndarray
+    size: np.ndarray
+    first: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return len(self.first) - 1
+
+    def rows(self, frames) -> np.ndarray:
+        """Numbers of the labels of some of the frames."""
+        return np.concatenate([np.arange(self.first[k], self.first[k + 1]) for k in frames])
+
+    def subset(self, frames) -> "Labels":
+        """Return the labels of some of the frames."""
+        rows = self.rows(frames)
+        return Labels(self.values[rows], self.kind[rows], self.size[rows], _starts(np.diff(self.first)[frames]))
+
+    def sampled(self, most: int, least: int, seed: int) -> np.ndarray:
+        """Return random frames as `Dataset.sampled` does."""
+        return _sampled(np.diff(self.first), most, least, seed)
+
+    def has(self, kind: LabelKind) -> bool:
+        """Whether there are labels of a kind."""
+        return bool(np.any(self.kind == kind))
+
+    @property
+    def kinds(self) -> list[LabelKind]:
+        """The kinds of labels that there are."""
+        return [LabelKind(kind) for kind in np.unique(self.kind)]
+
+    def spread(self) -> np.ndarray:
+        """Root mean square (3,) of each kind in units of its size, 1 for a kind without labels."""
+        out = np.ones(len(LabelKind))
+        for kind in self.kinds:
+            of_kind = self.kind == kind
+            out[kind] = np.sqrt(np.mean((self.values[of_kind] / self.size[of_kind]) ** 2)) or 1.0
+        return out
+
+
+class Dataset(Sequence[Frame]):
+    """Frames whose atoms and labels are counted once.
+
+    Labels stand in the order of the frames, and within a frame in the order of `LabelKind`: the energy, the forces
+    (x, y, z of the first atom, then of the second), the stress. It does not change; what is counted is kept.
+
+    Args:
+        frames: structures and their labels. Of another data set the frames are taken, not the elements.
+        elements: (n_elements,) sorted atomic numbers, which have to include those of the frames [those of the frames].
+
+    Attributes:
+        frames: all frames.
+        elements: (n_elements,) sorted atomic numbers.
+
+    """
+
+    def __init__(self, frames: Sequence[Frame], elements=None):
+        self.frames = tuple(frames)
+        if elements is None:
+            elements = np.unique(np.concatenate([np.zeros(0, np.int64), *(f.numbers for f in self.frames)]))
+        self.elements = np.asarray(elements)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Dataset": ...
+
+    def __getitem__(self, index):
+        """Return a frame, or for a slice a data set with the same elements."""
+        return Dataset(self.frames[index], self.elements) if isinstance(index, slice) else self.frames[index]
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self.frames)
+
+    def subset(self, indices) -> "Dataset":
+        """Return the data set of some of the frames, with the same elements."""
+        return Dataset([self.frames[k] for k in indices], self.elements)
+
+    def with_tensor(self, name: str) -> "Dataset":
+        """Return the data set of the frames that have a dipole or a polarisability, with the same elements."""
+        return Dataset([frame for frame in self.frames if getattr(frame, name) is not None], self.elements)
+
+    # atoms
+
+    @cached_property
+    def n_atoms(self) -> np.ndarray:
+        """Number of atoms (F,) of each frame."""
+        return _constant(np.array([len(frame) for frame in self.frames], np.int64))
+
+    @property
+    def n_environments(self) -> int:
+        """Number of atoms of all frames."""
+        return int(self.n_atoms.sum())
+
+    @cached_property
+    def species(self) -> np.ndarray:
+        """Index (n_environments,) among `elements` of each atom."""
+        numbers = np.concatenate([np.zeros(0, np.int64), *(frame.numbers for frame in self.frames)])
+        return _constant(np.searchsorted(self.elements, numbers))
+
+    @cached_property
+    def element_counts(self) -> np.ndarray:
+        """Number of atoms (F, n_elements) of each element in each frame."""
+        counts = [[np.sum(frame.numbers == z) for z in self.elements] for frame in self.frames]
+        return _constant(np.array(counts, np.int64).reshape(len(self), len(self.elements)))
+
+    # labels
+
+    @cached_property
+    def counts_by_kind(self) -> np.ndarray:
+        """Number of labels (F, 3) of each frame and kind."""
+        counts = [[np.size(v) if (v := getattr(f, kind)) is not None else 0 for kind in KINDS] for f in self.frames]
+        return _constant(np.array(counts, np.int64).reshape(len(self), len(KINDS)))
+
+    @property
+    def label_counts(self) -> np.ndarray:
+        """Number of labels (F,) of each frame."""
+        return self.counts_by_kind.sum(axis=1)
+
+    @property
+    def kind_counts(self) -> dict[str, int]:
+        """Number of labels of each kind, by its name."""
+        return dict(zip(KINDS, self.counts_by_kind.sum(axis=0).tolist(), strict=True))
+
+    @property
+    def tensor_counts(self) -> dict[str, int]:
+        """Number of frames with each kind of tensor, of those that there are."""
+        counts = {name: sum(getattr(frame, name) is not None for frame in self.frames) for name in TENSORS}
+        return {name: n for name, n in counts.items() if n}
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels of all frames; tensors are none."""
+        return int(self.counts_by_kind.sum())
+
+    @cached_property
+    def label_first(self) -> np.ndarray:
+        """First label of each frame, and the number of labels (F + 1,)."""
+        return _starts(self.label_counts)
+
+    @cached_property
+    def frame_of_label(self) -> np.ndarray:
+        """Frame (n_labels,) of each label."""
+        return _constant(np.repeat(np.arange(len(self)), self.label_counts))
+
+    @cached_property
+    def kind(self) -> np.ndarray:
+        """`LabelKind` (n_labels,) of each label."""
+        return _constant(np.repeat(np.tile(np.arange(len(KINDS)), len(self)), self.counts_by_kind.ravel()))
+
+    @cached_property
+    def size(self) -> np.ndarray:
+        """Standard deviation (n_labels,) of each label in units of the noise of its kind, see `Labels`."""
+        roots = np.sqrt(self.n_atoms)[self.frame_of_label]
+        return _constant(np.where(self.kind == LabelKind.FORCES, 1.0, roots))
+
+    def slots(self, k: int) -> np.ndarray:
+        """Positions (1 + 3 N + 6,) of the labels of frame k among those that it has, -1 for those that it lacks.
+
+        They are those of the energy, of the derivatives by the atoms' coordinates, and by the strains.
+        """
+        has = np.repeat(self.counts_by_kind[k] > 0, [1, 3 * self.n_atoms[k], 6])
+        return np.where(has, np.cumsum(has) - 1, -1)
+
+    def fit_targets(self, baseline) -> np.ndarray:
+        """Numbers to fit (n_labels,): energies less the baseline, derivatives by positions (-forces), virials.
+
+        Args:
+            baseline: (n_elements,) eV, energy of an atom of each element.
+
+        """
+        values: list[np.ndarray] = [np.zeros(0)]
+        for frame in self.frames:
+            if frame.energy is not None:
+                of_atoms = np.asarray(baseline)[np.searchsorted(self.elements, frame.numbers)]
+                values.append(np.array([frame.energy - of_atoms.sum()]))
+            if frame.forces is not None:
+                values.append(-frame.forces.ravel())
+            if frame.stress is not None:
+                values.append(frame.stress * frame.volume)
+        return np.concatenate(values)
+
+    def labels(self, baseline) -> Labels:
+        """Return the numbers to fit and what is known of them; the argument is that of `fit_targets`."""
+        return Labels(self.fit_targets(baseline), self.kind, self.size, self.label_first)
+
+    # choices of frames
+
+    def sampled(self, most: int, least: int, seed: int) -> np.ndarray:
+        """Return random frames, in order, that have together at most some number of labels.
+
+        Args:
+            most: labels.
+            least: number of frames, which counts more.
+            seed: of the choice.
+
+        """
+        return _sampled(self.label_counts, most, least, seed)
+
+    def sampled_by_atoms(self, most: int, least: int, seed: int) -> np.ndarray:
+        """Return random frames as `sampled` does, with atoms counted instead of labels."""
+        return _sampled(self.n_atoms, most, least, seed)
+
+    def sampled_until(self, n_labels: int, seed: int) -> np.ndarray:
+        """Return random frames, in order, as few as have this many labels or more, or all."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        n_frames = int(np.searchsorted(np.cumsum(self.label_counts[order]), n_labels)) + 1
+        return np.sort(order[:n_frames])
 
 
 def label_table(frames: Sequence[Frame]) -> list[tuple[str, str, int, int]]:

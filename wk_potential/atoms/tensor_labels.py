@@ -12,11 +12,19 @@ from .kinds import TENSORS
 
 
 class _Structure(Protocol):
-    """What a frame has to be known by."""
+    """What this module needs to know of a frame."""
 
-    numbers: np.ndarray
-    positions: np.ndarray
-    source: str
+    @property
+    def numbers(self) -> np.ndarray:
+        """Atomic numbers (N,)."""
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Positions (N, 3), Angstrom."""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from."""
 
 
 TensorReader: TypeAlias = Callable[..., dict[str, np.ndarray]]  # of a frame and the values found in it

@@ -5,11 +5,14 @@ Labels of a frame are linear functionals of its environments' energies. They are
 strain component v (the virial, volume times stress).
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 
+from ..atoms.dataset import Dataset
 from ..atoms.frame import Frame
 from ..atoms.neighbours import find_neighbours
 from ..compute.jit import njit
@@ -23,7 +26,7 @@ class FrameEnvironments:
     """Environments of one frame.
 
     Attributes:
-        centres: (N,) element indices.
+        centres: (N,) species, indices among the elements.
         coefficients: (N, n_lm, Q).
         jacobian: (R, n_lm * Q), derivatives of an environment's coefficients by the labels' coordinates.
         label: (R,) label within the frame of each row.
@@ -36,6 +39,15 @@ class FrameEnvironments:
     jacobian: np.ndarray
     label: np.ndarray
     first: np.ndarray
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the arrays."""
+        return sum(array.nbytes for array in vars(self).values())
+
+    def by_element(self, n_elements: int) -> list[np.ndarray]:
+        """Coefficients (n, n_lm, Q) of the environments of each element."""
+        return [self.coefficients[self.centres == z] for z in range(n_elements)]
 
 
 @njit
@@ -107,12 +119,87 @@ def frame_environments(frame: Frame, density: Density, elements, derivatives: bo
     return FrameEnvironments(centres, coefficients, jacobian, label, rows)
 
 
-def closest_distances(frames: Sequence[Frame], elements, reach: float) -> np.ndarray:
+class _Kept:
+    """Environments of frames that are kept, up to some number of bytes: those that are offered first."""
+
+    def __init__(self, most_bytes: float):
+        self._free, self._n_frames, self._lock = most_bytes, 0, Lock()
+        self._found: dict[tuple[int, bool], FrameEnvironments] = {}  # by frame and whether there are derivatives
+
+    def new_frames(self, n: int) -> np.ndarray:
+        """Return numbers for frames that are not known yet."""
+        self._n_frames += n
+        return np.arange(self._n_frames - n, self._n_frames)
+
+    def get(self, frame: int, derivatives: bool) -> FrameEnvironments | None:
+        """Return environments that have what is asked for, or more."""
+        found = self._found.get((frame, True))
+        return self._found.get((frame, False)) if found is None and not derivatives else found
+
+    def offer(self, frame: int, derivatives: bool, environments: FrameEnvironments) -> None:
+        """Keep the environments if there is room, instead of those of the same frame without derivatives."""
+        with self._lock:
+            if self.get(frame, derivatives) is not None:  # of another thread
+                return
+            less = self._found.get((frame, False))
+            free = self._free + (less.n_bytes if less else 0) - environments.n_bytes
+            if free >= 0:
+                self._found.pop((frame, False), None)
+                self._found[frame, derivatives] = environments
+                self._free = free
+
+
+class Environments:
+    """Environments of the frames of a data set, described by one density.
+
+    A frame is expanded when its environments are asked for. The first of them are kept as far as memory is allowed, and
+    need not be expanded again; the others are expanded each time. Several threads may ask at once.
+
+    Args:
+        data: the frames; its elements are those of the density.
+        density: how environments are described.
+        most_bytes: that may be kept [nothing is].
+
+    """
+
+    def __init__(self, data: Dataset, density: Density, most_bytes: float = 0.0):
+        self.data, self.density = data, density
+        self._kept = _Kept(most_bytes)
+        self._numbers = self._kept.new_frames(len(data))  # under which frames are kept
+
+    def subset(self, indices) -> "Environments":
+        """Return the environments of some of the frames; both keep the same."""
+        out = copy.copy(self)
+        out.data, out._numbers = self.data.subset(indices), self._numbers[indices]
+        return out
+
+    def extended(self, frames: Sequence[Frame]) -> "Environments":
+        """Return the environments of these frames and of more, which come last; both keep the same."""
+        out = copy.copy(self)
+        out.data = Dataset([*self.data, *frames], self.data.elements)
+        out._numbers = np.concatenate([self._numbers, self._kept.new_frames(len(frames))])
+        return out
+
+    def of_frame(self, k: int, derivatives: bool = True) -> FrameEnvironments:
+        """Environments of frame k; without `derivatives` the Jacobian may be missing."""
+        number = int(self._numbers[k])
+        found = self._kept.get(number, derivatives)
+        if found is None:
+            found = frame_environments(self.data[k], self.density, self.data.elements, derivatives)
+            self._kept.offer(number, derivatives, found)
+        return found
+
+    def by_element(self, k: int) -> list[np.ndarray]:
+        """Coefficients (n, n_lm, Q) of the environments of each element in frame k."""
+        return self.of_frame(k, derivatives=False).by_element(len(self.data.elements))
+
+
+def closest_distances(data: Dataset, reach: float) -> np.ndarray:
     """Smallest distances (n_elements, n_elements) between atoms of two elements, Angstrom; inf beyond the reach."""
-    closest = np.full(2 * [len(elements)], np.inf)
-    for frame in frames:
+    closest = np.full(2 * [len(data.elements)], np.inf)
+    for frame in data:
         neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, reach)
         distances = np.linalg.norm(neighbours.vectors(frame.positions, frame.cell), axis=1)
-        index = np.searchsorted(elements, frame.numbers)
-        np.minimum.at(closest, (index[neighbours.centre], index[neighbours.neighbour]), distances)
+        species = np.searchsorted(data.elements, frame.numbers)
+        np.minimum.at(closest, (species[neighbours.centre], species[neighbours.neighbour]), distances)
     return closest

@@ -1,13 +1,11 @@
 """The density of a model: its channels (element, radial function) reduced to those that the training set uses."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from ..atoms.frame import Frame
+from ..atoms.dataset import Dataset
 from ..compute.ranks import Communicator
 from ..density.expansion import Density, full_density
-from ..density.frames import frame_environments
+from ..density.frames import Environments
 from ..density.radial import RadialTable, radial_table
 from .baseline import element_weights
 from .options import DensityShape, TrainingOptions
@@ -19,29 +17,30 @@ LEAST_NORM = 0.1  # of the largest rms norm of an element: atoms that hardly hav
 
 
 def model_density(
-    frames: Sequence[Frame],
-    elements,
-    options: TrainingOptions,
-    shape: DensityShape | None = None,
-    comm: Communicator | None = None,
+    data: Dataset, options: TrainingOptions, shape: DensityShape | None = None, comm: Communicator | None = None
 ) -> Density:
     """Density with the leading principal components of the channels, by central element and l.
 
-    Its shape is `options.long` unless given.
+    Coefficients are scaled such that the environments of each element have an rms norm of 1 (less if all neighbours
+    are far away). Components smaller than `channel_tolerance` (rms, with the change when atoms move by RATTLE) are
+    dropped: the kernel of those that are kept is still positive semi-definite.
 
-    Coefficients are scaled so that an environment of each element has rms norm 1 (less if its neighbours are all far
-    away), and components of a size below
-    `channel_tolerance` (rms, including the change when atoms move by RATTLE) are dropped: the kernel of the kept
-    ones is still a kernel.
+    Args:
+        data: the training set.
+        options: of the training.
+        shape: of the density [`options.long`].
+        comm: ranks that share the work [one].
+
     """
+    elements = data.elements
     radial = radial_table(*(shape or options.long), options.lmax, options.radial_tolerance)
     full = full_density(options.lmax, radial, len(elements))
     by_channel = np.repeat(element_weights(elements, options.element_weights), radial.values.shape[2])
     by_l = (2.0 * np.arange(options.lmax + 1) + 1) ** options.angular_weight
     channels = by_l[:, None, None] * by_channel[:, None] * _mixed(options.element_mixing or 0.0, len(elements), radial)
     full = full._replace(projection=np.ascontiguousarray(np.broadcast_to(channels, full.projection.shape)))
-    chosen = np.random.default_rng(options.seed).permutation(len(frames))[:MAX_FRAMES]
-    covariance, extended = _covariances([frames[k] for k in chosen], full, elements, comm or Communicator())
+    chosen = np.random.default_rng(options.seed).permutation(len(data))[:MAX_FRAMES]
+    covariance, extended = _covariances(Environments(data.subset(chosen), full), comm or Communicator())
     n_elements, n_l, n_full, _ = covariance.shape
     kept = []
     squares = np.trace(covariance.sum(axis=1), axis1=1, axis2=2)
@@ -65,30 +64,31 @@ def _mixed(mixing: float, n_elements: int, radial: RadialTable) -> np.ndarray:
     return np.kron(np.linalg.cholesky(kernel), np.eye(radial.values.shape[2]))
 
 
-def _covariances(frames, density: Density, elements, comm: Communicator):
+def _covariances(environments: Environments, comm: Communicator) -> tuple[np.ndarray, np.ndarray]:
     """Mean c c^T (n_elements, lmax + 1, n, n) over environments, alone and with the effect of rattling."""
+    density, n_elements = environments.density, len(environments.data.elements)
     n_l, n = density.lmax + 1, density.projection.shape[3]
     # summed in groups of frames, so that the sums are the same to the last bit on any number of ranks
-    sums = np.zeros((N_GROUPS, 2, len(elements), n_l, n, n))
-    counts = np.zeros((N_GROUPS, len(elements)))
+    sums = np.zeros((N_GROUPS, 2, n_elements, n_l, n, n))
+    counts = np.zeros((N_GROUPS, n_elements))
     for group in range(comm.rank, N_GROUPS, comm.size):
-        _add_frames(frames[group::N_GROUPS], density, elements, sums[group, 0], sums[group, 1], counts[group])
+        for k in range(group, len(environments.data), N_GROUPS):
+            _add_frame(environments, k, sums[group, 0], sums[group, 1], counts[group])
     plain, moved = comm.total(sums).sum(axis=0)
     count = np.maximum(comm.total(counts).sum(axis=0), 1)[:, None, None, None]
     return plain / count, (plain + moved) / count
 
 
-def _add_frames(frames, density: Density, elements, plain, moved, count):
-    """Add c c^T of environments, what rattling adds to it, and the number of environments."""
-    n_l, n = density.lmax + 1, density.projection.shape[3]
-    for frame in frames:
-        environments = frame_environments(frame, density, elements)
-        for i, z in enumerate(environments.centres):
-            count[z] += 1
-            rows = environments.jacobian[environments.first[i] : environments.first[i + 1]].reshape(-1, n_l**2, n)
-            rows = rows[environments.label[environments.first[i] : environments.first[i + 1]] <= 3 * len(frame)]
-            for l in range(n_l):
-                c = environments.coefficients[i, l * l : (l + 1) ** 2]
-                plain[z, l] += c.T @ c
-                j = rows[:, l * l : (l + 1) ** 2].reshape(-1, n)
-                moved[z, l] += RATTLE**2 * (j.T @ j)
+def _add_frame(environments: Environments, k: int, plain, moved, count) -> None:
+    """Add c c^T of the environments of frame k, what rattling adds to it, and their number."""
+    density, found = environments.density, environments.of_frame(k)
+    n_l, n, n_atoms = density.lmax + 1, density.projection.shape[3], len(found.centres)
+    for i, z in enumerate(found.centres):
+        count[z] += 1
+        rows = found.jacobian[found.first[i] : found.first[i + 1]].reshape(-1, n_l**2, n)
+        rows = rows[found.label[found.first[i] : found.first[i + 1]] <= 3 * n_atoms]
+        for l in range(n_l):
+            c = found.coefficients[i, l * l : (l + 1) ** 2]
+            plain[z, l] += c.T @ c
+            j = rows[:, l * l : (l + 1) ** 2].reshape(-1, n)
+            moved[z, l] += RATTLE**2 * (j.T @ j)

@@ -6,9 +6,9 @@ import numpy as np
 from ase import units
 from scipy.linalg import cho_factor, cho_solve
 
+from ..atoms.dataset import Labels
 from ..atoms.frame import Frame
-from ..atoms.kinds import ENERGY_UNITS
-from .baseline import Labels
+from ..atoms.kinds import ENERGY_UNITS, LabelKind
 
 LARGE_STRESS = 1.0  # eV/Angstrom^3, 160 GPa
 OPPOSITE = -0.3  # correlation of virials below which their sign is in doubt; sound data have 0.95 and more
@@ -97,11 +97,11 @@ def virials_without_stress(kernel, noise, labels: Labels) -> tuple[np.ndarray, n
         labels: the targets.
 
     """
-    stress = labels.kind == 2
+    stress = labels.kind == LabelKind.STRESS
     if not stress.any() or stress.all():
         return np.zeros(0), np.zeros(0)
     symmetric = np.triu(kernel) + np.triu(kernel, 1).T
-    size = labels.size[stress] if np.ndim(labels.size) else labels.size
+    size = labels.size[stress]
     covariance = symmetric + np.diag((noise[labels.kind] * labels.size) ** 2)
     alpha = cho_solve(cho_factor(covariance[np.ix_(~stress, ~stress)]), labels.values[~stress])
     return symmetric[np.ix_(stress, ~stress)] @ alpha / size, labels.values[stress] / size

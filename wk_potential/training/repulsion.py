@@ -1,14 +1,12 @@
 """Where the repulsion of each pair of elements begins: closer than the training frames come.
 
-It touches no frame, so the labels less the repulsion are the labels, and what is learned does not depend on it.
+It is zero on all training frames, so the fit does not depend on it.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from ase.data import covalent_radii
 
-from ..atoms.frame import Frame
+from ..atoms.dataset import Dataset
 from ..density.frames import closest_distances
 from ..model.repulsion import Repulsion
 
@@ -17,16 +15,15 @@ INNER = 0.5  # of the outer radius
 CONTACT = 2.0  # sums of covalent radii beyond which no pair is repelled, whether or not the frames have such pairs
 
 
-def choose_repulsion(frames: Sequence[Frame], elements, cutoff: float) -> Repulsion:
+def choose_repulsion(data: Dataset, cutoff: float) -> Repulsion:
     """Return the repulsion between the elements.
 
     Args:
-        frames: the training frames.
-        elements: (n,) sorted atomic numbers.
+        data: the training set.
         cutoff: of the model, Angstrom.
 
     """
-    radii = covalent_radii[elements]
+    radii = covalent_radii[data.elements]
     outer = np.minimum(CONTACT * (radii[:, None] + radii), cutoff)
-    outer = np.minimum(outer, OUTER * closest_distances(frames, elements, outer.max() / OUTER))
-    return Repulsion(np.array(elements, float), INNER * outer, outer)
+    outer = np.minimum(outer, OUTER * closest_distances(data, outer.max() / OUTER))
+    return Repulsion(np.array(data.elements, float), INNER * outer, outer)

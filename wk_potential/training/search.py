@@ -8,15 +8,14 @@ the training set are seen.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
 
-from ..atoms.dataset import data_hash, label_counts, sampled_frames
+from ..atoms.dataset import Dataset, data_hash
 from ..atoms.files import write_atomically
-from ..atoms.frame import Frame
 from ..compute.ranks import Communicator
 from .options import TrainingOptions
 from .task import Log, Progress
@@ -49,11 +48,11 @@ class _Search:
     Ranks take every decision together: the time that counts, and the file, are those of the first.
     """
 
-    def __init__(self, frames, options, names, score, log, progress, memory, comm):
-        self.frames, self.options, self.names, self.score = frames, options, names, score
+    def __init__(self, data: Dataset, options, names, score, log, progress, memory, comm):
+        self.data, self.options, self.names, self.score = data, options, names, score
         self.log, self.progress, self.memory, self.comm = log, progress, memory, comm
         fixed = options.model_dump(mode="json", exclude=set(names))
-        self.key = hashlib.sha256(json.dumps([data_hash(frames), fixed, names], sort_keys=True).encode()).hexdigest()
+        self.key = hashlib.sha256(json.dumps([data_hash(data), fixed, names], sort_keys=True).encode()).hexdigest()
         self.known = comm.share(_recall(memory, self.key), 0)
         self.start = time.monotonic()
         self.first: float | None = None
@@ -86,7 +85,7 @@ class _Search:
         if label not in self.known:
             if self.time_used() > 1:
                 raise _TimeUp
-            self.known[label] = self.score(self.frames, candidate)
+            self.known[label] = self.score(self.data, candidate)
             if self.memory is not None and self.comm.rank == 0:
                 text = json.dumps({"key": self.key, "scores": self.known}, indent=1)
                 write_atomically(self.memory, text.encode())
@@ -111,10 +110,10 @@ class _Search:
 
 
 def optimise(
-    frames: Sequence[Frame],
+    data: Dataset,
     options: TrainingOptions,
     estimator: str,
-    score: Callable[[Sequence[Frame], TrainingOptions], float],
+    score: Callable[[Dataset, TrainingOptions], float],
     log: Log,
     progress: Progress,
     memory: Path | None = None,
@@ -126,16 +125,16 @@ def optimise(
     derivatives), with one more angular momentum if that raises the score by `LMAX_GAIN`.
 
     Args:
-        frames: the training set.
+        data: the training set.
         options: where the search begins; `optimise_minutes` bounds it.
         estimator: "full" or "sparse".
-        score: of frames and options, the higher the better; the same on all ranks.
+        score: of a data set and options, the higher the better; the same on all ranks.
         log, progress: as in `train`.
         memory: file of the scores so far; a search that was interrupted goes on from there.
         comm: that search together.
 
     """
-    chosen = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
+    chosen = Dataset(data.subset(data.sampled(LABELS[estimator], 2, options.seed)))
     short = estimator == "full" and options.short is not None
     names = [name for name in BOUNDS if short or not name.startswith("short")]
     search = _Search(chosen, options, names, score, log, progress, memory, comm or Communicator())

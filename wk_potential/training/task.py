@@ -1,32 +1,50 @@
 """What the steps of training share: the task, the result, the prediction of what it will take."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ..atoms.frame import Frame
+from ..atoms.dataset import Dataset, Labels
 from ..compute.ranks import Communicator
 from ..density.expansion import Density
+from ..density.frames import Environments
 from ..errors import NotEnoughMemoryError
 from ..model.scale import Scale
+from .baseline import fit_baseline
+from .channels import model_density
 from .options import TrainingOptions
 
-# weight of the logarithm of the error of energies, forces and stresses in a score. Stresses count less: those of
-# plane-wave codes may contradict the energies (Pulay stress), and then the energies are what to believe
+# Weights of the logarithms of the errors of energies, forces and stresses in a score. Stresses count less: those of
+# plane-wave codes may contradict the energies (Pulay stress), and then the energies are to be believed
 IMPORTANCE = np.array([1.0, 1.0, 0.3])
+KEPT_ENVIRONMENTS = 2e8  # bytes of expanded environments of a density that are kept, so as not to expand them again
 Log = Callable[[str], None]
 Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every step needs to know."""
+    """What every step needs to know.
 
-    frames: Sequence[Frame]
+    Attributes:
+        data: the training set.
+        options: of the training.
+        baseline: (n_elements,) eV, energies of the elements' atoms that the kernel does not have to learn.
+        compositions: (k, n_elements) compositions for which the training set determines them.
+        estimator: "full" or "sparse".
+        densities: of each length scale, for energies.
+        threads: how many.
+        log: receives lines of text for people.
+        progress: receives the name of a stage and the fraction of it that is done.
+        comm: ranks that train together.
+
+    """
+
+    data: Dataset
     options: TrainingOptions
-    elements: np.ndarray
     baseline: np.ndarray
     compositions: np.ndarray
     estimator: str
@@ -36,39 +54,82 @@ class Task:
     progress: Progress
     comm: Communicator = field(default_factory=Communicator)
 
+    @property
+    def elements(self) -> np.ndarray:
+        """Sorted atomic numbers (n_elements,)."""
+        return self.data.elements
+
+    @cached_property
+    def labels(self) -> Labels:
+        """Energies, forces and stresses of all frames."""
+        return self.data.labels(self.baseline)
+
+    @cached_property
+    def environments(self) -> list[Environments]:
+        """Environments of all frames by each density; some of them are kept when they have been asked for."""
+        return [Environments(self.data, density, KEPT_ENVIRONMENTS) for density in self.densities]
+
+
+def make_task(
+    data: Dataset, options: TrainingOptions, estimator: str, threads: int, log: Log | None = None,
+    progress: Progress | None = None, comm: Communicator | None = None,
+) -> Task:  # fmt: skip
+    """Fit the baseline, make the densities, and return the task; arguments are attributes of `Task`."""
+    baseline, compositions = fit_baseline(data, options.isolated_atoms)
+    shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
+    shapes = shapes if data.n_labels else []  # tensors have densities of their own
+    densities = [model_density(data, options, shape, comm) for shape in shapes]
+    log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
+    return Task(
+        data, options, baseline, compositions, estimator, densities, threads, log, progress, comm or Communicator()
+    )
+
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Errors at frames by fits without them, one left out at a time.
+    """Leave-one-out errors: those of each frame by a fit without this frame.
 
     Attributes:
-        residuals: of some frames, given by their numbers: for each (n_labels,) in the units of its labels, or None for
-            those that were not looked at. All ranks call it together.
+        residuals: function of the numbers of some frames. For each it returns the errors (n_labels,) in the units of
+            the labels, or None if they were not computed. All ranks call it together.
 
     """
 
     residuals: Callable[[np.ndarray], list[np.ndarray | None]]
 
     def looked_at(self, frames: np.ndarray) -> "LeftOut":
-        """Return the same with the residuals of these frames at hand, the only ones that can be asked for."""
+        """Compute the errors of these frames now; only these can be asked for afterwards."""
         found = dict(zip(frames, self.residuals(frames), strict=True))
         return LeftOut(lambda frames: [found[k] for k in frames])
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What an estimator returns: the length scales of the model and what the header says of them."""
+    """What an estimator returns.
+
+    Attributes:
+        scales: length scales of the model.
+        noise: (3,) of each kind of label.
+        errors: expected errors, for the header.
+        remarks: more for the header.
+        score: of the errors at frames that were left out, higher is better: `score_of_errors`.
+        left_out: leave-one-out errors, None if there are too few frames.
+
+    """
 
     scales: list[Scale]
     noise: np.ndarray
     errors: dict[str, float]
     remarks: dict[str, float | int | str]
-    score: float  # of the errors at frames that were left out, the higher the better: `score_of_errors`
-    left_out: LeftOut | None = None  # where there are enough frames to leave some out
+    score: float
+    left_out: LeftOut | None = None
 
 
 def part_of(task: Task, stage: str, n_parts: int) -> Callable[[float], None]:
-    """Progress of a stage that parts of equal weight add to, each fractions that sum to one."""
+    """Return a function that receives the progress of a stage of several parts.
+
+    Each part reports fractions that add up to one, and all parts count the same.
+    """
     done = 0.0
 
     def report(fraction: float) -> None:
@@ -80,7 +141,9 @@ def part_of(task: Task, stage: str, n_parts: int) -> Callable[[float], None]:
 
 
 def score_of_errors(errors, kinds) -> float:
-    """Minus the sum of the logarithms of errors of unseen labels, weighted by `IMPORTANCE`, so that none is sacrificed.
+    """Score of errors of unseen labels, higher is better: minus the sum of their logarithms, weighted by `IMPORTANCE`.
+
+    With logarithms no kind of label is given up for another.
 
     Args:
         errors: rms of some kinds of labels.
@@ -91,7 +154,7 @@ def score_of_errors(errors, kinds) -> float:
 
 
 def available_memory() -> float | None:
-    """Gigabytes that can be had without swapping, None where the system does not say."""
+    """Gigabytes that are free without swapping, None if the system does not tell."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -101,8 +164,20 @@ def available_memory() -> float | None:
     return None
 
 
+def kept_gigabytes(data: Dataset, width: int, rows: int = 200) -> float:
+    """Memory of the environments that are kept for a density, at most.
+
+    Args:
+        data: the frames.
+        width: numbers of coefficients of an environment.
+        rows: of its coefficients and Jacobian [those of 60 neighbours].
+
+    """
+    return 1e-9 * min(KEPT_ENVIRONMENTS, 8 * rows * width * data.n_environments)
+
+
 def predict_cost(task: Task, gigabytes: float, seconds: float) -> None:
-    """Say what memory (of each rank) and time the fit will take, and refuse what cannot fit.
+    """Log the memory (of each rank) and the time that the fit will take, and refuse what does not fit.
 
     Raises:
         NotEnoughMemoryError: more than the machine has free.

@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from threadpoolctl import threadpool_limits
 
 from .. import __version__
-from ..atoms.dataset import data_hash, kind_counts, label_counts
+from ..atoms.dataset import Dataset, data_hash
 from ..atoms.frame import Frame
 from ..atoms.kinds import KINDS
 from ..atoms.neighbours import find_neighbours
@@ -24,8 +24,6 @@ from ..compute.threads import thread_count
 from ..errors import DataError, OptionsError
 from ..model.error_bars import Uncertainty
 from ..model.model import Model
-from .baseline import fit_baseline
-from .channels import model_density
 from .error_bars.rigidity import fit_uncertainty, frames_of_error_bars
 from .full.fit import fit_full
 from .mapping.mapping import MappingError, map_model
@@ -33,8 +31,8 @@ from .options import TrainingOptions
 from .repulsion import choose_repulsion
 from .search import SUPPORT_POINTS, optimise
 from .sparse.fit import fit_sparse
-from .task import Fit, LeftOut, Log, Progress, Task
-from .tensors.fit import fit_tensors, tensor_counts, tensor_score
+from .task import Fit, LeftOut, Log, Progress, Task, make_task
+from .tensors.fit import fit_tensors, tensor_score
 from .trials import tried
 
 FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
@@ -113,26 +111,25 @@ def train_frames(
     start, n_threads = time.perf_counter(), thread_count(threads, comm.cores)
     if options.order_weights is not None and len(options.order_weights) != options.order:
         raise OptionsError(f"order_weights has {len(options.order_weights)} numbers, but the order is {options.order}")
-    frames = _with_used_labels(frames, options)
-    counts = kind_counts(frames)
-    with_energy, tensors = any(counts.values()), tensor_counts(frames)
-    if not with_energy and not tensors:
+    data = _used(frames, options)
+    with_energy = data.n_labels > 0
+    if not with_energy and not data.tensor_counts:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
-    estimator = _choose_estimator(frames, options, sum(counts.values()), log) if with_energy else "full"
-    _check_neighbours(frames, options.cutoff)
+    estimator = _choose_estimator(data, options, log) if with_energy else "full"
+    _check_neighbours(data, options.cutoff)
     search: dict[str, Any] = {}
     score = partial(_score, estimator=estimator, threads=n_threads, comm=comm)
     given = options
     if with_energy:
-        options = tried(frames, options, estimator, score, log)
+        options = tried(data, options, estimator, score, log)
     if options.optimise:
-        options, search = optimise(frames, options, estimator, score, log, progress, search_file, comm)
-    task = _task(frames, options, estimator, n_threads, log, progress, comm)
+        options, search = optimise(data, options, estimator, score, log, progress, search_file, comm)
+    task = make_task(data, options, estimator, n_threads, log, progress, comm)
     fit = Fit([], np.zeros(len(KINDS)), {}, {}, 0.0)
     if with_energy:
         _say_densities(task)
         fit = _fit(task)
-    # a density that was found for energies says nothing of that for tensors
+    # the density of tensors does not depend on what was chosen for energies
     targets, facts = fit_tensors(replace(task, options=given) if with_energy else task)
     info = header(task, fit, search, facts, time.perf_counter() - start)
     _say_hyperparameters(fit, info, log)
@@ -140,13 +137,13 @@ def train_frames(
     return completed(model, task, fit) if with_energy else model
 
 
-def _with_used_labels(frames: Sequence[Frame], options: TrainingOptions) -> Sequence[Frame]:
-    """Return the frames without the labels that the options leave out."""
+def _used(frames: Sequence[Frame], options: TrainingOptions) -> Dataset:
+    """Return the training set without the labels that the options leave out."""
     if not options.use_stress:
         frames = [replace(frame, stress=None) for frame in frames]
     if not options.use_energy:
         frames = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
-    return frames
+    return Dataset(frames)
 
 
 def _say_densities(task: Task) -> None:
@@ -166,9 +163,9 @@ def _say_hyperparameters(fit: Fit, info: dict[str, Any], log: Log) -> None:
         log("Noise (eV, Å, per sqrt(atom) but for forces): " + ", ".join(f"{k} {s:.2g}" for k, s in noise.items()))
 
 
-def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
-    """Refuse frames in which every atom is alone."""
-    pairs = (find_neighbours(f.positions, f.cell, f.pbc, cutoff).neighbour for f in frames)
+def _check_neighbours(data: Dataset, cutoff: float) -> None:
+    """Refuse frames in which no atom has a neighbour."""
+    pairs = (find_neighbours(f.positions, f.cell, f.pbc, cutoff).neighbour for f in data)
     if not any(len(found) for found in pairs):
         raise DataError(
             f"no atom in the frames has a neighbour within the cutoff of {cutoff:g} Å, so there is nothing to learn; "
@@ -176,27 +173,27 @@ def _check_neighbours(frames: Sequence[Frame], cutoff: float) -> None:
         )
 
 
-def _score(frames, options: TrainingOptions, estimator: str, threads: int, comm: Communicator) -> float:
+def _score(data: Dataset, options: TrainingOptions, estimator: str, threads: int, comm: Communicator) -> float:
     """Score of a quiet fit, with fewer support points."""
     fewer = {"support_points": min(SUPPORT_POINTS, options.support_points)}
-    task = _task(frames, options.model_copy(update=fewer), estimator, threads, comm=comm)
+    task = make_task(data, options.model_copy(update=fewer), estimator, threads, comm=comm)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the labels: the fit itself will warn
-        return _fit(task).score if any(label_counts(frames)) else tensor_score(task)
+        warnings.simplefilter("ignore")  # the final fit gives the same warnings about the labels
+        return _fit(task).score if data.n_labels else tensor_score(task)
 
 
 def completed(model: Model, task: Task, fit: Fit) -> Model:
-    """Return the model with all else: repulsion, mapped form, error bars.
+    """Return the model with repulsion, mapped form and error bars.
 
-    Where there are two ranks or more, the last two are made at once.
+    Two ranks or more make the mapped form and the error bars at the same time.
     """
     if task.options.repulsion:
-        model = replace(model, repulsion=choose_repulsion(task.frames, model.elements, model.cutoff))
+        model = replace(model, repulsion=choose_repulsion(task.data, model.cutoff))
     left_out = fit.left_out
     if task.options.uncertainty and left_out is None:
         task.log("No error bars: they need at least two frames")
     if task.options.uncertainty and left_out is not None:
-        left_out = left_out.looked_at(frames_of_error_bars(task.frames, task.options.seed))
+        left_out = left_out.looked_at(frames_of_error_bars(task.data, task.options.seed))
 
     def make(what: str) -> Any:
         return _with_mapped_form(model, task) if what == "form" else _error_bars(model, task, left_out)
@@ -206,13 +203,13 @@ def completed(model: Model, task: Task, fit: Fit) -> Model:
 
 
 def _with_mapped_form(model: Model, task: Task) -> Model:
-    """Return the model with its mapped form, or as it is where there is none or none is asked for."""
+    """Return the model with its mapped form, or as it is if there is none or the options want none."""
     if not task.options.map:
         return model
     task.progress("mapping", 0.0)
     try:
         model = map_model(
-            model, task.frames, task.options.map_tolerance, task.threads, task.log,
+            model, task.data, task.options.map_tolerance, task.threads, task.log,
             lambda fraction: task.progress("mapping", fraction), MAPPING_SECONDS,
         )  # fmt: skip
     except MappingError as error:
@@ -225,7 +222,7 @@ def _error_bars(model: Model, task: Task, left_out: LeftOut | None) -> Uncertain
     if not task.options.uncertainty or left_out is None:
         return None
     return fit_uncertainty(
-        model, task.frames, left_out, task.threads, task.options.seed,
+        model, task.data, left_out, task.threads, task.options.seed,
         lambda fraction: task.progress("error bars", fraction),
     )  # fmt: skip
 
@@ -239,16 +236,16 @@ def _origin(options: TrainingOptions) -> str:
 
 
 def header(task: Task, fit: Fit, search: dict[str, Any], tensors: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """What the header of the file says of the training.
+    """Return what the header of the model file says of the training.
 
     Args:
-        task, fit: what was done.
-        search: what `optimise` says of the search for the density.
-        tensors: what `fit_tensors` says of its targets.
-        seconds: that it took.
+        task, fit: the training and its result.
+        search: remarks of `optimise`.
+        tensors: remarks of `fit_tensors`.
+        seconds: that the training took.
 
     """
-    baseline, counts = _named_baseline(task), kind_counts(task.frames)
+    baseline, counts = _named_baseline(task), task.data.kind_counts
     return {
         "package_version": __version__,
         "units": UNITS,
@@ -262,8 +259,8 @@ def header(task: Task, fit: Fit, search: dict[str, Any], tensors: dict[str, Any]
         "baseline": {"origin": _origin(task.options), "energies": baseline},
         "training": {
             "estimator": task.estimator,
-            "frames": len(task.frames),
-            "atoms": sum(map(len, task.frames)),
+            "frames": len(task.data),
+            "atoms": task.data.n_environments,
             "labels": counts,
             "support_points": sum(len(s) for scale in fit.scales[:1] for s in scale.support),
             "errors": fit.errors,
@@ -271,37 +268,20 @@ def header(task: Task, fit: Fit, search: dict[str, Any], tensors: dict[str, Any]
             **({"search": search} if search else {}),
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
-            "data_hash": data_hash(task.frames),
+            "data_hash": data_hash(task.data),
             **({"tensors": tensors} if tensors else {}),
         },
     }
 
 
-def _task(
-    frames, options: TrainingOptions, estimator: str, threads: int, log: Log | None = None,
-    progress: Progress | None = None, comm: Communicator | None = None,
-) -> Task:  # fmt: skip
-    """Baseline and densities."""
-    elements = np.unique(np.concatenate([f.numbers for f in frames]))
-    baseline, compositions = fit_baseline(frames, elements, options.isolated_atoms)
-    shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
-    shapes = shapes if any(label_counts(frames)) else []  # tensors have their own
-    densities = [model_density(frames, elements, options, shape, comm) for shape in shapes]
-    log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
-    return Task(
-        frames, options, elements, baseline, compositions, estimator, densities, threads, log, progress,
-        comm or Communicator(),
-    )  # fmt: skip
-
-
 def _fit(task: Task) -> Fit:
-    # our threads share the cores; BLAS threads among them, or beside other programs, wait for each other for ever
+    # our threads use all cores; BLAS threads beside them would wait in busy loops
     with threadpool_limits(1, user_api="blas"):
         return fit_full(task) if task.estimator == "full" else fit_sparse(task)
 
 
-def _choose_estimator(frames, options: TrainingOptions, n_labels: int, log: Log) -> str:
-    n_environments = sum(map(len, frames))
+def _choose_estimator(data: Dataset, options: TrainingOptions, log: Log) -> str:
+    n_labels, n_environments = data.n_labels, data.n_environments
     small = n_labels <= FULL_LABELS and n_environments <= FULL_ENVIRONMENTS
     choice = options.estimator if options.estimator != "auto" else "full" if small else "sparse"
     why = "as asked" if options.estimator != "auto" else f"limit {FULL_LABELS} and {FULL_ENVIRONMENTS}"

@@ -3,12 +3,11 @@
 The score decides (`task.score_of_errors`), of errors at frames that were left out. What the user has set is not tried.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from ..atoms.dataset import label_counts, sampled_frames
-from ..atoms.frame import Frame
+from ..atoms.dataset import Dataset
 from .options import TrainingOptions
 from .task import Log
 
@@ -24,22 +23,22 @@ MIXING_GAIN = 0.2  # by which the score must rise for it
 SATURATION = {"full": 2.0, "sparse": 1.0}  # tried beside none
 LABELS = {"full": 800, "sparse": 6000}  # of the frames that are used
 SAFETY = 0.2  # what saturation may cost of this score: molecules gain from it, and a liquid may collapse without it
-Score = Callable[[Sequence[Frame], TrainingOptions], float]
+Score = Callable[[Dataset, TrainingOptions], float]
 
 
-def tried(frames: Sequence[Frame], options: TrainingOptions, estimator: str, score: Score, log: Log) -> TrainingOptions:
+def tried(data: Dataset, options: TrainingOptions, estimator: str, score: Score, log: Log) -> TrainingOptions:
     """Return the options with the shape, mixing and saturation of the best scores, with margins for safety.
 
     Args:
-        frames: the training set.
+        data: the training set.
         options: those that are set stay.
         estimator: "full" or "sparse".
-        score: of frames and options, the higher the better; the same on all ranks.
+        score: of a data set and options, the higher the better; the same on all ranks.
         log: as in `train`.
 
     """
-    few = [frames[k] for k in sampled_frames(label_counts(frames), LABELS[estimator], 2, options.seed)]
-    one_element = len(np.unique(np.concatenate([f.numbers for f in frames]))) == 1
+    few = Dataset(data.subset(data.sampled(LABELS[estimator], 2, options.seed)))
+    one_element = len(data.elements) == 1
     plain = None
     if estimator == "sparse" or options.optimise:
         options, plain = _with_shape(few, options, score, log)
@@ -57,13 +56,13 @@ def _without_saturation(options: TrainingOptions) -> TrainingOptions:
     return options.model_copy(update={"saturation": options.saturation or 0.0})
 
 
-def _with_shape(frames, options: TrainingOptions, score: Score, log: Log) -> tuple[TrainingOptions, float | None]:
+def _with_shape(few: Dataset, options: TrainingOptions, score: Score, log: Log) -> tuple[TrainingOptions, float | None]:
     """Return the options with the shape that pays, and its score, which is without saturation unless that is set."""
     free = [shape for shape in SHAPES if not options.model_fields_set.intersection(shape)]
     if not free:
         return options, None
     plain = _without_saturation(options)
-    scores = [score(frames, plain.model_copy(update=shape)) for shape in ({}, *free)]
+    scores = [score(few, plain.model_copy(update=shape)) for shape in ({}, *free)]
     best = int(np.argmax(scores))
     best = best if scores[best] > scores[0] + GAIN else 0
     options = options.model_copy(update=({}, *free)[best])
@@ -75,12 +74,12 @@ def _with_shape(frames, options: TrainingOptions, score: Score, log: Log) -> tup
 
 
 def _with_mixing(
-    frames, options: TrainingOptions, score: Score, log: Log, plain: float | None
+    few: Dataset, options: TrainingOptions, score: Score, log: Log, plain: float | None
 ) -> tuple[TrainingOptions, float]:
     """Return the options with mixed elements if that pays, and their score as that of `_with_shape`."""
     without = _without_saturation(options)
-    found = {0.0: score(frames, without) if plain is None else plain}
-    found |= {m: score(frames, without.model_copy(update={"element_mixing": m})) for m in MIXINGS}
+    found = {0.0: score(few, without) if plain is None else plain}
+    found |= {m: score(few, without.model_copy(update={"element_mixing": m})) for m in MIXINGS}
     best = max(found, key=lambda m: found[m])
     chosen = best if found[best] > found[0.0] + MIXING_GAIN else 0.0
     log(f"Mixing of elements {chosen:g} (scores " + ", ".join(f"{m:g}: {s:.2f}" for m, s in found.items()) + ")")
@@ -88,11 +87,11 @@ def _with_mixing(
 
 
 def _with_saturation(
-    frames, options: TrainingOptions, some: float, score: Score, log: Log, plain: float | None
+    few: Dataset, options: TrainingOptions, some: float, score: Score, log: Log, plain: float | None
 ) -> TrainingOptions:
     """Return the options with some saturation, unless their score is clearly better without, `plain` if it is known."""
     found = {0.0: plain} if plain is not None else {}
-    found |= {b: score(frames, options.model_copy(update={"saturation": b})) for b in (0.0, some) if b not in found}
+    found |= {b: score(few, options.model_copy(update={"saturation": b})) for b in (0.0, some) if b not in found}
     chosen = some if found[some] > found[0.0] - SAFETY else 0.0
     log(f"Saturation {chosen:g} (scores " + ", ".join(f"{b:g}: {s:.2f}" for b, s in found.items()) + ")")
     return options.model_copy(update={"saturation": chosen})

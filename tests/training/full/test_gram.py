@@ -10,12 +10,12 @@ from ase.build import bulk, fcc111, make_supercell, molecule
 from oracles.kernels import TINY, nu1_kernel, oracle_kernels, polynomial_slope, support_energy
 from oracles.systems import CUTOFF, make_density, order_weights, random_support, rotation_matrix, scale_of
 
-from wk_potential.atoms.dataset import label_slots
+from wk_potential.atoms.dataset import Dataset
 from wk_potential.atoms.frame import Frame
 from wk_potential.atoms.neighbours import find_neighbours
 from wk_potential.atoms.structure import Structure
 from wk_potential.density.expansion import Density
-from wk_potential.density.frames import VOIGT, frame_environments
+from wk_potential.density.frames import VOIGT, Environments, frame_environments
 from wk_potential.density.packed import pack
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import make_support
@@ -132,7 +132,7 @@ def test_gram_matrices():
         (True, True, True),
     ]
     frames = [frame(atoms, *kind) for atoms, kind in zip(structures, kinds, strict=True)]
-    flat = flatten(frames, [frame_environments(f, density, NUMBERS) for f in frames])
+    flat = flatten(Environments(Dataset(frames, NUMBERS), density))
     gram = force_gram(flat, lmax, order, len(NUMBERS), threads=2)
     labels = [
         np.flatnonzero(np.repeat(kind, [1, 3 * len(atoms), 6])) for atoms, kind in zip(structures, kinds, strict=True)
@@ -172,12 +172,7 @@ def test_jacobian_of_a_frame(atoms):
     assert full == pytest.approx(expected, abs=1e-7 * scale_of(expected))
 
 
-def test_labels_of_a_frame():
-    atoms = small_molecule()
-    assert np.array_equal(label_slots(frame(atoms, stress=True)), np.arange(19))
-    only_forces = label_slots(frame(atoms, energy=False))
-    assert np.array_equal(only_forces, [-1, *range(12), *[-1] * 6])
-    assert np.array_equal(label_slots(frame(atoms, forces=False)), [0, *[-1] * 18])
+def test_order_of_strains():
     assert VOIGT == ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 

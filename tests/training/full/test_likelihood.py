@@ -1,16 +1,17 @@
 """Hyperparameters of the full estimator: likelihood, left-out errors and Gram matrices against algebra written out."""
 
 import dataclasses
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 from oracles.systems import SMALL
 
 from wk_potential import TrainingOptions, train
-from wk_potential.atoms.dataset import label_counts
-from wk_potential.density.frames import frame_environments
-from wk_potential.training.baseline import Labels, fit_baseline, fit_targets
+from wk_potential.atoms.dataset import Dataset
+from wk_potential.atoms.kinds import LabelKind
+from wk_potential.density.frames import Environments
+from wk_potential.training.baseline import fit_baseline
 from wk_potential.training.channels import model_density
 from wk_potential.training.full import fit as full
 from wk_potential.training.full import likelihood
@@ -20,26 +21,22 @@ from wk_potential.training.full.likelihood import choose_hyperparameters, maximi
 
 
 def small_gram(frames, order=2):
-    options = TrainingOptions(**SMALL, order=order)
-    elements = np.unique(np.concatenate([f.numbers for f in frames]))
-    density = model_density(frames, elements, options)
-    flat = flatten(frames, [frame_environments(f, density, elements) for f in frames])
-    baseline, _ = fit_baseline(frames, elements)
-    gram = force_gram(flat, options.lmax, order, len(elements))
-    return gram.reshape(-1, *gram.shape[2:]), flat, Labels(*fit_targets(frames, elements, baseline)), options
+    options, data = TrainingOptions(**SMALL, order=order), Dataset(frames)
+    flat = flatten(Environments(data, model_density(data, options)))
+    gram = force_gram(flat, options.lmax, order, len(data.elements))
+    return gram.reshape(-1, *gram.shape[2:]), flat, data.labels(fit_baseline(data)[0]), options
 
 
 @pytest.mark.parametrize("order", [1, 4])
 def test_energies_alone_have_the_gram_matrices_that_they_have_among_forces(molecules, order):
     gram, flat, _, options = small_gram(molecules[:4], order)
-    elements = np.unique(np.concatenate([f.numbers for f in molecules[:4]]))
-    density = model_density(molecules[:4], elements, options)
+    data = Dataset(molecules[:4])
     frames = [dataclasses.replace(frame, forces=None) for frame in molecules[:4]]
     frames[1] = dataclasses.replace(frames[1], energy=None)
-    bare = flatten(frames, [frame_environments(f, density, elements) for f in frames])
+    bare = flatten(Environments(Dataset(frames), model_density(data, options)))
     kept = flat.energy_label[[0, 2, 3]]
     expected = gram[:, kept][:, :, kept]
-    alone = force_gram(bare, options.lmax, order, len(elements))
+    alone = force_gram(bare, options.lmax, order, len(data.elements))
     assert alone.reshape(expected.shape) == pytest.approx(expected, rel=1e-12)
     weights, covariance = np.arange(1.0, len(expected) + 1), np.zeros(expected.shape[1:])
     add_covariance(bare, options.lmax, weights.reshape(-1, order), covariance)
@@ -54,13 +51,13 @@ def noisy_fits(monkeypatch):
 
 @pytest.mark.usefixtures("noisy_fits")
 def test_leave_one_out_residuals_are_those_of_refitting(molecules):
-    gram, flat, labels, options = small_gram(molecules[:5])
+    gram, _, labels, options = small_gram(molecules[:5])
     weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None)
     kernel = np.tensordot(weights, gram, 1)
     noisy = kernel + np.diag((noise[labels.kind] * labels.size) ** 2)
-    alpha, residuals, _ = solve(np.triu(kernel), noise, labels, flat.label_first)
+    alpha, residuals, _ = solve(np.triu(kernel), noise, labels)
     assert alpha == pytest.approx(np.linalg.solve(noisy, labels.values), abs=1e-8 * np.max(np.abs(alpha)))
-    for first, last in zip(flat.label_first[:-1], flat.label_first[1:], strict=True):
+    for first, last in pairwise(labels.first):
         rest = np.r_[0:first, last : len(kernel)]
         left_out = kernel[first:last][:, rest] @ np.linalg.solve(noisy[np.ix_(rest, rest)], labels.values[rest])
         expected = labels.values[first:last] - left_out
@@ -71,20 +68,20 @@ def test_leave_one_out_residuals_are_those_of_refitting(molecules):
 def test_likelihood_is_that_of_the_multivariate_normal_and_is_maximised(molecules):
     from scipy.stats import multivariate_normal
 
-    gram, flat, labels, options = small_gram(molecules[:4])
+    gram, _, labels, options = small_gram(molecules[:4])
 
     def log_density(weights, noise):
         covariance = np.tensordot(weights, gram, 1) + np.diag((noise[labels.kind] * labels.size) ** 2)
         return multivariate_normal(cov=covariance).logpdf(labels.values)
 
     weights, noise, highest = maximise_likelihood(gram, labels, options, lambda text: None)
-    found = solve(np.tensordot(weights, gram, 1), noise, labels, flat.label_first)[2]
+    found = solve(np.tensordot(weights, gram, 1), noise, labels)[2]
     assert found == pytest.approx(log_density(weights, noise), rel=1e-8)
     assert highest - 0.5 * len(labels.values) * np.log(2 * np.pi) == pytest.approx(found, rel=1e-6)
     for k, factor in product(range(len(weights)), (0.5, 2.0)):
         assert log_density(np.where(np.arange(len(weights)) == k, factor, 1.0) * weights, noise) < found + 1e-2
     with pytest.raises(np.linalg.LinAlgError, match="noise is too small"):
-        solve(-np.tensordot(weights, gram, 1), noise, labels, flat.label_first)
+        solve(-np.tensordot(weights, gram, 1), noise, labels)
 
 
 @pytest.mark.parametrize(("n", "threads"), [(1, 1), (130, 2), (300, 1)])
@@ -111,15 +108,15 @@ def test_fixed_hyperparameters_stay(molecules):
 
 
 def test_noise_is_raised_only_as_far_as_left_out_errors_stay(molecules):
-    gram, flat, labels, options = small_gram(molecules, order=3)
+    gram, _, labels, options = small_gram(molecules, order=3)
     weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None)
     kernel = np.tensordot(weights, gram, 1)
-    raised, _ = likelihood.raised_noise(kernel, noise, labels, flat.label_first)
+    raised, _ = likelihood.raised_noise(kernel, noise, labels)
 
     def score(candidate):
         left_out = np.zeros(len(kernel))
         covariance = kernel + np.diag((candidate[labels.kind] * labels.size) ** 2)
-        for first, last in zip(flat.label_first[:-1], flat.label_first[1:], strict=True):
+        for first, last in pairwise(labels.first):
             rest = np.r_[0:first, last : len(kernel)]
             weights = np.linalg.solve(covariance[np.ix_(rest, rest)], labels.values[rest])
             left_out[first:last] = labels.values[first:last] - kernel[first:last][:, rest] @ weights
@@ -135,15 +132,15 @@ def test_noise_is_raised_only_as_far_as_left_out_errors_stay(molecules):
 
 def test_maximum_of_smaller_left_out_errors_is_taken(molecules, monkeypatch):
     """And where the starts are compared on some of the frames only, one of the maxima of all of them."""
-    gram, flat, labels, options = small_gram(molecules, order=3)
+    gram, _, labels, options = small_gram(molecules, order=3)
 
     def score(share):
         weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None, start=share)
-        return likelihood.raised_noise(np.tensordot(weights, gram, 1), noise, labels, flat.label_first)[1]
+        return likelihood.raised_noise(np.tensordot(weights, gram, 1), noise, labels)[1]
 
     scores = [score(share) for share in likelihood.NOISE_STARTS]
     assert abs(scores[0] - scores[1]) > 1e-3  # or the test would show nothing
-    arguments = gram, labels, flat.label_first, options, lambda text: None
+    arguments = gram, labels, options, lambda text: None
     assert choose_hyperparameters(*arguments)[2] == pytest.approx(max(scores), abs=1e-6)
     monkeypatch.setattr(likelihood, "START_LABELS", len(labels.values) * 3 // 4)
     assert choose_hyperparameters(*arguments)[2] in (pytest.approx(x, abs=1e-6) for x in scores)
@@ -154,7 +151,7 @@ def test_search_on_some_of_the_frames(molecules, monkeypatch):
     # without saturation the likelihood of these few frames has one maximum
     options = TrainingOptions(**SMALL, order=4, estimator="full", map=False, saturation=0)
     whole = train(molecules, options, threads=1)
-    monkeypatch.setattr(full, "SEARCH_LABELS", sum(label_counts(molecules)) * 2 // 3)
+    monkeypatch.setattr(full, "SEARCH_LABELS", Dataset(molecules).n_labels * 2 // 3)
     part = train(molecules, options, threads=1)
     errors = [m.info["training"]["errors"]["leave_one_out_forces_mae"] for m in (whole, part)]
     assert errors[0] != errors[1]
@@ -163,11 +160,11 @@ def test_search_on_some_of_the_frames(molecules, monkeypatch):
     assert np.shape(weights) == (2, len(part.elements), 4)
 
 
-@pytest.mark.parametrize("kind", [0, 2])
+@pytest.mark.parametrize("kind", [LabelKind.ENERGY, LabelKind.STRESS])
 def test_few_labels_are_not_sold_for_many_forces(crystals, monkeypatch, kind):
     """Where a likelihood has drowned energies or virials in noise, left-out errors bring them back."""
-    gram, flat, labels, options = small_gram(crystals, order=1)
-    assert np.any(labels.kind == kind)
+    gram, _, labels, options = small_gram(crystals, order=1)
+    assert labels.has(kind)
     plain, lines = maximise_likelihood, []
     name = likelihood.FEW_KINDS[kind]
 
@@ -176,11 +173,11 @@ def test_few_labels_are_not_sold_for_many_forces(crystals, monkeypatch, kind):
         noise[kind] *= 1.0 if getattr(options, name) else 3e3
         return weights, noise, highest
 
-    _, usual, best = choose_hyperparameters(gram, labels, flat.label_first, options, lines.append)
-    assert not any("left-out errors want" in line for line in lines)
+    _, usual, best = choose_hyperparameters(gram, labels, options, lines.append)
+    assert not any("leave-one-out errors want" in line for line in lines)
     monkeypatch.setattr(likelihood, "maximise_likelihood", drowned)
-    _, noise, score = choose_hyperparameters(gram, labels, flat.label_first, options, lines.append)
-    assert any(f"left-out errors want less {name.replace('_', ' ')}" in line for line in lines)
+    _, noise, score = choose_hyperparameters(gram, labels, options, lines.append)
+    assert any(f"leave-one-out errors want a smaller {name.replace('_', ' ')}" in line for line in lines)
     assert noise[kind] < 100 * usual[kind]
     assert score > best - 0.2
     score_of = likelihood.left_out_score
@@ -192,6 +189,6 @@ def test_few_labels_are_not_sold_for_many_forces(crystals, monkeypatch, kind):
 
     with monkeypatch.context() as patch:
         patch.setattr(likelihood, "left_out_score", singular)
-        assert choose_hyperparameters(gram, labels, flat.label_first, options, print)[1][kind] >= 10 * usual[kind]
+        assert choose_hyperparameters(gram, labels, options, print)[1][kind] >= 10 * usual[kind]
     given = options.model_copy(update={name: 1e3 * usual[kind]})
-    assert choose_hyperparameters(gram, labels, flat.label_first, given, print)[1][kind] == 1e3 * usual[kind]
+    assert choose_hyperparameters(gram, labels, given, print)[1][kind] == 1e3 * usual[kind]

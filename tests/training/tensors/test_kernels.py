@@ -1,5 +1,6 @@
 """Full and sparse estimator of tensors, and their error bars."""
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -12,15 +13,16 @@ from scipy.spatial.transform import Rotation
 from wk_potential import Model, TrainingOptions, WKCalculator, read_frames, train
 from wk_potential.analysis.evaluation import errors
 from wk_potential.analysis.reliability import reliability
+from wk_potential.atoms.dataset import Dataset
 from wk_potential.cli import main
+from wk_potential.density.frames import Environments
 from wk_potential.errors import UncertaintyError
-from wk_potential.training.baseline import Labels
 from wk_potential.training.mapping import samples
 from wk_potential.training.mapping.tensors import exact_form
+from wk_potential.training.task import make_task
 from wk_potential.training.tensors import fit as tensors
 from wk_potential.training.tensors import kernels as tensor_kernels
 from wk_potential.training.tensors.kernels import FullKernels, SparseKernels
-from wk_potential.training.train import _task
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +51,15 @@ def sparse(frames):
 
 @pytest.mark.parametrize("momentum", [0, 1, 2])
 def test_with_enough_support_points_both_estimators_agree(frames, momentum):
-    task = _task(frames[:8], TrainingOptions(**OPTIONS | {"short_cutoff": 2.0}), "full", 1)
-    densities = tensors._Regression(task, "dipole").densities
-    full, support = (kernels(task, frames[:8], densities) for kernels in (FullKernels, few_labels))
+    task = make_task(Dataset(frames[:8]), TrainingOptions(**OPTIONS | {"short_cutoff": 2.0}), "full", 1)
+    scales = [Environments(task.data, density) for density in tensors._Regression(task, "dipole").densities]
+    full, support = FullKernels(task, scales), SparseKernels(task, scales, 1)
     grams = [kernels.matrices(momentum, range(8)) for kernels in (full, support)]
     for one, other in zip(*grams, strict=True):
         assert other == pytest.approx(one, abs=1e-6 * np.abs(one).max())
-    rng, n = np.random.default_rng(momentum), 8 * (2 * momentum + 1)
+    rng = np.random.default_rng(momentum)
     weights = rng.uniform(0.5, 1.5, (2, 2, 3)) / np.abs(grams[0]).max()
-    labels = Labels(rng.normal(size=n), np.zeros(n, int), np.full(n, np.sqrt(3)))
+    labels = tensors.tensor_labels(rng.normal(size=(8, 2 * momentum + 1)), np.full(8, 3))
     one, other = (
         k.solved(momentum, weights, 0.1, labels, g, range(8)) for k, g in zip((full, support), grams, strict=True)
     )
@@ -70,30 +72,24 @@ def test_with_enough_support_points_both_estimators_agree(frames, momentum):
             assert values[1] == pytest.approx(values[0], abs=1e-6 * np.abs(values[0]).max())
 
 
-def few_labels(task, frames, densities):
-    return SparseKernels(task, frames, densities, 1)
-
-
 def test_left_out_errors_of_support_points_are_those_of_fits_without_the_frame(frames, monkeypatch):
     """The support points stay, and so do the hyperparameters."""
-    task = _task(frames[:10], TrainingOptions(**OPTIONS, support_points=12), "full", 1)
-    densities = tensors._Regression(task, "dipole").densities
-    kernels = SparseKernels(task, frames[:10], densities, 3)
-    values = np.random.default_rng(0).normal(size=(10, 3))
-    weights = np.full((1, 2, 3), 0.1)
+    task = make_task(Dataset(frames[:10]), TrainingOptions(**OPTIONS, support_points=12), "full", 1)
+    environments = Environments(task.data, tensors._Regression(task, "dipole").densities[0])
+    kernels = SparseKernels(task, [environments], 3)
+    values, weights = np.random.default_rng(0).normal(size=(10, 3)), np.full((1, 2, 3), 0.1)
 
     def fit(rows):
-        kernels.frames = [frames[k] for k in rows]
-        labels = Labels(values[rows].ravel(), np.zeros(3 * len(rows), int), np.full(3 * len(rows), np.sqrt(3)))
-        return kernels.solved(1, weights, 0.2, labels, None, [])
+        of_rows = copy(kernels)
+        of_rows.scales, of_rows.data = [environments.subset(rows)], task.data.subset(rows)
+        return of_rows.solved(1, weights, 0.2, tensors.tensor_labels(values[rows], np.full(len(rows), 3)), None, [])
 
     monkeypatch.setattr(tensor_kernels, "LEFT_OUT_LABELS", 12)  # of four frames
-    found = fit(range(10))
+    found = fit(np.arange(10))
     assert len(found.frames) == 4
     for k, residual in zip(found.frames, found.residuals, strict=True):
-        without = fit([n for n in range(10) if n != k])
-        sets = weights[:, :, None]
-        rows = np.concatenate([part[0] for part in kernels._frame_rows(frames[k], 1, sets)], axis=1)
+        without = fit(np.delete(np.arange(10), k))
+        rows = np.concatenate([part[0] for part in kernels._frame_rows(k, 1, weights[:, :, None])], axis=1)
         solution = np.concatenate([s.weights.ravel() for s in without.supports[0]])
         assert residual == pytest.approx(values[k] - rows @ solution, abs=1e-8)
 
@@ -122,7 +118,7 @@ def test_estimator_is_chosen_by_size(frames, monkeypatch):
     options = TrainingOptions(**OPTIONS)
 
     def chosen(**changes):
-        task = _task(frames[:4], options.model_copy(update=changes), "full", 1)
+        task = make_task(Dataset(frames[:4]), options.model_copy(update=changes), "full", 1)
         return tensors._Regression(task, "dipole").estimator
 
     assert [chosen(), chosen(estimator="sparse")] == ["full", "sparse"]

@@ -15,11 +15,11 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from ...analysis.reliability import best_factor, negative_log_likelihood
-from ...atoms.dataset import label_counts, label_slots, sampled_frames
-from ...atoms.frame import Frame
+from ...atoms.dataset import Dataset
+from ...atoms.kinds import LabelKind
 from ...compute.threads import run_threads
 from ...density.expansion import Density
-from ...density.frames import closest_distances, frame_environments
+from ...density.frames import Environments, closest_distances
 from ...forms.features import features
 from ...forms.quadratic import TruncatedForm
 from ...kernel.coupling import real_cg
@@ -27,7 +27,6 @@ from ...model.committee import LANES
 from ...model.error_bars import Uncertainty, coarse, feature_slices
 from ...model.model import Model
 from ...model.support import SupportPoints
-from ..baseline import fit_targets
 from ..mapping.compression import DenseForms, compress
 from ..mapping.samples import choose_frames, draw_samples
 from ..task import LeftOut
@@ -64,21 +63,20 @@ class FrameFeatures:
     atoms: np.ndarray
 
 
-def frame_features(frame: Frame, densities: Sequence[Density], elements, forms) -> FrameFeatures:
+def frame_features(scales: Sequence[Environments], forms, k: int) -> FrameFeatures:
     """Features of one frame, with the derivatives that its labels measure.
 
     Args:
-        frame: with labels.
-        densities: of the length scales, with the channels that the forms know.
-        elements: sorted atomic numbers of the model.
+        scales: environments by the density of each length scale, with the channels that the forms know.
         forms: by length scale and element.
+        k: number of the frame.
 
     """
-    rows = feature_slices(forms)
-    slots, width = label_slots(frame), rows[-1][-1].stop
-    labels, atoms = np.zeros((slots.max() + 1, width)), np.zeros((len(frame), width))
-    for density, of_scale, slices in zip(densities, forms, rows, strict=True):
-        environments = frame_environments(frame, density, elements)
+    rows, data = feature_slices(forms), scales[0].data
+    slots, width = data.slots(k), rows[-1][-1].stop
+    labels, atoms = np.zeros((slots.max() + 1, width)), np.zeros((data.n_atoms[k], width))
+    for scale, of_scale, slices in zip(scales, forms, rows, strict=True):
+        environments = scale.of_frame(k)
         for z, (of_element, columns) in enumerate(zip(of_scale, slices, strict=True)):
             own = np.flatnonzero(environments.centres == z)
             for batch in np.split(own, range(BATCH, len(own), BATCH)) if len(own) else ():
@@ -87,7 +85,7 @@ def frame_features(frame: Frame, densities: Sequence[Density], elements, forms) 
                 for i, gradient in zip(batch, gradients, strict=True):
                     part = slice(environments.first[i], environments.first[i + 1])
                     labels[slots[environments.label[part]], columns] += environments.jacobian[part] @ gradient.T
-    if frame.energy is not None:
+    if slots[0] == 0:
         labels[slots[0]] = atoms.sum(axis=0)
     return FrameFeatures(labels, atoms)
 
@@ -116,21 +114,21 @@ def _with_gradients(forms: Sequence[TruncatedForm], c):
     return np.concatenate(values, axis=1), np.concatenate(gradients, axis=1)
 
 
-def coarse_forms(model: Model, frames: Sequence[Frame], densities: Sequence[Density], threads: int = 1):
+def coarse_forms(model: Model, data: Dataset, densities: Sequence[Density], threads: int = 1):
     """Forms of few products and eigenvalues, by length scale and element; orders above 4 are left out.
 
     Args:
         model: with support points.
-        frames: structures like those of the training set.
+        data: structures like those of the training set.
         densities: of the length scales, as `coarse` makes them.
         threads: how many.
 
     """
-    chosen = choose_frames(frames, model.elements, np.random.default_rng(0))
+    chosen = choose_frames(data, np.random.default_rng(0))
     out = []
     for scale, density in zip(model.scales, densities, strict=True):
         part, of_scale = np.s_[:, : (density.lmax + 1) ** 2, : density.projection.shape[3]], []
-        samples = draw_samples(chosen, density, model.elements)
+        samples = draw_samples(chosen, density)
         for s, a, x in zip(scale.support, scale.order_weights[:, :4], samples, strict=True):
             tangents = None if s.tangents is None else s.tangents[part]
             points = SupportPoints(s.coefficients[part], s.weights, tangents)
@@ -141,14 +139,14 @@ def coarse_forms(model: Model, frames: Sequence[Frame], densities: Sequence[Dens
     return out
 
 
-def frames_of_error_bars(frames: Sequence[Frame], seed: int) -> np.ndarray:
-    """Numbers of the frames that `fit_uncertainty` looks at."""
-    return sampled_frames(label_counts(frames), MOST_LABELS, 2, seed)
+def frames_of_error_bars(data: Dataset, seed: int) -> np.ndarray:
+    """Numbers of the frames on which `fit_uncertainty` makes and calibrates the error bars."""
+    return data.sampled(MOST_LABELS, 2, seed)
 
 
 def fit_uncertainty(
     model: Model,
-    frames: Sequence[Frame],
+    data: Dataset,
     left_out: LeftOut,
     threads: int = 1,
     seed: int = 0,
@@ -158,8 +156,8 @@ def fit_uncertainty(
 
     Args:
         model: trained on all frames.
-        frames: of the training.
-        left_out: errors of fits without some of them.
+        data: the training set.
+        left_out: its leave-one-out errors.
         threads: how many.
         seed: of the random choices.
         progress: called with the fraction done, or None.
@@ -168,41 +166,51 @@ def fit_uncertainty(
         MappingError: the features are too many.
 
     """
-    chosen = frames_of_error_bars(frames, seed)
-    share, folds = len(frames) / len(chosen), np.arange(len(chosen)) % MOST_FOLDS
+    numbers = frames_of_error_bars(data, seed)
+    residuals, chosen = left_out.residuals(numbers), data.subset(numbers)
     cutoff = max(scale.density.radial.cutoff for scale in model.scales)
-    closest = np.minimum(CLOSER * closest_distances(frames, model.elements, cutoff), cutoff)
-    residuals = left_out.residuals(chosen)
-    frames = [frames[k] for k in chosen]
+    closest = np.minimum(CLOSER * closest_distances(data, cutoff), cutoff)
     densities = [coarse(scale.density, LMAX, CHANNELS) for scale in model.scales]
-    forms = coarse_forms(model, frames, densities, threads)
-    found: list[FrameFeatures] = []
-    for first in range(0, len(frames), 4 * threads):
-        batch = frames[first : first + 4 * threads]
-        found += run_threads(lambda f: frame_features(f, densities, model.elements, forms), batch, threads)
-        if progress:
-            progress(len(found) / len(frames))
-    weights = np.concatenate([f.values for of_scale in forms for of_element in of_scale for f in of_element])
-    errors = _Errors.of(model, frames, residuals)
-    rows = np.concatenate([f.labels for f in found])
-    labels = Posterior(rows, errors.noise / np.sqrt(share), PRIOR * np.abs(weights))
-    deviations = labels.left_out_deviations(np.repeat(folds, label_counts(frames)))
+    forms = coarse_forms(model, chosen, densities, threads)
+    features = _features(chosen, densities, forms, threads, progress)
+    sizes = np.abs([v for of_scale in forms for of_element in of_scale for f in of_element for v in f.values])
+    errors = _Errors.of(chosen, residuals)
+    # the chosen frames stand for all: their noise is that much smaller
+    root, folds = np.sqrt(len(data) / len(chosen)), np.arange(len(chosen)) % MOST_FOLDS
+
+    rows = np.concatenate([f.labels for f in features])
+    labels = Posterior(rows, errors.noise / root, PRIOR * sizes)
+    deviations = labels.left_out_deviations(folds[chosen.frame_of_label])
 
     # the environments, as if the energy of each were a label
-    atoms, sizes = np.concatenate([f.atoms for f in found]), [len(f) for f in frames]
-    elements, present = model.species_of(np.concatenate([f.numbers for f in frames])), range(len(model.elements))
-    mean = np.stack([atoms[elements == z].mean(axis=0) if z in elements else np.zeros(len(weights)) for z in present])
-    noise = np.full(len(atoms), errors.each_atom / np.sqrt(share))
-    environments = Posterior(atoms - mean[elements], noise, LOCAL_PRIOR * np.abs(weights))
-    local = environments.left_out_deviations(np.repeat(folds, sizes))
-    # nothing is uncertain about atoms without neighbours
-    largest = [np.quantile(local[elements == z], GRADE_QUANTILE) or 1.0 if z in elements else 1.0 for z in present]
+    atoms, species = np.concatenate([f.atoms for f in features]), chosen.species
+    present = [species == z for z in range(len(model.elements))]
+    mean = np.stack([atoms[own].mean(axis=0) if own.any() else np.zeros(len(sizes)) for own in present])
+    noise = np.full(len(atoms), errors.each_atom / root)
+    environments = Posterior(atoms - mean[species], noise, LOCAL_PRIOR * sizes)
+    local = environments.left_out_deviations(np.repeat(folds, chosen.n_atoms))
+    # the quantile is zero where no atom of an element has neighbours
+    largest = [np.quantile(local[own], GRADE_QUANTILE) or 1.0 if own.any() else 1.0 for own in present]
 
-    of_frames = np.sqrt(np.add.reduceat(local**2, np.cumsum([0, *sizes[:-1]])))
-    calibration = _calibration(errors, deviations, of_frames[[f.energy is not None for f in frames]])
+    first_atom = np.cumsum([0, *chosen.n_atoms[:-1]])
+    of_frames = np.sqrt(np.add.reduceat(local**2, first_atom))[chosen.counts_by_kind[:, LabelKind.ENERGY] > 0]
+    calibration = _calibration(errors, deviations, of_frames)
     rng = np.random.default_rng(seed)
     members, probes = labels.draws(MEMBERS, rng), environments.draws(PROBES, rng)
     return Uncertainty(LMAX, CHANNELS, forms, members, probes, mean @ probes, np.array(largest), calibration, closest)
+
+
+def _features(
+    data: Dataset, densities: Sequence[Density], forms, threads: int, progress: Callable[[float], None] | None
+) -> list[FrameFeatures]:
+    """Features of all frames; arguments as in `fit_uncertainty` and `frame_features`."""
+    scales, found = [Environments(data, density) for density in densities], []
+    for first in range(0, len(data), 4 * threads):
+        batch = range(first, min(first + 4 * threads, len(data)))
+        found += run_threads(lambda k: frame_features(scales, forms, k), batch, threads)
+        if progress:
+            progress(len(found) / len(data))
+    return found
 
 
 @dataclass(frozen=True)
@@ -211,7 +219,7 @@ class _Errors:
 
     Attributes:
         values: (n,) in the units of the labels.
-        known: (n,) which of them were looked at.
+        known: (n,) which of them were computed.
         kind: (n,) of the labels.
         noise: (n,) rms error of each kind, for labels of this size.
         each_atom: eV, the rms error of energies per square root of the number of atoms.
@@ -225,11 +233,11 @@ class _Errors:
     each_atom: float
 
     @classmethod
-    def of(cls, model: Model, frames: Sequence[Frame], residuals) -> "_Errors":
-        """Take up the residuals (n_labels,) of frames, None for those that were not looked at."""
-        _, kind, size = fit_targets(frames, model.elements, model.baseline)
-        known = np.repeat([r is not None for r in residuals], label_counts(frames))
-        values, rms = np.zeros(len(kind)), np.ones(3)
+    def of(cls, data: Dataset, residuals) -> "_Errors":
+        """Take the residuals (n_labels,) of each frame, None for those that were not computed."""
+        kind, size = data.kind, data.size
+        known = np.repeat([r is not None for r in residuals], data.label_counts)
+        values, rms = np.zeros(len(kind)), np.ones(len(LabelKind))
         values[known] = np.concatenate([r for r in residuals if r is not None])
         for k in np.unique(kind):
             own = known & (kind == k)
@@ -247,14 +255,15 @@ def _calibration(errors: _Errors, deviations, of_frames) -> np.ndarray:
 
     """
     out = np.array([1.0, 1.0, 1.0, 1.0, 0.0])
-    for k in (1, 2):
+    for k in (LabelKind.FORCES, LabelKind.STRESS):
         own = errors.known & (errors.kind == k)
         if own.any():
             out[k] = SMALL_SAMPLE * best_factor(errors.values[own], deviations[own])
-    if 0 not in errors.kind:
+    energies = errors.kind == LabelKind.ENERGY
+    if not energies.any():
         return out
-    own = errors.known & (errors.kind == 0)
-    e, of_sum, of_atoms = errors.values[own], deviations[own], of_frames[errors.known[errors.kind == 0]]
+    own = errors.known & energies
+    e, of_sum, of_atoms = errors.values[own], deviations[own], of_frames[errors.known[energies]]
     out[3] = best_factor(e, of_atoms)
     of_sum, of_atoms = of_sum * best_factor(e, of_sum), of_atoms * out[3]
     found = []

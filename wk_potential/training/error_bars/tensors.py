@@ -1,7 +1,7 @@
-"""Error bars of vectors and tensors: how firmly the labels hold the weights of the terms of a coarse form.
+"""Error bars of vectors and tensors: how well the labels determine the weights of the terms of a coarse form.
 
-As for energies (`rigidity`): a fit leaves the weights a covariance, draws of which spread as the errors do. One factor
-makes of the spread that of the errors of frames that were left out.
+As for energies (`rigidity`): the fit leaves a covariance of the weights, and draws of the weights form a committee. One
+factor scales its spread to the leave-one-out errors.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...analysis.reliability import best_factor
+from ...atoms.dataset import Dataset
 from ...atoms.frame import Frame
 from ...atoms.neighbours import find_neighbours
 from ...atoms.structure import Structure
@@ -26,21 +27,20 @@ THRESHOLD = 3e-4  # of `mapping.tensors.coarse`: with fewer terms deviations har
 
 
 def fit_spread(
-    momentum: int, densities: Sequence[Density], elements, supports: list[list[TensorSupport]], order_weights, sampled,
-    frames: Sequence[Frame], residuals, n_frames: int, threads: int = 1, seed: int = 0,
+    momentum: int, densities: Sequence[Density], supports: list[list[TensorSupport]], order_weights, sampled: Dataset,
+    data: Dataset, residuals, n_frames: int, threads: int = 1, seed: int = 0,
 ) -> TensorSpread:  # fmt: skip
     """Error bars of a part of angular momentum L.
 
     Args:
         momentum: L.
         densities: of each length scale.
-        elements: sorted atomic numbers of the model.
         supports: of each length scale and element.
         order_weights: (n_scales, n_elements, order).
         sampled: some frames, with all elements, from which the environments for the forms are drawn.
-        frames: F of the training.
-        residuals: (F, 2L + 1) errors there of fits without each.
-        n_frames: of the training, all of them.
+        data: F frames of the training set.
+        residuals: (F, 2L + 1) leave-one-out errors there.
+        n_frames: number of frames of the training set.
         threads: how many.
         seed: of the random choices.
 
@@ -48,7 +48,7 @@ def fit_spread(
     small = [coarse_density(density, LMAX, CHANNELS) for density in densities]
     part, forms = np.s_[:, : (LMAX + 1) ** 2, :CHANNELS], []
     for density, scale, weights in zip(small, supports, order_weights, strict=True):
-        samples, of_scale = draw_samples(sampled, density, elements), []
+        samples, of_scale = draw_samples(sampled, density), []
         for s, a, x in zip(scale, weights, samples, strict=True):
             points = TensorSupport(s.coefficients[part], s.weights)
             of_scale.append(coarse(points, momentum, a, x, THRESHOLD))
@@ -57,15 +57,15 @@ def fit_spread(
 
     def terms(frame: Frame) -> np.ndarray:
         neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, cutoff)
-        index = np.searchsorted(elements, frame.numbers)
-        return tensor_terms_of(layers, Structure(frame.positions, np.array(frame.cell, float), index, neighbours))
+        species = np.searchsorted(data.elements, frame.numbers)
+        return tensor_terms_of(layers, Structure(frame.positions, np.array(frame.cell, float), species, neighbours))
 
-    rows = np.concatenate([found.T for found in run_threads(terms, frames, threads)])
-    size = np.repeat(np.sqrt([len(frame) for frame in frames]), 2 * momentum + 1)
-    errors, share = np.ravel(residuals), n_frames / len(frames)
+    rows = np.concatenate([found.T for found in run_threads(terms, data, threads)])
+    size = np.repeat(np.sqrt(data.n_atoms), 2 * momentum + 1)
+    errors, share = np.ravel(residuals), n_frames / len(data)
     noise = size * (np.sqrt(np.mean((errors / size) ** 2)) or 1.0)
     posterior = Posterior(rows, noise / np.sqrt(share), np.full(rows.shape[1], PRIOR))
-    folds = np.repeat(np.arange(len(frames)) % MOST_FOLDS, 2 * momentum + 1)
+    folds = np.repeat(np.arange(len(data)) % MOST_FOLDS, 2 * momentum + 1)
     factor = best_factor(errors, posterior.left_out_deviations(folds))
     members = factor * posterior.draws(MEMBERS, np.random.default_rng(seed))
     return TensorSpread(momentum, LMAX, CHANNELS, forms, members)

@@ -1,51 +1,52 @@
 """The full estimator: exact Gaussian process regression, exported as support points.
 
-Every representer of a label is a derivative of the kernel at a training environment; all that share an environment
-add up to one weight and one tangent, so the exact model is a set of support points.
+The representer of a label is a derivative of the kernel at training environments. Those at one environment add up to
+one weight and one tangent, so the exact model is a set of support points.
 """
 
 import warnings
+from functools import partial
 
 import numpy as np
 
-from ...atoms.dataset import label_counts, sampled_frames
-from ...density.frames import frame_environments
+from ...atoms.dataset import Dataset, Labels
+from ...atoms.kinds import LabelKind
+from ...density.frames import Environments
 from ...model.scale import Scale
 from ...model.support import SupportPoints
-from ..baseline import Labels, fit_targets
 from ..doubts import stress_doubt, virials_without_stress
 from ..task import Fit, LeftOut, Task, part_of, predict_cost
 from .gram import FlatEnvironments, add_covariance, flatten, force_gram, gram_cost, label_rows, some_frames
 from .likelihood import SEARCH_ENVIRONMENTS, SEARCH_LABELS, SEARCH_MEMORY, choose_hyperparameters, solve
 
+# what the header and the log call the errors
+ERRORS = {LabelKind.ENERGY: "energy_per_atom", LabelKind.FORCES: "forces", LabelKind.STRESS: "virial_per_atom"}
+
 
 def fit_full(task: Task) -> Fit:
     """Choose hyperparameters on Gram matrices, solve, and turn the result into support points.
 
-    Ranks share the rows of the matrices; what is done with them is left to the first, which has them whole.
+    Ranks share the rows of the matrices. The first rank collects them and does the rest.
     """
-    options, n_elements = task.options, len(task.elements)
+    options, data = task.options, task.data
     scales = _environments(task)
-    labels = Labels(*fit_targets(task.frames, task.elements, task.baseline))
-    label_first = scales[0].label_first
     most_labels = min(SEARCH_LABELS, int(np.sqrt(SEARCH_MEMORY / (8e-9 * _n_matrices(task)))))
-    limits = (np.diff(label_first), most_labels), (np.diff(scales[0].frame_first), SEARCH_ENVIRONMENTS)
-    chosen = min((sampled_frames(*limit, 1, options.seed) for limit in limits), key=len)
+    samples = data.sampled(most_labels, 1, options.seed), data.sampled_by_atoms(SEARCH_ENVIRONMENTS, 1, options.seed)
+    chosen = min(samples, key=len)
     searched = [some_frames(flat, chosen) for flat in scales]
     _predict(task, scales, searched)
     gram = _gram_matrices(task, searched)
-    part = labels.of_frames(chosen, label_first)
-    weights, noise, score = task.comm.first(_hyperparameters, task, gram, part, searched[0].label_first)
-    by_scale = weights.reshape(len(scales), n_elements, options.order)
+    weights, noise, score = task.comm.first(_hyperparameters, task, gram, task.labels.subset(chosen))
+    by_scale = weights.reshape(len(scales), len(data.elements), options.order)
     kernel = None if gram is None else np.tensordot(weights, gram, 1)
     del gram
-    if len(chosen) < len(task.frames):
+    if len(chosen) < len(data):
         kernel = _covariance(task, scales, by_scale)
-    return _solved(task, scales, labels, kernel, by_scale, noise, score)
+    return _solved(task, scales, kernel, by_scale, noise, score)
 
 
 def refit_full(task: Task, order_weights, noise) -> Fit:
-    """Fit again, to more frames perhaps, with hyperparameters that stay.
+    """Fit again, perhaps to more frames, with given hyperparameters.
 
     Args:
         task: with the densities of the earlier fit.
@@ -54,42 +55,37 @@ def refit_full(task: Task, order_weights, noise) -> Fit:
 
     """
     scales = _environments(task)
-    labels = Labels(*fit_targets(task.frames, task.elements, task.baseline))
-    return _solved(task, scales, labels, _covariance(task, scales, order_weights), order_weights, np.asarray(noise))
+    return _solved(task, scales, _covariance(task, scales, order_weights), order_weights, np.asarray(noise))
 
 
-def _solved(task: Task, scales: list[FlatEnvironments], labels: Labels, kernel, order_weights, noise, score=0.0) -> Fit:
+def _solved(task: Task, scales: list[FlatEnvironments], kernel, order_weights, noise, score=0.0) -> Fit:
     """Solve for the covariance (N, N) of the labels, which is overwritten."""
-    label_first = scales[0].label_first
-    alpha, residuals, log_likelihood = task.comm.first(solve, kernel, noise, labels, label_first, task.threads)
-    errors = leave_one_out_errors(task, labels, residuals)
+    alpha, residuals, log_likelihood = task.comm.first(solve, kernel, noise, task.labels, task.threads)
+    errors = leave_one_out_errors(task.data, residuals)
     task.log("Expected errors (leave one frame out, exact): " + _describe(errors))
     found = []
     for density, flat, w in zip(task.densities, scales, order_weights, strict=True):
         shape = (task.options.lmax + 1) ** 2, density.projection.shape[3]
         found.append(Scale(density, w, full_support(flat, alpha, len(task.elements), shape)))
     left_out = None
-    if len(task.frames) > 1:
-        by_frame = np.split(residuals, label_first[1:-1])
+    if len(task.data) > 1:
+        by_frame = np.split(residuals, task.data.label_first[1:-1])
         left_out = LeftOut(lambda frames: [by_frame[k] for k in frames])
     return Fit(found, noise, errors, {"log_likelihood": log_likelihood}, score, left_out)
 
 
 def _n_matrices(task: Task) -> int:
-    """Gram matrices of the search, of each length scale, element and order."""
+    """Number of Gram matrices of the search: one for each length scale, element and order."""
     return len(task.densities) * len(task.elements) * task.options.order
 
 
 def _environments(task: Task) -> list[FlatEnvironments]:
     """Environments of all frames for each length scale."""
-    scales = []
+    found, n_scales = [], len(task.densities)
     for n, density in enumerate(task.densities):
-        environments = []
-        for k, frame in enumerate(task.frames):
-            environments.append(frame_environments(frame, density, task.elements))
-            task.progress("environments", (n + (k + 1) / len(task.frames)) / len(task.densities))
-        scales.append(flatten(task.frames, environments))
-    return scales
+        report = partial(lambda n, fraction: task.progress("environments", (n + fraction) / n_scales), n)
+        found.append(flatten(Environments(task.data, density), report))  # needed once: nothing is kept
+    return found
 
 
 def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | None:
@@ -102,11 +98,11 @@ def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | N
     return out.reshape(-1, n, n) if task.comm.rank == 0 else None
 
 
-def _hyperparameters(task: Task, gram, labels: Labels, label_first) -> tuple[np.ndarray, np.ndarray, float]:
-    """Weights (n,) of the Gram matrices (n, N, N), noise (3,), and the score of the left-out errors."""
-    task.log("Maximising the marginal likelihood")
-    weights, noise, score = choose_hyperparameters(gram, labels, label_first, task.options, task.log, task.threads)
-    if np.any(labels.kind == 2):
+def _hyperparameters(task: Task, gram, labels: Labels) -> tuple[np.ndarray, np.ndarray, float]:
+    """Weights (n,) of the Gram matrices (n, N, N), noise (3,), and the score of the leave-one-out errors."""
+    task.log("Maximising the marginal likelihood (of order weights and noise)")
+    weights, noise, score = choose_hyperparameters(gram, labels, task.options, task.log, task.threads)
+    if labels.has(LabelKind.STRESS):
         predicted, labelled = virials_without_stress(np.tensordot(weights, gram, 1), noise, labels)
         if doubt := stress_doubt(predicted, labelled):
             warnings.warn(doubt, stacklevel=2)
@@ -137,20 +133,20 @@ def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvi
     predict_cost(task, 8e-9 * (largest + stored), (assembly / task.comm.size + solutions) / task.threads)
 
 
-def leave_one_out_errors(task: Task, labels: Labels, residuals) -> dict[str, float]:
-    """Mean absolute and rms errors for the header, of residuals (n_labels,) of frames that were left out."""
-    names = {0: "energy_per_atom", 1: "forces", 2: "virial_per_atom"}
-    atoms = np.repeat([len(f) for f in task.frames], label_counts(task.frames))
-    errors = {}
-    for kind in np.unique(labels.kind):
-        r = residuals[labels.kind == kind] / (atoms[labels.kind == kind] if kind != 1 else 1)
-        errors[f"leave_one_out_{names[kind]}_mae"] = float(np.mean(np.abs(r)))
-        errors[f"leave_one_out_{names[kind]}_rmse"] = float(np.sqrt(np.mean(r**2)))
+def leave_one_out_errors(data: Dataset, residuals) -> dict[str, float]:
+    """Mean absolute and rms errors for the header, of leave-one-out residuals (n_labels,)."""
+    n_atoms, errors = data.n_atoms[data.frame_of_label], {}
+    for kind, name in ERRORS.items():
+        own = data.kind == kind
+        if own.any():
+            r = residuals[own] / (1 if kind == LabelKind.FORCES else n_atoms[own])
+            errors[f"leave_one_out_{name}_mae"] = float(np.mean(np.abs(r)))
+            errors[f"leave_one_out_{name}_rmse"] = float(np.sqrt(np.mean(r**2)))
     return errors
 
 
 def _describe(errors: dict[str, float]) -> str:
-    """MAE of each kind in the units that people use."""
+    """Mean absolute error of each kind, in common units."""
     units = {"energy_per_atom": "meV/atom", "forces": "meV/Å", "virial_per_atom": "meV/atom"}
     parts = []
     for name, value in errors.items():

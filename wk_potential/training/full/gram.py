@@ -4,15 +4,15 @@ Orders 1 and 2 are linear in invariants of one environment, so that they are pro
 summed over pairs of environments (`gram_pairs.py`).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from ...atoms.dataset import label_slots
 from ...compute.jit import njit
 from ...compute.ranks import Communicator
 from ...compute.threads import run_threads
-from ...density.frames import FrameEnvironments
+from ...density.frames import Environments
 from ...kernel.coupling import kernel_size
 from ...kernel.hessian import hessian_terms
 from .frame_gram import FramePool, add_gram, parts_of
@@ -28,7 +28,7 @@ class FlatEnvironments(NamedTuple):
 
     Attributes:
         frame_first: (F + 1,) first environment of each frame.
-        centres: (n,) element indices.
+        centres: (n,) species.
         coefficients: (n, n_lm * Q).
         row_first: (n + 1,) first row of each environment.
         jacobian: (R, n_lm * Q).
@@ -53,18 +53,22 @@ class FlatEnvironments(NamedTuple):
         return int(self.label_first[-1])
 
 
-def flatten(frames, environments: list[FrameEnvironments]) -> FlatEnvironments:
-    """Join the environments of the frames."""
-    slots = [label_slots(frame) for frame in frames]
-    label_first = np.concatenate([[0], np.cumsum([s.max() + 1 for s in slots])])
-    row_first = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(e.first) for e in environments]))])
+def flatten(environments: Environments, progress: Callable[[float], None] | None = None) -> FlatEnvironments:
+    """Join the environments of all frames; `progress` is called with the fraction done."""
+    data, found = environments.data, []
+    for k in range(len(data)):
+        found.append(environments.of_frame(k))
+        if progress:
+            progress((k + 1) / len(data))
+    label_first, slots = data.label_first, [data.slots(k) for k in range(len(data))]
+    row_first = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(e.first) for e in found]))])
     return FlatEnvironments(
-        frame_first=np.concatenate([[0], np.cumsum([len(e.centres) for e in environments])]),
-        centres=np.concatenate([e.centres for e in environments]),
-        coefficients=np.concatenate([e.coefficients.reshape(len(e.centres), -1) for e in environments]),
+        frame_first=np.concatenate([[0], np.cumsum(data.n_atoms)]),
+        centres=np.concatenate([e.centres for e in found]),
+        coefficients=np.concatenate([e.coefficients.reshape(len(e.centres), -1) for e in found]),
         row_first=row_first,
-        jacobian=np.concatenate([e.jacobian for e in environments]),
-        label=np.concatenate([n + s[e.label] for n, s, e in zip(label_first[:-1], slots, environments, strict=True)]),
+        jacobian=np.concatenate([e.jacobian for e in found]),
+        label=np.concatenate([n + s[e.label] for n, s, e in zip(label_first[:-1], slots, found, strict=True)]),
         energy_label=np.array([n if s[0] == 0 else -1 for n, s in zip(label_first[:-1], slots, strict=True)]),
         label_first=label_first,
     )
@@ -76,8 +80,7 @@ def some_frames(flat: FlatEnvironments, frames) -> FlatEnvironments:
         return flat
     own = np.concatenate([np.arange(flat.frame_first[f], flat.frame_first[f + 1]) for f in frames])
     rows = np.concatenate([np.arange(flat.row_first[i], flat.row_first[i + 1]) for i in own])
-    label_counts = np.diff(flat.label_first)[frames]
-    label_first = np.concatenate([[0], np.cumsum(label_counts)])
+    label_first = np.concatenate([[0], np.cumsum(np.diff(flat.label_first)[frames])])
     moved = np.zeros(flat.n_labels, np.int64)
     for f, first in zip(frames, label_first[:-1], strict=True):
         moved[flat.label_first[f] : flat.label_first[f + 1]] = np.arange(first, first + np.diff(flat.label_first)[f])

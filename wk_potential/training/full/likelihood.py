@@ -1,7 +1,7 @@
 """Exact Gaussian process regression on Gram matrices: hyperparameters by marginal likelihood, leave-one-out errors.
 
 The likelihood of few labels has more than one maximum. With very little noise a few frames that resemble each other
-are fitted to the last digit, and the highest maximum may be of this kind; left-out errors tell which one to trust.
+are fitted to the last digit, and the highest maximum may be of this kind. Leave-one-out errors tell which to trust.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from scipy.linalg import LinAlgError, blas, lapack
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
-from ...atoms.dataset import sampled_frames
-from ..baseline import Labels
+from ...atoms.dataset import Labels
+from ...atoms.kinds import LabelKind
 from ..options import TrainingOptions
 from ..task import score_of_errors
 from .inverse import inverse_of_sum, mirror, traces
@@ -26,74 +26,74 @@ NOISE_STARTS = 3e-3, 0.1  # of the rms of the labels: from where a maximum is lo
 START_LABELS = 800  # on which one of the maxima is chosen
 NOISE_FACTORS = 2.0 ** np.arange(4)  # by which the noise of forces may be raised
 SLACK = 0.02  # by which the score may then fall
-FEW_KINDS = {0: "energy_noise", 2: "stress_noise"}  # labels that are few beside forces
+# options of the noise of labels that are few beside forces
+FEW_KINDS = {LabelKind.ENERGY: "energy_noise", LabelKind.STRESS: "stress_noise"}
 FEW_FACTORS = 4.0 ** -np.arange(1, 7)  # by which their noise may be lowered
 FEW_GAIN = 0.1  # by which the score must rise for it
 
 
 def _start(gram, labels: Labels, share: float):
     """Weights that give each order an equal part of the labels' variance, and noise that is a share of their rms."""
-    kind = 1 if np.any(labels.kind == 1) else labels.kind[0]
+    kind = LabelKind.FORCES if labels.has(LabelKind.FORCES) else labels.kind[0]
     rows = np.flatnonzero(labels.kind == kind)
     prior = gram[:, rows, rows].mean(axis=1)
     return np.mean(labels.values[rows] ** 2) / np.maximum(prior, 1e-12) / len(gram), share * labels.spread()
 
 
 def choose_hyperparameters(
-    gram, labels: Labels, label_first, options: TrainingOptions, report: Callable[[str], None], threads: int = 1
-):
-    """Weights (n,) of Gram matrices (n, N, N), noise (3,), and the score of the left-out errors.
+    gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None], threads: int = 1
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Weights (n,) of Gram matrices (n, N, N), noise (3,), and the score of the leave-one-out errors.
 
-    On some of the frames the likelihood is climbed from little and from much noise. Where the maximum has the better
-    left-out errors, the search on all of them begins.
+    The likelihood of some of the frames is maximised twice, from little and from much noise. The start whose maximum
+    has the better leave-one-out errors is taken for the search on all of them.
 
     Args:
         gram, options, report: as in `maximise_likelihood`.
-        labels, label_first, threads: as in `solve`.
+        labels, threads: as in `solve`.
 
     """
-    few = sampled_frames(np.diff(label_first), START_LABELS, 2, options.seed)
-    part, some, first = labels, gram, label_first
-    if len(few) < len(label_first) - 1:
-        rows = np.concatenate([np.arange(label_first[k], label_first[k + 1]) for k in few])
-        part, first = labels.of_frames(few, label_first), np.cumsum([0, *np.diff(label_first)[few]])
+    few = labels.sampled(START_LABELS, 2, options.seed)
+    part, some = labels, gram
+    if len(few) < labels.n_frames:
+        part, rows = labels.subset(few), labels.rows(few)
         some = np.stack([matrix[np.ix_(rows, rows)] for matrix in gram])
     found = []
     for share in NOISE_STARTS:
         weights, noise, _ = maximise_likelihood(some, part, options, report, threads, share)
-        found.append((*_raised(some, weights, noise, part, first, options, threads), weights, share))
+        found.append((*_raised(some, weights, noise, part, options, threads), weights, share))
     noise, score, weights, share = max(found, key=lambda x: x[1])
-    if some is not gram:  # from the same start: weights that are next to nothing would stay so
+    if some is not gram:  # from the same start and not from the weights found: those that vanished could not come back
         weights, noise, _ = maximise_likelihood(gram, labels, options, report, threads, share)
-        noise, score = _raised(gram, weights, noise, labels, label_first, options, threads)
+        noise, score = _raised(gram, weights, noise, labels, options, threads)
     for kind, name in FEW_KINDS.items():
-        if getattr(options, name) is not None or not {1, kind} <= set(labels.kind):
+        if getattr(options, name) is not None or not {LabelKind.FORCES, kind} <= set(labels.kinds):
             continue
-        least = _lowered(kind, np.tensordot(weights, gram, 1), noise, score, labels, label_first, threads)
+        least = _lowered(kind, np.tensordot(weights, gram, 1), noise, score, labels, threads)
         if least == noise[kind]:
             continue
-        report(f"  left-out errors want less {name.replace('_', ' ')} than the likelihood: {least:.2g}")
+        report(f"  leave-one-out errors want a smaller {name.replace('_', ' ')} than the likelihood: {least:.2g}")
         own = options.model_copy(update={name: least})
         new_weights, new_noise, _ = maximise_likelihood(gram, labels, own, report, threads, share)
         try:
-            new_noise, new_score = _raised(gram, new_weights, new_noise, labels, label_first, own, threads)
-        except LinAlgError:  # so little noise is too little for other weights
+            new_noise, new_score = _raised(gram, new_weights, new_noise, labels, own, threads)
+        except LinAlgError:  # the noise is too small for the new weights
             continue
         if new_score > score:
             weights, noise, score, options = new_weights, new_noise, new_score, own
     return weights, noise, score
 
 
-def _lowered(kind: int, kernel, noise, score: float, labels: Labels, label_first, threads: int) -> float:
-    """Noise of energies or virials, lowered as far as left-out errors fall by it.
+def _lowered(kind: LabelKind, kernel, noise, score: float, labels: Labels, threads: int) -> float:
+    """Noise of energies or virials, lowered as far as leave-one-out errors become smaller.
 
-    Where the kernel does not describe all of the labels, the likelihood of many forces sells the few others.
+    Where the kernel does not describe all of the labels, the likelihood favours the many forces over the few others.
 
     Args:
         kind: of the labels.
         kernel, noise: as in `raised_noise`.
-        score: of their left-out errors.
-        labels, label_first, threads: as in `solve`.
+        score: of their leave-one-out errors.
+        labels, threads: as in `solve`.
 
     """
     best, least = score + FEW_GAIN, noise[kind]
@@ -101,7 +101,7 @@ def _lowered(kind: int, kernel, noise, score: float, labels: Labels, label_first
         candidate = noise.copy()
         candidate[kind] = max(factor * noise[kind], LEAST_NOISE * labels.spread()[kind])
         try:
-            found = left_out_score(kernel, candidate, labels, label_first, threads)
+            found = left_out_score(kernel, candidate, labels, threads)
         except LinAlgError:
             break
         if found > best:
@@ -115,21 +115,26 @@ def maximise_likelihood(
 ):  # fmt: skip
     """Weights (n,) of Gram matrices (n, N, N) and noise (3,) of highest marginal likelihood, and its logarithm.
 
-    Those set in the options stay as they are: order_weights are those of each order, whatever element and scale.
+    L-BFGS with analytic gradients on the logarithms. Weights of orders that do not help go to their lower bound.
 
-    Analytic gradients, L-BFGS on the logarithms. Weights of orders that do not help go to their lower bound.
-    The search begins with a noise that is the share `start` of the labels' rms.
+    Args:
+        gram: (n, N, N) kernels of the labels, of each length scale, element and order.
+        labels: N numbers to fit.
+        options: what is set there stays; the order_weights there hold for all elements and length scales.
+        report: receives lines of text for people.
+        threads: how many.
+        start: noise with which the search begins, in units of the labels' rms.
+
     """
     weights, noise = _start(gram, labels, start)
     least = LEAST_NOISE * labels.spread()
-    kinds = [k for k in range(3) if np.any(labels.kind == k)]
     fixed = (options.energy_noise, options.forces_noise, options.stress_noise)
     noise = np.array([given or guess for given, guess in zip(fixed, noise, strict=True)])
-    free_kinds = [k for k in kinds if fixed[k] is None]
+    free_kinds = [k for k in labels.kinds if fixed[k] is None]
     free_orders = list(range(len(gram))) if options.order_weights is None else []
     if options.order_weights is not None:
         weights = np.tile(np.array(options.order_weights, float), len(gram) // options.order)
-    by_kind = [(labels.kind == k).astype(float) * labels.size**2 for k in range(3)]
+    by_kind = [(labels.kind == k).astype(float) * labels.size**2 for k in LabelKind]
     steps = 0
 
     def unpack(x):
@@ -167,40 +172,40 @@ def maximise_likelihood(
     return weights, noise, highest
 
 
-def _raised(gram, weights, noise, labels: Labels, label_first, options: TrainingOptions, threads: int):
-    """`raised_noise` for weights of Gram matrices; that of forces stays where it is given."""
-    free = options.forces_noise is None and bool(np.any(labels.kind == 1)) and len(label_first) > 2
+def _raised(gram, weights, noise, labels: Labels, options: TrainingOptions, threads: int):
+    """`raised_noise` for weights of Gram matrices; the noise of forces stays if the options set it."""
+    free = options.forces_noise is None and labels.has(LabelKind.FORCES) and labels.n_frames > 1
     factors = NOISE_FACTORS if free else NOISE_FACTORS[:1]
-    return raised_noise(np.tensordot(weights, gram, 1), noise, labels, label_first, threads, factors)
+    return raised_noise(np.tensordot(weights, gram, 1), noise, labels, threads, factors)
 
 
-def raised_noise(kernel, noise, labels: Labels, label_first, threads: int = 1, factors=NOISE_FACTORS):
-    """Noise (3,) with the largest one of forces that leaves the left-out errors as they are, and their score.
+def raised_noise(kernel, noise, labels: Labels, threads: int = 1, factors=NOISE_FACTORS):
+    """Raise the noise (3,) of forces as far as leave-one-out errors stay the same; returns it and their score.
 
-    Where forces fit to the last digit the likelihood says little about their noise; more of it is safer. The score
-    must not fall by more than SLACK.
+    Where forces are fitted to the last digit, the likelihood says little about their noise, and more is safer. The
+    score must not fall by more than SLACK.
 
     Args:
-        kernel: (N, N) of the labels; stays as it is.
+        kernel: (N, N) of the labels; not changed.
         noise: (3,) of highest likelihood.
-        labels, label_first, threads: as in `solve`.
-        factors: of the noise of forces.
+        labels, threads: as in `solve`.
+        factors: of the noise of forces, from small to large.
 
     """
-    candidates = [noise * np.where(np.arange(3) == 1, factor, 1.0) for factor in factors]
-    scores = [left_out_score(kernel, candidate, labels, label_first, threads) for candidate in candidates]
+    candidates = [noise * np.where(np.arange(len(noise)) == LabelKind.FORCES, factor, 1.0) for factor in factors]
+    scores = [left_out_score(kernel, candidate, labels, threads) for candidate in candidates]
     last = int(np.flatnonzero(np.array(scores) >= max(scores) - SLACK)[-1])
     return candidates[last], scores[last]
 
 
-def left_out_score(kernel, noise, labels: Labels, label_first, threads: int = 1) -> float:
-    """Score of the leave-one-frame-out errors; arguments as in `raised_noise`."""
-    residuals = solve(kernel.copy(), noise, labels, label_first, threads)[1] / labels.size
-    kinds = np.unique(labels.kind)
+def left_out_score(kernel, noise, labels: Labels, threads: int = 1) -> float:
+    """Score of the leave-one-frame-out errors, higher is better; arguments as in `raised_noise`."""
+    residuals = solve(kernel.copy(), noise, labels, threads)[1] / labels.size
+    kinds = labels.kinds
     return score_of_errors([np.sqrt(np.mean(residuals[labels.kind == k] ** 2)) for k in kinds], kinds)
 
 
-def solve(kernel, noise, labels: Labels, label_first, threads: int = 1) -> tuple[np.ndarray, np.ndarray, float]:
+def solve(kernel, noise, labels: Labels, threads: int = 1) -> tuple[np.ndarray, np.ndarray, float]:
     """Dual coefficients (N,), leave-one-frame-out errors (N,) and log marginal likelihood.
 
     One triangle of the matrix keeps the covariance, the other becomes its Cholesky factor and then its inverse.
@@ -208,8 +213,7 @@ def solve(kernel, noise, labels: Labels, label_first, threads: int = 1) -> tuple
     Args:
         kernel: (N, N) kernel of the labels, of which the upper triangle counts; overwritten.
         noise: (3,) of each kind of label.
-        labels: the targets.
-        label_first: (F + 1,) where the labels of each frame begin.
+        labels: N numbers to fit.
         threads: how many.
 
     Raises:
@@ -231,7 +235,7 @@ def solve(kernel, noise, labels: Labels, label_first, threads: int = 1) -> tuple
             alpha += lapack.dpotrs(factor, values - applied, lower=1)[0]
         inverse = lapack.dpotri(factor, lower=1, overwrite_c=1)[0]
     residuals = np.zeros_like(alpha)
-    for first, last in pairwise(label_first):
+    for first, last in pairwise(labels.first):
         own = slice(first, last)
         block = np.tril(inverse[own, own])
         residuals[own] = np.linalg.solve(block + np.tril(block, -1).T, alpha[own])

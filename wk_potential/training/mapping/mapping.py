@@ -8,6 +8,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from threadpoolctl import threadpool_limits
 
+from ...atoms.dataset import Dataset
 from ...atoms.frame import Frame
 from ...atoms.neighbours import find_neighbours
 from ...atoms.structure import Structure
@@ -69,7 +70,7 @@ def map_model(
     tolerance = tolerances[0]
     _refuse(model, frames, tolerance, thread_count(threads), most_seconds)
     rng = np.random.default_rng(0)
-    chosen = choose_frames(frames, model.elements, rng)
+    chosen = choose_frames(Dataset(frames, model.elements), rng)
     comparison = _Comparison(model, chosen, thread_count(threads), rng)
     expected = [comparison.forces(Potential([scale.direct])) for scale in model.scales]
     forms = []
@@ -164,13 +165,19 @@ def _report(progress: Callable[[float], None] | None, n: int, n_scales: int, don
 
 
 def _search(
-    model: Model, scale: Scale, frames, tolerances: Sequence[float], comparison: "_Comparison", expected, progress
-) -> Elements:  # fmt: skip
+    model: Model,
+    scale: Scale,
+    data: Dataset,
+    tolerances: Sequence[float],
+    comparison: "_Comparison",
+    expected,
+    progress: Callable[[float], None],
+) -> Elements:
     """Return the smallest forms of a scale within its part of a tolerance, by bisection over the threshold.
 
     The first tolerance that can be kept counts, and then the fewest products.
     """
-    samples = draw_samples(frames, scale.density, model.elements)
+    samples = draw_samples(data, scale.density)
     alone = [z for z, x in zip(model.elements, samples, strict=True) if not np.any(x.directions)]
     if alone:
         names = ", ".join(chemical_symbols[z] for z in alone)
@@ -220,11 +227,11 @@ def _largest_threshold(deviation: Callable[[int], float], tolerance: float) -> i
 class _Comparison:
     """Some frames and rattled copies of them, on which forces are compared."""
 
-    def __init__(self, model: Model, frames: Sequence[Frame], threads: int, rng):
+    def __init__(self, model: Model, data: Dataset, threads: int, rng):
         self.threads = threads
         self.structures = []
         n_atoms, n_elements = 0, len(model.elements)
-        for frame in frames:
+        for frame in data:
             if n_atoms > MEASURED_ATOMS:
                 break
             rattled = frame.positions + rng.normal(0, RATTLE, frame.positions.shape)

@@ -1,11 +1,10 @@
 """Environments and their changes, on which the mapped form is made small."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...atoms.frame import Frame
+from ...atoms.dataset import Dataset
 from ...density.expansion import Density
 from ...density.frames import frame_environments
 
@@ -20,7 +19,7 @@ class Samples:
 
     Attributes:
         coefficients: (n, n_lm, Q).
-        directions: (n, n_lm, Q) changes of theirs when all atoms move at random, by 1 Angstrom in each coordinate.
+        directions: (n, n_lm, Q) their changes when all atoms move at random, by 1 Angstrom rms in each coordinate.
 
     """
 
@@ -28,32 +27,30 @@ class Samples:
     directions: np.ndarray
 
 
-def choose_frames(frames: Sequence[Frame], elements, rng) -> list[Frame]:
-    """Return frames at random, among them some of each element."""
-    present = np.array([np.isin(elements, frame.numbers) for frame in frames])
-    order = rng.permutation(len(frames))
+def choose_frames(data: Dataset, rng) -> Dataset:
+    """Return random frames, with each element in at least one of them."""
+    present = data.element_counts > 0
+    order = rng.permutation(len(data))
     # the first frame of each element goes first
     first = [order[np.argmax(column)] for column in present[order].T if column.any()]
     chosen = list(dict.fromkeys([*first, *order]))[: max(MOST_FRAMES, len(set(first)))]
-    return [frames[k] for k in chosen]
+    return data.subset(chosen)
 
 
-def draw_samples(frames: Sequence[Frame], density: Density, elements, seed: int = 0) -> list[Samples]:
+def draw_samples(data: Dataset, density: Density, seed: int = 0) -> list[Samples]:
     """Environments of the frames and of rattled copies, in random order, for each element.
 
     Args:
-        frames: structures; labels are not looked at.
+        data: structures; their labels are not used.
         density: the model's.
-        elements: its sorted atomic numbers.
         seed: of the random choices.
 
     """
-    rng = np.random.default_rng(seed)
-    shape = ((density.lmax + 1) ** 2, density.projection.shape[3])
-    counts = sum(np.bincount(np.searchsorted(elements, f.numbers), minlength=len(elements)) for f in frames)
+    rng, elements = np.random.default_rng(seed), data.elements
+    shape, counts = ((density.lmax + 1) ** 2, density.projection.shape[3]), data.element_counts.sum(axis=0)
     share = np.minimum(1.0, MOST / (4 * np.maximum(counts, 1)))
     found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in elements]
-    for frame in frames:
+    for frame in data:
         moved = frame.positions + rng.normal(0, RATTLE, frame.positions.shape)
         for positions in (frame.positions, moved):
             copy = replace(frame, positions=positions, forces=np.zeros_like(positions), stress=None)

@@ -1,18 +1,15 @@
 """The design matrix of the sparse estimator: what each support point adds to each label, streamed frame by frame."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from ...atoms.dataset import label_counts, label_slots
-from ...atoms.frame import Frame
+from ...atoms.kinds import LabelKind
 from ...compute.ranks import Communicator
 from ...compute.threads import run_threads
-from ...density.expansion import Density
-from ...density.frames import frame_environments
+from ...density.frames import Environments
 from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
-from ..baseline import fit_targets
 from .regression import TriangularFactor
 
 
@@ -32,87 +29,86 @@ def kernel_matrices(support: list[np.ndarray], lmax: int, order: int) -> np.ndar
     return 0.5 * (out + out.transpose(0, 2, 1))
 
 
-def frame_design(frame: Frame, density: Density, elements, terms, sets, blocks, counts):
-    """Design matrix (labels, n_sets, M) of one frame.
+class Design:
+    """Design matrices of frames: what each support point adds to each label.
 
     Args:
-        frame: with labels.
-        density, elements: of the model.
-        terms: of the kernel.
-        sets: (n_sets, order) order weights.
-        blocks: support points of each element, as `in_blocks` arranges them.
-        counts: how many they are.
+        environments: of the frames.
+        support: (M_z, n_lm, Q) support points of each element.
+        sets: (n_sets, order) order weights of kernels that are formed side by side.
 
     """
-    environments = frame_environments(frame, density, elements)
-    slots = label_slots(frame)
-    first = np.concatenate([[0], np.cumsum(counts)])
-    out = np.zeros((slots.max() + 1, len(sets), first[-1]))
-    for i, z in enumerate(environments.centres):
-        if counts[z] == 0:
-            continue
-        n = blocks[z].shape[0] * blocks[z].shape[2]
-        values, grads = np.zeros((len(sets), n)), np.zeros((blocks[z].shape[1], len(sets), n))
-        kernel_rows_with_gradients(terms, density.lmax, sets, environments.coefficients[i], blocks[z], values, grads)
-        columns = slice(first[z], first[z + 1])
-        if slots[0] >= 0:
-            out[slots[0], :, columns] += values[:, : counts[z]]
-        rows = slice(environments.first[i], environments.first[i + 1])
-        if rows.stop > rows.start:
-            product = environments.jacobian[rows] @ grads.reshape(len(grads), -1)
-            own = slots[environments.label[rows]]  # an environment has each label once
-            out[own, :, columns] += product.reshape(-1, len(sets), n)[:, :, : counts[z]]
-    return out
+
+    def __init__(self, environments: Environments, support: list[np.ndarray], sets):
+        self.environments, self.sets = environments, np.atleast_2d(np.asarray(sets, float))
+        self._counts, self._blocks = [len(s) for s in support], [in_blocks(s) for s in support]
+        self._terms = wigner_terms(environments.density.lmax, self.sets.shape[1])
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns: of the sets one after the other, of the elements in each."""
+        return len(self.sets) * sum(self._counts)
+
+    def of_frame(self, k: int) -> np.ndarray:
+        """Design matrix (labels, n_sets, M) of frame k."""
+        environments, slots = self.environments.of_frame(k), self.environments.data.slots(k)
+        counts, lmax, n_sets = self._counts, self.environments.density.lmax, len(self.sets)
+        first = np.concatenate([[0], np.cumsum(counts)])
+        out = np.zeros((slots.max() + 1, n_sets, first[-1]))
+        for i, z in enumerate(environments.centres):
+            if counts[z] == 0:
+                continue
+            blocks = self._blocks[z]
+            n = blocks.shape[0] * blocks.shape[2]
+            values, grads = np.zeros((n_sets, n)), np.zeros((blocks.shape[1], n_sets, n))
+            c = environments.coefficients[i]
+            kernel_rows_with_gradients(self._terms, lmax, self.sets, c, blocks, values, grads)
+            columns = slice(first[z], first[z + 1])
+            if slots[0] >= 0:
+                out[slots[0], :, columns] += values[:, : counts[z]]
+            rows = slice(environments.first[i], environments.first[i + 1])
+            if rows.stop > rows.start:
+                product = environments.jacobian[rows] @ grads.reshape(len(grads), -1)
+                own = slots[environments.label[rows]]  # an environment has each label once
+                out[own, :, columns] += product.reshape(-1, n_sets, n)[:, :, : counts[z]]
+        return out
 
 
 def stream_design(
-    frames: Sequence[Frame],
+    design: Design,
     folds,
-    density: Density,
-    elements,
     baseline,
-    support: list[np.ndarray],
-    sets,
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
     comm: Communicator | None = None,
 ) -> list[list[TriangularFactor]]:
     """Triangular factors of [design, target], by fold and by kind of label; rows are divided by the labels' size.
 
-    The factors of fold k end on rank k (modulo their number) and are empty on the others. Up to as many ranks as folds,
-    they do not depend on the number of ranks.
+    The factors of fold k end on rank k (modulo the number of ranks) and are empty on the others. With as many
+    ranks as folds or fewer, they do not depend on the number of ranks.
 
     Args:
-        frames: the training frames.
+        design: of all frames; its columns are the M support points for each set of order weights in turn.
         folds: (n_frames,) fold of each frame, from 0.
-        density, elements, baseline: of the model.
-        support: (M_z, n_lm, Q) for each element.
-        sets: (n_sets, order) order weights; the columns are the M support points for each set in turn.
+        baseline: eV, of each element.
         threads: how many.
         progress: called with the fraction done, or None.
-        comm: that share the frames [one].
+        comm: ranks that share the frames [one].
 
     """
-    comm = comm or Communicator()
-    sets = np.atleast_2d(np.asarray(sets, float))
-    terms = wigner_terms(density.lmax, sets.shape[1])
-    counts = [len(s) for s in support]
-    blocks = [in_blocks(s) for s in support]
-    n_columns = len(sets) * sum(counts) + 1
-    factors = [[TriangularFactor(n_columns) for _ in range(3)] for _ in range(max(folds) + 1)]
-
-    def work(frame):
-        return frame_design(frame, density, elements, terms, sets, blocks, counts)
-
-    holders = deal(np.add(label_counts(frames), [len(f) for f in frames]), folds, comm.size)
-    own = np.flatnonzero(holders == comm.rank)
+    comm, data = comm or Communicator(), design.environments.data
+    factors = [[TriangularFactor(design.n_columns + 1) for _ in LabelKind] for _ in range(max(folds) + 1)]
+    labels = data.labels(baseline)
+    holders = deal(data.label_counts + data.n_atoms, folds, comm.size)
+    own = np.flatnonzero(holders == comm.rank).tolist()
     for first in range(0, len(own), 4 * threads):
         batch = own[first : first + 4 * threads]
-        for n, design in zip(batch, run_threads(work, [frames[k] for k in batch], threads), strict=True):
-            values, kind, size = fit_targets([frames[n]], elements, baseline)
-            rows = np.column_stack([design.reshape(len(values), -1), values]) / size[:, None]
-            for k in np.unique(kind):
-                factors[folds[n]][k].add(rows[kind == k])
+        for k, matrix in zip(batch, run_threads(design.of_frame, batch, threads), strict=True):
+            of_frame = slice(labels.first[k], labels.first[k + 1])
+            values, kind, size = labels.values[of_frame], labels.kind[of_frame], labels.size[of_frame]
+            rows = np.column_stack([matrix.reshape(len(values), -1), values]) / size[:, None]
+            for n in np.unique(kind):
+                factors[folds[k]][n].add(rows[kind == n])
         if progress:
             progress((first + len(batch)) / len(own))
     for fold, of_fold in enumerate(factors):
@@ -137,7 +133,7 @@ def deal(costs, folds, n_ranks: int) -> np.ndarray:
     n_folds, out = int(folds.max()) + 1, folds % n_ranks
     for fold in range(n_folds if n_ranks > n_folds else 0):
         frames = np.flatnonzero(folds == fold)
-        comm = np.arange(fold, n_ranks, n_folds)
+        ranks = np.arange(fold, n_ranks, n_folds)
         done = np.cumsum(costs[frames]) - 0.5 * costs[frames]
-        out[frames] = comm[(done / costs[frames].sum() * len(comm)).astype(int)]
+        out[frames] = ranks[(done / costs[frames].sum() * len(ranks)).astype(int)]
     return out

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.linalg import qr, solve_triangular
 from scipy.optimize import minimize
 
+from ...atoms.kinds import LabelKind
 from ...compute.ranks import Communicator
 from ..task import score_of_errors
 
@@ -51,7 +52,7 @@ class TriangularFactor:
         self.n_rows += other.n_rows - len(other.factor)
 
     def collect(self, comm: Communicator, home: int, holders: np.ndarray) -> None:
-        """Bring the rows that some ranks hold to one; the others are left with none."""
+        """Bring the rows that some ranks hold to one of them; the others have none afterwards."""
         self.merge()
         if list(holders) == [home]:
             return
@@ -96,10 +97,10 @@ class SparseRegression:
     Args:
         factors: by fold and kind, from `stream_design`, with one set of columns for each kernel.
         kernels: (n_sets, M, M) of the support points among themselves.
-        comm: that share the folds [one].
+        comm: ranks that share the folds [one].
 
     Attributes:
-        kinds: kinds of label (0 energy, 1 forces, 2 stress) that there are.
+        kinds: kinds of label that there are.
 
     """
 
@@ -108,18 +109,18 @@ class SparseRegression:
         self.n_folds, n_columns = len(factors), factors[0][0].factor.shape[1]
         own = range(self.comm.rank, self.n_folds, self.comm.size)
         self._folds = {i: factors[i] for i in own}
-        self._without = {i: [TriangularFactor(n_columns) for _ in range(3)] for i in own if self.n_folds > 1}
+        self._without = {i: [TriangularFactor(n_columns) for _ in LabelKind] for i in own if self.n_folds > 1}
         for i, of_fold in enumerate(factors):
-            for k in range(3):
+            for k in LabelKind:
                 factor = self.comm.share(of_fold[k], i % self.comm.size)
                 for rest in (rest for j, rest in self._without.items() if j != i):
                     rest[k].join(factor)
         for factor in (f for rest in self._without.values() for f in rest):
             factor.merge()
-        self.all = [self.comm.share(self._sum(k, n_columns), 0) for k in range(3)]
-        self.kinds = [k for k, f in enumerate(self.all) if f.n_rows]
+        self.all = [self.comm.share(self._sum(k, n_columns), 0) for k in LabelKind]
+        self.kinds = [k for k in LabelKind if self.all[k].n_rows]
 
-    def _sum(self, kind: int, n_columns: int) -> TriangularFactor:
+    def _sum(self, kind: LabelKind, n_columns: int) -> TriangularFactor:
         """Factor of all folds of a kind, on the first rank."""
         out = TriangularFactor(n_columns)
         for factors in (self._folds, self._without):
@@ -159,14 +160,14 @@ class SparseRegression:
 
     def _misfit(self, factors, amplitudes, weights) -> np.ndarray:
         """Sum of squared residuals (3,)."""
-        out = np.zeros(3)
+        out = np.zeros(len(LabelKind))
         for k in self.kinds:
             design, target = self._columns(factors[k], amplitudes)
             out[k] = np.sum((design @ weights - target) ** 2)
         return out
 
-    def predicted(self, kind: int, amplitudes, weights) -> tuple[np.ndarray, np.ndarray]:
-        """Rows whose inner products, with each other and themselves, are those of predictions and labels of a kind."""
+    def predicted(self, kind: LabelKind, amplitudes, weights) -> tuple[np.ndarray, np.ndarray]:
+        """Two vectors with the same inner products as the predictions and the labels of a kind."""
         design, target = self._columns(self.all[kind], amplitudes)
         return design @ weights, target
 
@@ -175,7 +176,7 @@ class SparseRegression:
         return self.fitted(amplitudes, noise)[0]
 
     def fitted(self, amplitudes, noise) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (M,), and the matrix (M, r) that makes rows of design / noise into those of `left_out_errors`."""
+        """Weights (M,), and the matrix (M, r) that turns design / noise into the rows of `left_out_errors`."""
         basis = self._basis(amplitudes)
         triangle = self._triangle(self.all, amplitudes, noise, basis)
         return _weights(triangle, basis), solve_triangular(triangle[:, :-1], basis.T, trans="T").T
@@ -183,7 +184,7 @@ class SparseRegression:
     def errors(self, amplitudes, noise) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
         basis = self._basis(amplitudes)
-        misfits = np.zeros((self.n_folds, 3))
+        misfits = np.zeros((self.n_folds, len(LabelKind)))
         for i, rest in self._without.items():
             weights = _weights(self._triangle(rest, amplitudes, noise, basis), basis)
             misfits[i] = self._misfit(self._folds[i], amplitudes, weights)
@@ -193,8 +194,8 @@ class SparseRegression:
     def choose(self, amplitudes, noise, fixed_noise, directions, evaluations: int, progress=None):
         """Amplitudes (n_sets,) and noise (3,) of least cross-validation error, from a starting guess.
 
-        They have the highest `score_of_errors`: no kind is bought at the price of another. (The marginal likelihood of
-        a sparse model with far more forces than energies sells the energies.)
+        They have the highest `score_of_errors`, which gives no kind up for another. (The marginal likelihood of a
+        sparse model with far more forces than energies would give up the energies.)
 
         Args:
             amplitudes, noise: where to start.
@@ -206,7 +207,8 @@ class SparseRegression:
         """
         noise = np.array([fixed or guess for fixed, guess in zip(fixed_noise, noise, strict=True)])
         # one noise is redundant: only ratios to the amplitudes matter
-        free = [k for k in self.kinds if fixed_noise[k] is None and k != (1 if 1 in self.kinds else self.kinds[0])]
+        most = LabelKind.FORCES if LabelKind.FORCES in self.kinds else self.kinds[0]
+        free = [k for k in self.kinds if fixed_noise[k] is None and k != most]
         directions = np.atleast_2d(directions)
         n, least = len(directions), LEAST_NOISE * self.rms()
         count = 0

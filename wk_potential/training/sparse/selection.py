@@ -5,11 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from ...atoms.frame import Frame
 from ...compute.ranks import Communicator
 from ...compute.threads import run_threads
-from ...density.expansion import Density
-from ...density.frames import frame_environments
+from ...density.frames import Environments
 from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows
 from .design import kernel_matrices
@@ -19,25 +17,21 @@ LEAST_RESIDUAL = 1e-9  # of an environment's own kernel: what is left below is r
 
 
 def candidates(
-    frames: Sequence[Frame], density: Density, elements, seed: int, progress: Callable[[float], None] | None = None
+    environments: Environments, seed: int, progress: Callable[[float], None] | None = None
 ) -> list[np.ndarray]:
     """Coefficients (n, n_lm, Q) of the environments of each element that may become support points."""
-    rng = np.random.default_rng(seed)
-    centres = np.searchsorted(elements, np.concatenate([f.numbers for f in frames]))
-    drawn = np.zeros(len(centres), bool)
-    for z in range(len(elements)):
-        drawn[rng.permutation(np.flatnonzero(centres == z))[:MAX_CANDIDATES]] = True
-    pools: list[list[np.ndarray]] = [[] for _ in elements]
-    first = 0
-    for k, frame in enumerate(frames):
-        own = drawn[first : first + len(frame)]
-        first += len(frame)
+    rng, data = np.random.default_rng(seed), environments.data
+    drawn = np.zeros(data.n_environments, bool)
+    for z in range(len(data.elements)):
+        drawn[rng.permutation(np.flatnonzero(data.species == z))[:MAX_CANDIDATES]] = True
+    pools: list[list[np.ndarray]] = [[] for _ in data.elements]
+    for k, own in enumerate(np.split(drawn, np.cumsum(data.n_atoms)[:-1])):
         if own.any():
-            environments = frame_environments(frame, density, elements, derivatives=False)
+            found = environments.of_frame(k, derivatives=False)
             for z, pool in enumerate(pools):
-                pool.append(environments.coefficients[own & (environments.centres == z)])
+                pool.append(found.coefficients[own & (found.centres == z)])
         if progress:
-            progress((k + 1) / len(frames))
+            progress((k + 1) / len(data))
     return [np.concatenate(pool) for pool in pools]
 
 
@@ -124,7 +118,7 @@ def select_support(
         lmax, order_weights: of the kernel.
         threads: how many.
         progress: called with the fraction done, or None.
-        comm: that compute the kernels together [one].
+        comm: ranks that share the work [one].
 
     """
     order_weights = np.asarray(order_weights, float)

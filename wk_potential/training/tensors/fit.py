@@ -5,31 +5,30 @@ and orders. Their weights maximise the marginal likelihood together with the noi
 of weights for each training or support environment, and is kept as polynomials of the density.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ...atoms.dataset import sampled_frames
-from ...atoms.frame import Frame
-from ...atoms.kinds import TENSOR_UNITS, TENSORS
+from ...atoms.dataset import Dataset, Labels
+from ...atoms.kinds import TENSOR_UNITS, TENSORS, LabelKind
 from ...atoms.tensor_labels import centre_of_mass
 from ...density.expansion import Density
+from ...density.frames import Environments
 from ...errors import DataError
 from ...forms.bilinear import BilinearForm
 from ...model.tensor_error_bars import TensorSpread
 from ...model.tensors import TensorPart, TensorProperty, to_spherical
-from ..baseline import Labels
 from ..channels import model_density
 from ..error_bars.tensors import fit_spread
 from ..full.likelihood import choose_hyperparameters
-from ..mapping.samples import choose_frames, draw_samples
+from ..mapping.samples import Samples, choose_frames, draw_samples
 from ..mapping.tensors import compressed
 from ..options import TrainingOptions
 from ..sparse.selection import MAX_CANDIDATES
-from ..task import Task, predict_cost
+from ..task import KEPT_ENVIRONMENTS, Task, kept_gigabytes, predict_cost
 from .kernels import LEFT_OUT_LABELS, FullKernels, Solution, SparseKernels, most_support
 
 SEARCH_LABELS = 1500  # the likelihood is maximised on this many labels, drawn by frames, where there are more
@@ -63,21 +62,15 @@ class TensorFit:
     score: float
 
 
-def tensor_counts(frames: Sequence[Frame]) -> dict[str, int]:
-    """Number of frames with each kind of tensor, of those that there are."""
-    counts = {name: sum(getattr(frame, name) is not None for frame in frames) for name in TENSORS}
-    return {name: n for name, n in counts.items() if n}
-
-
 def fit_tensors(task: Task) -> tuple[dict[str, TensorProperty], dict[str, Any]]:
-    """Targets of all kinds of tensors that frames have, and what the header says of them.
+    """Fit all kinds of tensors that the frames have; returns them and what the header says of them.
 
     Raises:
         DataError: more labels than the regression can take, or lmax below L.
 
     """
     targets, facts = {}, {}
-    for name in tensor_counts(task.frames):
+    for name in task.data.tensor_counts:
         with threadpool_limits(1, user_api="blas"):
             targets[name], facts[name] = _fit_target(task, name)
     return targets, facts
@@ -86,38 +79,44 @@ def fit_tensors(task: Task) -> tuple[dict[str, TensorProperty], dict[str, Any]]:
 def tensor_score(task: Task) -> float:
     """Sum of the scores of all tensors, for the search of the density."""
     with threadpool_limits(1, user_api="blas"):
-        regressions = [_Regression(task, name) for name in tensor_counts(task.frames)]
+        regressions = [_Regression(task, name) for name in task.data.tensor_counts]
         return sum(r.fit(momentum)[1].score for r in regressions for momentum in TENSORS[r.name])
 
 
 class _Regression:
-    """Frames, densities and environments of one target."""
+    """Frames, densities and environments of one kind of tensor."""
 
     def __init__(self, task: Task, name: str):
         self.task, self.name = task, name
-        self.frames = [frame for frame in task.frames if getattr(frame, name) is not None]
-        self.values = np.array([getattr(frame, name) for frame in self.frames])
-        self.counts = np.array([[np.sum(f.numbers == z) for z in task.elements] for f in self.frames])
+        self.data = task.data.with_tensor(name)
+        self.values = np.array([getattr(frame, name) for frame in self.data])
         options = tensor_options(task.options)
         shapes = [shape for shape in (options.long, options.short) if shape]
-        self.sampled = choose_frames(self.frames, task.elements, np.random.default_rng(task.options.seed))
-        self.estimator = _choose_estimator(task, name, self.counts)
-        self.densities = [model_density(self.frames, task.elements, options, shape, task.comm) for shape in shapes]
-        _predict(task, name, self.estimator, self.counts, self.densities)
-        self.kernels: FullKernels | SparseKernels = (
-            FullKernels(task, self.frames, self.densities)
-            if self.estimator == "full"
-            else SparseKernels(task, self.frames, self.densities, _width(name))
-        )
+        self.sampled = choose_frames(self.data, np.random.default_rng(task.options.seed))
+        self.estimator = _choose_estimator(task, name, self.data)
+        self.densities = [model_density(self.data, options, shape, task.comm) for shape in shapes]
+        _predict(task, name, self.estimator, self.data, self.densities)
+        self.kernels = self._kernels()
+
+    def _kernels(self) -> FullKernels | SparseKernels:
+        if self.estimator == "full":  # has the coefficients of all environments itself
+            return FullKernels(self.task, [Environments(self.data, density) for density in self.densities])
+        scales = [Environments(self.data, density, KEPT_ENVIRONMENTS) for density in self.densities]
+        return SparseKernels(self.task, scales, _width(self.name))
+
+    @cached_property
+    def samples(self) -> list[list[Samples]]:
+        """Environments of each length scale and element, in whose metric forms are made small."""
+        return [draw_samples(self.sampled, density) for density in self.densities]
 
     def fit(self, momentum: int) -> tuple[np.ndarray, TensorFit, float]:
         """Baseline (n_elements,), regression, and standard deviation of a component beyond the baseline."""
-        labels = to_spherical(self.name, momentum, self.values)
-        baseline = np.zeros(len(self.task.elements))
+        labels, counts = to_spherical(self.name, momentum, self.values), self.data.element_counts
+        baseline = np.zeros(counts.shape[1])
         if momentum == 0:
-            baseline = np.linalg.lstsq(self.counts, labels[:, 0], rcond=1e-8)[0]
-        labels = labels - (self.counts @ baseline)[:, None]
-        fit = _fit_momentum(self.task, self.kernels, labels, self.counts.sum(axis=1))
+            baseline = np.linalg.lstsq(counts, labels[:, 0], rcond=1e-8)[0]
+        labels = labels - (counts @ baseline)[:, None]
+        fit = _fit_momentum(self.task, self.kernels, labels, self.data.n_atoms)
         return baseline, fit, float(np.std(labels))
 
 
@@ -127,7 +126,7 @@ def _fit_target(task: Task, name: str) -> tuple[TensorProperty, dict[str, Any]]:
     for momentum in TENSORS[name]:
         baseline, fit, spread = regression.fit(momentum)
         if name == "dipole":
-            _check_origin(task, [regression.frames[k] for k in fit.solution.frames], fit.solution.residuals)
+            _check_origin(task, regression.data.subset(fit.solution.frames), fit.solution.residuals)
         error = float(np.sqrt(np.mean(fit.solution.residuals**2)))
         task.log(
             f"{name.capitalize()}, L = {momentum}: leave-one-out error {error:.3g} "
@@ -143,7 +142,7 @@ def _fit_target(task: Task, name: str) -> tuple[TensorProperty, dict[str, Any]]:
             "standard_deviation": spread,
         }
     header = {
-        "unit": TENSOR_UNITS[name], "frames": len(regression.frames), "estimator": regression.estimator, "ranks": facts
+        "unit": TENSOR_UNITS[name], "frames": len(regression.data), "estimator": regression.estimator, "ranks": facts
     }  # fmt: skip
     return TensorProperty(name, regression.densities, parts), header
 
@@ -166,16 +165,19 @@ def _width(name: str) -> int:
     return 2 * max(TENSORS[name]) + 1
 
 
-def _choose_estimator(task: Task, name: str, counts) -> str:
-    """Estimator, and whether it can be: the full one for few labels and environments, unless another is asked for.
+def _choose_estimator(task: Task, name: str, data: Dataset) -> str:
+    """Choose the full estimator for few labels and environments, unless another is asked for.
 
     Args:
         task: with the options.
-        name: of the target.
-        counts: (F, n_elements) atoms of each frame.
+        name: of the tensor.
+        data: frames that have it.
+
+    Raises:
+        DataError: lmax, order or number of labels do not allow it.
 
     """
-    options, labels = task.options, len(counts) * _width(name)
+    options, labels = task.options, len(data) * _width(name)
     if max(TENSORS[name]) > options.lmax:
         raise DataError(f"{name}: needs lmax of at least {max(TENSORS[name])}, not {options.lmax}")
     if options.order > 4:
@@ -185,35 +187,37 @@ def _choose_estimator(task: Task, name: str, counts) -> str:
             f"{name}: {labels} labels, where {MOST_LABELS} are the limit of the full estimator; train with the sparse "
             "one, or on fewer frames with --frames"
         )
-    small = labels <= MOST_LABELS and counts.sum() <= MOST_ENVIRONMENTS
+    small = labels <= MOST_LABELS and data.n_environments <= MOST_ENVIRONMENTS
     chosen = options.estimator if options.estimator != "auto" else "full" if small else "sparse"
-    task.log(f"{name.capitalize()}: {chosen} estimator ({labels} labels at most, {counts.sum()} environments)")
+    task.log(f"{name.capitalize()}: {chosen} estimator ({labels} labels at most, {data.n_environments} environments)")
     return chosen
 
 
-def _predict(task: Task, name: str, estimator: str, counts, densities: list[Density]) -> None:
+def _predict(task: Task, name: str, estimator: str, data: Dataset, densities: list[Density]) -> None:
     """Predict memory and time: kernels of the search and of the fit, linear algebra, what is stored.
 
     Args:
         task: with the options.
-        name: of the target.
+        name: of the tensor.
         estimator: full or sparse.
-        counts: (F, n_elements) atoms of each frame.
+        data: frames that have it.
         densities: of each length scale.
 
     """
-    options, labels, n_scales = task.options, len(counts) * _width(name), len(densities)
+    options, labels, n_scales = task.options, len(data) * _width(name), len(densities)
+    n_atoms, of_elements = data.n_environments, data.element_counts.sum(axis=0)
     searched, matrices = min(labels, SEARCH_LABELS), n_scales * len(task.elements) * options.order
     width = (options.lmax + 1) ** 2 * sum(density.projection.shape[3] for density in densities)
     if estimator == "full":
         passes = 1 + (searched / labels) ** 2 * (searched < labels)  # over the pairs of environments
-        pairs = 0.5 * n_scales * passes * np.sum(counts.sum(axis=0) ** 2.0)
-        stored, products = 3 * counts.sum() * width + 3 * labels**2, labels**3
+        pairs = 0.5 * n_scales * passes * np.sum(of_elements**2.0)
+        stored, products = 3 * n_atoms * width + 3 * labels**2, labels**3
     else:
         points = most_support(options, n_scales, _width(name))
-        columns, candidates = n_scales * points * _width(name), np.minimum(counts.sum(axis=0), MAX_CANDIDATES).sum()
-        pairs = n_scales * points * ((1 + searched / labels) * counts.sum() / len(task.elements) + candidates)
+        columns, candidates = n_scales * points * _width(name), np.minimum(of_elements, MAX_CANDIDATES).sum()
+        pairs = n_scales * points * ((1 + searched / labels) * n_atoms / len(task.elements) + candidates)
         stored = candidates * (width + points) + 8 * columns**2 + (searched * options.order + LEFT_OUT_LABELS) * columns
+        stored += kept_gigabytes(data, width, rows=1) / 8e-9
         products = 2 * labels * columns**2 + 20 * columns**3
     seconds = PAIR_SECONDS * len(TENSORS[name]) * pairs / (task.threads * task.comm.size)
     predict_cost(
@@ -231,22 +235,30 @@ def _fit_momentum(task: Task, kernels: FullKernels | SparseKernels, labels, n_at
         n_atoms: (F,) of each frame.
 
     """
-    options, (n_frames, width) = task.options, labels.shape
-    momentum = (width - 1) // 2
-    chosen = sampled_frames(np.full(n_frames, width), SEARCH_LABELS, 1, options.seed)
-    gram = kernels.matrices(momentum, chosen)
-    everything = Labels(labels.ravel(), np.zeros(labels.size, int), np.repeat(np.sqrt(n_atoms), width))
-    own = options.model_copy(update={"energy_noise": None, "order_weights": None})
-    part, first = everything.of_frames(chosen, np.arange(0, labels.size + 1, width)), np.arange(len(chosen) + 1) * width
-    weights, noise, score = task.comm.first(choose_hyperparameters, gram, part, first, own, task.log, task.threads)
-    by_scale = weights.reshape(-1, len(task.elements), options.order)
-    solution = kernels.solved(momentum, by_scale, float(noise[0]), everything, gram, chosen)
-    return TensorFit(by_scale, float(noise[0]), solution, score)
+    options, width = task.options, labels.shape[1]
+    everything = tensor_labels(labels, n_atoms)
+    chosen = everything.sampled(SEARCH_LABELS, 1, options.seed)
+    gram = kernels.matrices((width - 1) // 2, chosen)
+    own, part = options.model_copy(update={"energy_noise": None, "order_weights": None}), everything.subset(chosen)
+    weights, noise, score = task.comm.first(choose_hyperparameters, gram, part, own, task.log, task.threads)
+    by_scale, found = weights.reshape(-1, len(task.elements), options.order), float(noise[LabelKind.ENERGY])
+    solution = kernels.solved((width - 1) // 2, by_scale, found, everything, gram, chosen)
+    return TensorFit(by_scale, found, solution, score)
 
 
-def _check_origin(task: Task, frames, residuals) -> None:
-    """Say so if the errors of dipoles follow the centre of mass: a charge or an origin is not as stated."""
-    shifts = np.array([centre_of_mass(frame) for frame in frames])
+def tensor_labels(components, n_atoms) -> Labels:
+    """Labels of spherical components (F, 2L + 1) of frames with (F,) atoms.
+
+    They count as energies: sums over atoms, whose errors grow with the root of the number of atoms.
+    """
+    n_frames, width = components.shape
+    kind, size = np.full(components.size, LabelKind.ENERGY), np.repeat(np.sqrt(n_atoms), width)
+    return Labels(components.ravel(), kind, size, np.arange(n_frames + 1) * width)
+
+
+def _check_origin(task: Task, data: Dataset, residuals) -> None:
+    """Warn if the errors of dipoles follow the centre of mass: then a charge or an origin is not as stated."""
+    shifts = np.array([centre_of_mass(frame) for frame in data])
     errors = residuals[:, [2, 0, 1]]
     square = np.sum(shifts**2)
     if square == 0:
@@ -262,16 +274,13 @@ def _check_origin(task: Task, frames, residuals) -> None:
 
 def _forms(regression: _Regression, momentum: int, fit: TensorFit) -> list[list[BilinearForm]]:
     """Forms of each length scale and element, small ones unless the tolerance of the mapping is 0."""
-    task, frames = regression.task, regression.frames
-    error = np.sqrt(np.mean(fit.solution.residuals**2) / np.mean([len(frame) for frame in frames]))
-    tolerance = MAPPING_SHARE * error / len(regression.densities) if task.options.map_tolerance != 0 else 0.0
-    out = []
-    for density, supports, weights in zip(
-        regression.densities, fit.solution.supports, fit.order_weights, strict=True
-    ):  # fmt: skip
-        samples = draw_samples(regression.sampled, density, task.elements)
-        out.append(compressed(supports, momentum, weights, samples, tolerance))
-    return out
+    error = np.sqrt(np.mean(fit.solution.residuals**2) / np.mean(regression.data.n_atoms))
+    exact = regression.task.options.map_tolerance == 0
+    tolerance = 0.0 if exact else MAPPING_SHARE * error / len(regression.densities)
+    return [
+        compressed(supports, momentum, weights, samples, tolerance)
+        for supports, weights, samples in zip(fit.solution.supports, fit.order_weights, regression.samples, strict=True)
+    ]
 
 
 def _spread(regression: _Regression, momentum: int, fit: TensorFit) -> TensorSpread | None:
@@ -280,7 +289,7 @@ def _spread(regression: _Regression, momentum: int, fit: TensorFit) -> TensorSpr
     if len(solution.frames) < 2:
         return None
     return fit_spread(
-        momentum, regression.densities, task.elements, solution.supports, fit.order_weights, regression.sampled,
-        [regression.frames[k] for k in solution.frames], solution.residuals, len(regression.frames),
-        task.threads, task.options.seed,
+        momentum, regression.densities, solution.supports, fit.order_weights, regression.sampled,
+        regression.data.subset(solution.frames), solution.residuals, len(regression.data), task.threads,
+        task.options.seed,
     )  # fmt: skip

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import block_diag
 
-from ...atoms.dataset import sampled_frames
-from ...atoms.frame import Frame
-from ...density.expansion import Density
-from ...density.frames import frame_environments
+from ...atoms.dataset import Labels
+from ...atoms.kinds import LabelKind
+from ...density.frames import Environments
 from ...kernel.tensor import add_tensor_rows, tensor_terms
-from ..baseline import Labels
 from ..full.frame_gram import FramePool, add_gram, energy_gram, frame_rows, parts_of
 from ..full.likelihood import solve
 from ..mapping.tensors import TensorSupport
@@ -36,7 +34,7 @@ class Solution:
     Attributes:
         supports: of each length scale and element.
         frames: (F,) some of the frames, by number.
-        residuals: (F, 2L + 1) errors there of fits without each.
+        residuals: (F, 2L + 1) leave-one-out errors there.
 
     """
 
@@ -50,24 +48,21 @@ class FullKernels:
 
     Args:
         task: with the options.
-        frames: with labels.
-        densities: of each length scale.
+        scales: environments of the frames with labels, by the density of each length scale.
 
     """
 
-    def __init__(self, task: Task, frames: Sequence[Frame], densities: Sequence[Density]):
-        self.task, self.frames, self.densities = task, frames, densities
+    def __init__(self, task: Task, scales: Sequence[Environments]):
+        self.task, self.data = task, scales[0].data
         # (n, n_lm, Q) of each length scale, element and frame
-        self._coefficients: list[list[list[np.ndarray]]] = [[[] for _ in task.elements] for _ in densities]
-        for density, scale in zip(densities, self._coefficients, strict=True):
-            for frame in frames:
-                found = frame_environments(frame, density, task.elements, derivatives=False)
-                for z, own in enumerate(scale):
-                    own.append(found.coefficients[found.centres == z])
+        self._coefficients: list[list[list[np.ndarray]]] = []
+        for scale in scales:
+            by_frame = [scale.by_element(k) for k in range(len(self.data))]
+            self._coefficients.append([list(of_element) for of_element in zip(*by_frame, strict=True)])
 
     def matrices(self, momentum: int, frames) -> np.ndarray | None:
         """Kernels (n, N, N) of L between some frames, of each scale, element and order, on the first rank."""
-        task, grams, report = self.task, [], part_of(self.task, "Gram matrices", len(self.densities))
+        task, grams, report = self.task, [], part_of(self.task, "Gram matrices", len(self._coefficients))
         for scale in self._coefficients:
             pools = [FramePool([element[f] for f in frames]) for element in scale]
             lmax, order = task.options.lmax, task.options.order
@@ -85,12 +80,11 @@ class FullKernels:
             gram, searched: `matrices` and their frames.
 
         """
-        task, width, n_labels = self.task, 2 * momentum + 1, len(labels.values)
-        first = np.arange(0, n_labels + 1, width)
+        task, width, n_labels = self.task, 2 * momentum + 1, len(labels)
         kernel = None if gram is None else np.tensordot(order_weights.ravel(), gram, 1)
-        if len(searched) < len(self.frames):
+        if len(searched) < len(self.data):
             kernel = np.zeros((n_labels, n_labels))  # pages come when written to
-            report = part_of(task, "covariance", len(self.densities))
+            report = part_of(task, "covariance", len(self._coefficients))
             for scale, scale_weights in zip(self._coefficients, order_weights, strict=True):
                 pools = [FramePool(element) for element in scale]
                 rows = frame_rows(pools, momentum, task.comm)
@@ -98,13 +92,13 @@ class FullKernels:
                     lmax, frames = task.options.lmax, rows.own_frames()
                     add_gram(pool, lmax, momentum, a[None], kernel[None], frames, task.threads, own)
             rows.collect(kernel[None])
-        alpha, residuals, _ = task.comm.first(solve, kernel, np.full(3, noise), labels, first, task.threads)
+        alpha, residuals, _ = task.comm.first(solve, kernel, np.full(len(LabelKind), noise), labels, task.threads)
         by_frame = alpha.reshape(-1, width)
         supports = [
             [TensorSupport(np.concatenate(of_z), np.repeat(by_frame, list(map(len, of_z)), axis=0)) for of_z in scale]
             for scale in self._coefficients
         ]
-        return Solution(supports, np.arange(len(self.frames)), residuals.reshape(-1, width))
+        return Solution(supports, np.arange(len(self.data)), residuals.reshape(-1, width))
 
 
 class SparseKernels:
@@ -112,8 +106,7 @@ class SparseKernels:
 
     Args:
         task: with the options.
-        frames: with labels.
-        densities: of each length scale.
+        scales: environments of the frames with labels, by the density of each length scale.
         width: labels of a frame, of the L that has most.
 
     Attributes:
@@ -121,41 +114,40 @@ class SparseKernels:
 
     """
 
-    def __init__(self, task: Task, frames: Sequence[Frame], densities: Sequence[Density], width: int):
-        self.task, self.frames, self.densities = task, frames, densities
-        n_support = most_support(task.options, len(densities), width)
-        self.supports = [self._select(n, n_support) for n in range(len(densities))]
-        # each support point a frame of its own; None where an element has none
+    def __init__(self, task: Task, scales: Sequence[Environments], width: int):
+        self.task, self.scales, self.data = task, scales, scales[0].data
+        n_support = most_support(task.options, len(scales), width)
+        self.supports = [self._select(n, n_support) for n in range(len(scales))]
+        # each support point counts as a frame; None for an element without support points
         self._pools = [[FramePool(list(s[:, None])) if len(s) else None for s in scale] for scale in self.supports]
 
     def _select(self, n: int, n_support: int) -> list[np.ndarray]:
-        task, n_scales = self.task, len(self.densities)
+        task, n_scales = self.task, len(self.scales)
         lmax, order = task.options.lmax, task.options.order
 
         def report(stage: str):
             return lambda fraction: task.progress(stage, (n + fraction) / n_scales)
 
-        pools = candidates(self.frames, self.densities[n], task.elements, task.options.seed, report("environments"))
+        pools = candidates(self.scales[n], task.options.seed, report("environments"))
         weights = 1.0 / (order * np.maximum(mean_kernels(pools, lmax, order, task.options.seed), 1e-300))
         return select_support(pools, n_support, lmax, weights, task.threads, report("support points"), task.comm)
 
-    def _frame_rows(self, frame: Frame, momentum: int, sets) -> list[np.ndarray]:
+    def _frame_rows(self, k: int, momentum: int, sets) -> list[np.ndarray]:
         """Kernels (n_sets, 2L + 1, M (2L + 1)) of a frame with the support points of each length scale and element.
 
         Args:
-            frame: the frame.
+            k: number of the frame.
             momentum: L.
             sets: (n_scales, n_elements, n_sets, order) order weights.
 
         """
         lmax, width, out = self.task.options.lmax, 2 * momentum + 1, []
         terms = tensor_terms(lmax, sets.shape[3], momentum)
-        for density, pools, of_scale in zip(self.densities, self._pools, sets, strict=True):
-            found = frame_environments(frame, density, self.task.elements, derivatives=False)
-            for z, (pool, own) in enumerate(zip(pools, of_scale, strict=True)):
+        for scale, pools, of_scale in zip(self.scales, self._pools, sets, strict=True):
+            for coefficients, pool, own in zip(scale.by_element(k), pools, of_scale, strict=True):
                 rows = np.zeros((len(own), width, len(pool.frame) if pool else 0, width))
                 if pool:
-                    for c in found.coefficients[found.centres == z]:
+                    for c in coefficients:
                         add_tensor_rows(terms, lmax, own, c, pool.blocks, pool.columns, rows)
                 out.append(rows.reshape(len(own), width, -1))
         return out
@@ -165,8 +157,8 @@ class SparseKernels:
         task = self.task
         step = 4 * task.threads * task.comm.size
         for first in range(0, len(frames), step):
-            batch = [self.frames[k] for k in frames[first : first + step]]
-            yield from task.comm.each(lambda frame: self._frame_rows(frame, momentum, sets), batch, task.threads)
+            batch = list(frames[first : first + step])
+            yield from task.comm.each(lambda k: self._frame_rows(k, momentum, sets), batch, task.threads)
             task.progress(stage, min(1.0, (first + step) / len(frames)))
 
     def _among(self, momentum: int) -> list[np.ndarray]:
@@ -182,7 +174,7 @@ class SparseKernels:
     def matrices(self, momentum: int, frames) -> np.ndarray | None:
         """Kernels as those of `FullKernels`, by the support points."""
         task, order, width = self.task, self.task.options.order, 2 * momentum + 1
-        sets = np.broadcast_to(np.eye(order), (len(self.densities), len(task.elements), order, order))
+        sets = np.broadcast_to(np.eye(order), (len(self.scales), len(task.elements), order, order))
         found = list(self._rows(frames, momentum, np.ascontiguousarray(sets), "kernels of each order"))
         if task.comm.rank > 0:
             return None
@@ -199,21 +191,22 @@ class SparseKernels:
         """Fit with these hyperparameters, see `FullKernels.solved`."""
         task, width = self.task, 2 * momentum + 1
         targets, sizes = (x.reshape(-1, width) for x in (labels.values, labels.size))
-        few = sampled_frames(np.full(len(self.frames), width), LEFT_OUT_LABELS, 2, task.options.seed)
+        few = labels.sampled(LEFT_OUT_LABELS, 2, task.options.seed)
         among = zip(order_weights.reshape(-1, task.options.order), self._among(momentum), strict=True)
         kernel = block_diag(*(np.tensordot(a, kernels, 1) for a, kernels in among))
-        factors, kept = [TriangularFactor(len(kernel) + 1) for _ in range(3)], []
+        factors, kept = [TriangularFactor(len(kernel) + 1) for _ in LabelKind], []
         sets = np.ascontiguousarray(order_weights[:, :, None])
-        for k, parts in enumerate(self._rows(range(len(self.frames)), momentum, sets, "design")):
+        for k, parts in enumerate(self._rows(range(len(self.data)), momentum, sets, "design")):
             rows = np.concatenate([part[0] for part in parts], axis=1)
             if task.comm.rank == 0:
-                factors[0].add(np.column_stack([rows, targets[k]]) / sizes[k][:, None])
+                factors[LabelKind.ENERGY].add(np.column_stack([rows, targets[k]]) / sizes[k][:, None])
             if k in few:
                 kept.append(rows)
 
         def fit():
-            factors[0].merge()
-            weights, leverage = SparseRegression([factors], kernel[None]).fitted(np.ones(1), np.full(3, noise))
+            factors[LabelKind.ENERGY].merge()
+            regression = SparseRegression([factors], kernel[None])
+            weights, leverage = regression.fitted(np.ones(1), np.full(len(LabelKind), noise))
             residuals = [
                 deviation * left_out_errors(rows @ leverage / deviation, (target - rows @ weights) / deviation)
                 for rows, target, deviation in zip(kept, targets[few], noise * sizes[few, :1], strict=True)
