@@ -10,7 +10,8 @@ from ase.calculators.emt import EMT
 from wk_potential import Frame, TrainingOptions, train
 from wk_potential.atoms.dataset import Dataset
 from wk_potential.errors import OptionsError
-from wk_potential.training.search import BOUNDS, optimise
+from wk_potential.training.limits import DEFAULT, Limits, SearchLimits
+from wk_potential.training.search import optimise
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +43,10 @@ class Hill:
 TOP = {"cutoff": 5.0, "density_width": 0.36, "density_growth": 5.0}
 
 
-def search(frames, score, memory=None, **more):
+def search(frames, score, memory=None, limits=DEFAULT, **more):
     lines, fractions = [], []
-    options = TrainingOptions(**more)
-    found = optimise(Dataset(frames), options, "sparse", score, lines.append, lambda _, x: fractions.append(x), memory)
+    report, options = lambda _, x: fractions.append(x), TrainingOptions(**more)
+    found = optimise(Dataset(frames), options, "sparse", score, lines.append, report, memory, limits=limits)
     return *found, lines, fractions
 
 
@@ -75,9 +76,11 @@ def test_an_interrupted_search_goes_on(frames, tmp_path):
     other = Hill(TOP)
     search(frames, other, memory, lmax=2)  # another question: nothing is remembered
     assert other.asked == whole.asked
+    search(frames, other, memory, Limits(search=SearchLimits(evaluations=5)))
+    assert other.asked == whole.asked + 6  # with the larger lmax, which is no evaluation of the method
     memory.write_text('{"key"')
     search(frames, other, memory)
-    assert other.asked == 2 * whole.asked
+    assert other.asked == 2 * whole.asked + 6
     assert "scores" in json.loads(memory.read_text())
 
 
@@ -110,8 +113,9 @@ def test_stops_in_time(frames):
 
 def test_options_stay_within_bounds(frames):
     options, *_ = search(frames, Hill({"cutoff": 100.0, "density_width": 1e-3}))
-    assert options.cutoff <= BOUNDS["cutoff"][1]
-    assert options.density_width >= BOUNDS["density_width"][0]
+    bounds = DEFAULT.search.bounds
+    assert options.cutoff <= bounds.cutoff[1]
+    assert options.density_width >= bounds.density_width[0]
 
 
 @pytest.mark.parametrize("estimator", ["full", "sparse"])

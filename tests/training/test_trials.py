@@ -8,8 +8,11 @@ from oracles.systems import SMALL
 
 from wk_potential import TrainingOptions, train
 from wk_potential.atoms.dataset import Dataset
+from wk_potential.training.limits import DEFAULT
 from wk_potential.training.options import DensityShape
-from wk_potential.training.trials import SHAPES, tried
+from wk_potential.training.trials import tried
+
+SHAPES = DEFAULT.trials.shapes
 
 
 def score_near(best):
@@ -91,6 +94,7 @@ def test_saturation_is_chosen_by_the_score(crystals, molecules):
         )
         model = train(molecules, options, threads=1, log=lines.append)
         (line,) = (line for line in lines if line.startswith("Saturation"))
+        assert "higher is better" in line
         scores = {float(b): float(s) for b, s in re.findall(r"([\d.]+): (-?[\d.]+)", line)}
         assert len(scores) == 2
         scores[0] -= 0.2

@@ -19,10 +19,10 @@ from ..density.expansion import Density
 from ..density.frames import Environments
 from ..kernel.coupling import wigner_terms
 from ..kernel.direct import in_blocks, kernel_rows
+from ..training.limits import DEFAULT
 from ..training.sparse.design import Design
 from ..training.sparse.regression import left_out_errors
 from ..training.sparse.selection import LEAST_RESIDUAL
-from ..training.task import KEPT_ENVIRONMENTS
 
 
 class GrowingRegression:
@@ -35,6 +35,7 @@ class GrowingRegression:
         elements: sorted atomic numbers.
         baseline: eV, of each.
         threads: how many.
+        kept_bytes: of expanded environments that are kept.
 
     Attributes:
         environments: of the frames that were added.
@@ -42,10 +43,19 @@ class GrowingRegression:
 
     """
 
-    def __init__(self, density: Density, order_weights, noise, elements, baseline, threads: int = 1):
+    def __init__(
+        self,
+        density: Density,
+        order_weights,
+        noise,
+        elements,
+        baseline,
+        threads: int = 1,
+        kept_bytes: float = DEFAULT.kept_bytes,
+    ):
         self.density, self.order_weights, self.noise = density, np.asarray(order_weights, float), np.asarray(noise)
         self.elements, self.baseline, self.threads = elements, baseline, threads
-        self.environments = Environments(Dataset([], elements), density, KEPT_ENVIRONMENTS)
+        self.environments = Environments(Dataset([], elements), density, kept_bytes)
         self.terms = wigner_terms(density.lmax, len(self.order_weights))
         shape = (density.lmax + 1) ** 2, density.projection.shape[3]
         self.support = [np.zeros((0, *shape)) for _ in elements]

@@ -18,13 +18,12 @@ from ..model.model import Model
 from ..model.scale import Scale
 from ..model.support import SupportPoints
 from ..training.full.fit import leave_one_out_errors, refit_full
+from ..training.limits import DEFAULT, Limits
 from ..training.mapping.mapping import map_model
 from ..training.options import TrainingOptions
 from ..training.task import Fit, LeftOut, Log, Progress, Task
-from ..training.train import completed, header, train
+from ..training.train import completed, header, train_frames
 from .growing import GrowingRegression
-
-OUTGROWN = 1.5  # times the labels that the hyperparameters were chosen with: they are chosen anew
 
 
 class GrowingModel:
@@ -42,6 +41,7 @@ class GrowingModel:
         log: receives lines of text for people.
         progress: receives the name of a stage and the fraction of it that is done.
         model: to go on from, if a growing model has made it from the first of these frames; another is not used.
+        limits: constants of training.
 
     Attributes:
         model: trained on the frames so far, with error bars. Only `map` makes its mapped form.
@@ -60,9 +60,11 @@ class GrowingModel:
         log: Log | None = None,
         progress: Progress | None = None,
         model: Model | None = None,
+        limits: Limits = DEFAULT,
     ):
         self.options, self.threads = options or TrainingOptions(), thread_count(threads)
         self.log, self.progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
+        self.limits = limits
         self.data = Dataset([self._wanted(frame) for frame in frames])
         if len(self.data) < 2:
             raise DataError("a model that is to grow needs two labelled frames to begin with, or it has no error bars")
@@ -75,7 +77,7 @@ class GrowingModel:
         """Add frames with labels to the training set, and update the model."""
         self.data = Dataset([*self.data, *(self._wanted(frame) for frame in frames)])
         known = self.model
-        outgrown = self.data.n_labels >= OUTGROWN * known.info["training"]["optimised_labels"]
+        outgrown = self.data.n_labels >= self.limits.outgrown * known.info["training"]["optimised_labels"]
         if outgrown or any(_new(known, frame) for frame in frames):
             self._train()
             return
@@ -88,7 +90,8 @@ class GrowingModel:
         """Give the model its mapped form, if the options want it and there is one."""
         if self.options.map and not self.model.is_mapped:
             try:
-                self.model = map_model(self.model, self.data, self.options.map_tolerance, self.threads, self.log)
+                tolerance = self.options.map_tolerance
+                self.model = map_model(self.model, self.data, tolerance, self.threads, self.log, limits=self.limits)
             except MappingError as error:
                 self.log(f"Not mapped: {error}")
 
@@ -101,7 +104,7 @@ class GrowingModel:
 
     def _train(self) -> None:
         """Choose hyperparameters and support points anew."""
-        model = train(self.data, self._unmapped, threads=self.threads, log=self.log, progress=self.progress)
+        model = train_frames(self.data, self._unmapped, self.threads, self.log, self.progress, limits=self.limits)
         model.info["training"]["optimised_labels"] = self.data.n_labels
         self.model, self._regression = model, None
 
@@ -125,6 +128,7 @@ class GrowingModel:
         task = Task(
             Dataset(self.data, model.elements), self._unmapped, model.baseline, model.compositions, facts["estimator"],
             [scale.density for scale in model.scales], self.threads, lambda text: None, self.progress,
+            limits=self.limits,
         )  # fmt: skip
         chosen = model.info["hyperparameters"]["noise"]
         noise = np.array([chosen.get(kind, 1.0) for kind in KINDS])
@@ -142,7 +146,13 @@ class GrowingModel:
         scale, first = self.model.scales[0], self.model.info["training"]["frames"]
         if self._regression is None:
             self._regression = GrowingRegression(
-                scale.density, scale.order_weights[0], noise, task.elements, task.baseline, self.threads
+                scale.density,
+                scale.order_weights[0],
+                noise,
+                task.elements,
+                task.baseline,
+                self.threads,
+                self.limits.kept_bytes,
             )
             self._regression.add(task.data[:first].frames, [s.coefficients for s in scale.support])
         grown = self._regression

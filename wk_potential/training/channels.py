@@ -8,28 +8,31 @@ from ..density.expansion import Density, full_density
 from ..density.frames import Environments
 from ..density.radial import RadialTable, radial_table
 from .baseline import element_weights
+from .limits import DEFAULT, DensityLimits
 from .options import DensityShape, TrainingOptions
 
-RATTLE = 0.05  # Angstrom: how far an atom may stray from the training frames; also keeps channels that forces need
-MAX_FRAMES = 200
-N_GROUPS = 8
-LEAST_NORM = 0.1  # of the largest rms norm of an element: atoms that hardly have neighbours are not blown up
+N_GROUPS = 8  # of frames, over which ranks share the work
 
 
 def model_density(
-    data: Dataset, options: TrainingOptions, shape: DensityShape | None = None, comm: Communicator | None = None
+    data: Dataset,
+    options: TrainingOptions,
+    shape: DensityShape | None = None,
+    comm: Communicator | None = None,
+    limits: DensityLimits = DEFAULT.density,
 ) -> Density:
     """Density with the leading principal components of the channels, by central element and l.
 
     Coefficients are scaled such that the environments of each element have an rms norm of 1 (less if all neighbours
-    are far away). Components smaller than `channel_tolerance` (rms, with the change when atoms move by RATTLE) are
-    dropped: the kernel of those that are kept is still positive semi-definite.
+    are far away). Components smaller than `channel_tolerance` (rms, with the change when atoms move by
+    `DensityLimits.stray`) are dropped: the kernel of those that are kept is still positive semi-definite.
 
     Args:
         data: the training set.
         options: of the training.
         shape: of the density [`options.long`].
         comm: ranks that share the work [one].
+        limits: constants of this step.
 
     """
     elements = data.elements
@@ -39,12 +42,14 @@ def model_density(
     by_l = (2.0 * np.arange(options.lmax + 1) + 1) ** options.angular_weight
     channels = by_l[:, None, None] * by_channel[:, None] * _mixed(options.element_mixing or 0.0, len(elements), radial)
     full = full._replace(projection=np.ascontiguousarray(np.broadcast_to(channels, full.projection.shape)))
-    chosen = np.random.default_rng(options.seed).permutation(len(data))[:MAX_FRAMES]
-    covariance, extended = _covariances(Environments(data.subset(chosen), full), comm or Communicator())
+    chosen = np.random.default_rng(options.seed).permutation(len(data))[: limits.frames]
+    covariance, extended = _covariances(Environments(data.subset(chosen), full), limits.stray, comm or Communicator())
     n_elements, n_l, n_full, _ = covariance.shape
     kept = []
     squares = np.trace(covariance.sum(axis=1), axis1=1, axis2=2)
-    scales = 1.0 / np.sqrt(np.maximum(squares, LEAST_NORM**2 * squares.max()) if squares.any() else np.ones(n_elements))
+    scales = 1.0 / np.sqrt(
+        np.maximum(squares, limits.least_norm**2 * squares.max()) if squares.any() else np.ones(n_elements)
+    )
     for z, scale in enumerate(scales):
         for l in range(n_l):
             values, vectors = np.linalg.eigh(extended[z, l])
@@ -64,8 +69,8 @@ def _mixed(mixing: float, n_elements: int, radial: RadialTable) -> np.ndarray:
     return np.kron(np.linalg.cholesky(kernel), np.eye(radial.values.shape[2]))
 
 
-def _covariances(environments: Environments, comm: Communicator) -> tuple[np.ndarray, np.ndarray]:
-    """Mean c c^T (n_elements, lmax + 1, n, n) over environments, alone and with the effect of rattling."""
+def _covariances(environments: Environments, stray: float, comm: Communicator) -> tuple[np.ndarray, np.ndarray]:
+    """Mean c c^T (n_elements, lmax + 1, n, n) over environments, alone and with atoms that stray."""
     density, n_elements = environments.density, len(environments.data.elements)
     n_l, n = density.lmax + 1, density.projection.shape[3]
     # summed in groups of frames, so that the sums are the same to the last bit on any number of ranks
@@ -73,14 +78,14 @@ def _covariances(environments: Environments, comm: Communicator) -> tuple[np.nda
     counts = np.zeros((N_GROUPS, n_elements))
     for group in range(comm.rank, N_GROUPS, comm.size):
         for k in range(group, len(environments.data), N_GROUPS):
-            _add_frame(environments, k, sums[group, 0], sums[group, 1], counts[group])
+            _add_frame(environments, k, stray, sums[group, 0], sums[group, 1], counts[group])
     plain, moved = comm.total(sums).sum(axis=0)
     count = np.maximum(comm.total(counts).sum(axis=0), 1)[:, None, None, None]
     return plain / count, (plain + moved) / count
 
 
-def _add_frame(environments: Environments, k: int, plain, moved, count) -> None:
-    """Add c c^T of the environments of frame k, what rattling adds to it, and their number."""
+def _add_frame(environments: Environments, k: int, stray: float, plain, moved, count) -> None:
+    """Add c c^T of the environments of frame k, what straying atoms add to it, and their number."""
     density, found = environments.density, environments.of_frame(k)
     n_l, n, n_atoms = density.lmax + 1, density.projection.shape[3], len(found.centres)
     for i, z in enumerate(found.centres):
@@ -91,4 +96,4 @@ def _add_frame(environments: Environments, k: int, plain, moved, count) -> None:
             c = found.coefficients[i, l * l : (l + 1) ** 2]
             plain[z, l] += c.T @ c
             j = rows[:, l * l : (l + 1) ** 2].reshape(-1, n)
-            moved[z, l] += RATTLE**2 * (j.T @ j)
+            moved[z, l] += stray**2 * (j.T @ j)

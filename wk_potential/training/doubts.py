@@ -1,4 +1,4 @@
-"""Labels that are finite and well-formed and yet cannot be meant: what they look like, and what to do."""
+"""Labels that are well-formed and yet probably wrong: how they are recognised, and what to do."""
 
 from collections.abc import Sequence
 
@@ -9,19 +9,14 @@ from scipy.linalg import cho_factor, cho_solve
 from ..atoms.dataset import Labels
 from ..atoms.frame import Frame
 from ..atoms.kinds import ENERGY_UNITS, LabelKind
-
-LARGE_STRESS = 1.0  # eV/Angstrom^3, 160 GPa
-OPPOSITE = -0.3  # correlation of virials below which their sign is in doubt; sound data have 0.95 and more
-SIGNIFICANT = 2.0  # standard deviations of the correlation of stresses that have nothing to do with each other
-SELDOM = 0.1  # of the frames, in which symmetry may well leave one atom without force
-SMALL_FORCE = 0.05  # eV/Angstrom, rms of the other atoms below which atoms without force are at rest
+from .limits import DEFAULT, DoubtLimits
 
 
-def unit_warnings(frames: Sequence[Frame]) -> list[str]:
-    """Say which unit the energies or forces seem to be in, if not in eV.
+def unit_warnings(frames: Sequence[Frame], limits: DoubtLimits = DEFAULT.doubts) -> list[str]:
+    """Say which unit the energies or forces seem to have, if not eV.
 
-    The yardstick of energies is the free atoms with all electrons: none is far beyond, and those of many
-    codes are close. Valence-only and atomisation energies raise no alarm, nor do forces below 10 eV/Angstrom.
+    Energies are compared with those of the free atoms with all electrons: none is much larger, and those of many codes
+    are close. Valence-only and atomisation energies are not doubted, nor forces below 10 eV/Angstrom.
     """
     found = []
     ratios = np.array([f.energy / _free_atoms(f.numbers) for f in frames if f.energy is not None])
@@ -33,7 +28,7 @@ def unit_warnings(frames: Sequence[Frame]) -> list[str]:
         text = f"energies are {np.median(ratios):.3g} times those of the free atoms with all electrons"
         found.append(f"{text}: they look like {(*looks, 'another unit than eV')[0]}; see --energy-unit")
     rms = [np.sqrt(np.mean(f.forces**2)) for f in frames if f.forces is not None and len(f) > 1]
-    if rms and (typical := np.median(rms)) > 10:
+    if rms and (typical := np.median(rms)) > limits.large_force:
         text = f"forces are {typical:.3g} eV/Å (root mean square of the median frame), where 1 is usual"
         found.append(f"{text}: they look like a smaller unit, such as kcal/mol/Å; see --energy-unit")
     return found
@@ -47,11 +42,11 @@ def _free_atoms(numbers: np.ndarray) -> float:
     return float(energies.sum() * units.Hartree)
 
 
-def label_warnings(frames: Sequence[Frame]) -> list[str]:
+def label_warnings(frames: Sequence[Frame], limits: DoubtLimits = DEFAULT.doubts) -> list[str]:
     """Say where forces seem to be zeroed by constraints, and stresses to be in GPa or kbar."""
     found = []
-    zeroed = [(frame, n) for frame in frames if (n := _zeroed(frame))]
-    often = len(zeroed) > SELDOM * sum(f.forces is not None for f in frames)
+    zeroed = [(frame, n) for frame in frames if (n := _zeroed(frame, limits.small_force))]
+    often = len(zeroed) > limits.seldom * sum(f.forces is not None for f in frames)
     if zeroed := [(frame, n) for frame, n in zeroed if n > 1 or often]:
         frame, n = zeroed[0]
         text = f"forces of {n} atom{'s' if n > 1 else ''} are exactly zero in {frame.source}"
@@ -60,26 +55,26 @@ def label_warnings(frames: Sequence[Frame]) -> list[str]:
             "of these frames out"
         )
     stresses = [np.sqrt(np.mean(f.stress**2)) for f in frames if f.stress is not None]
-    if stresses and (typical := np.median(stresses)) > LARGE_STRESS:
+    if stresses and (typical := np.median(stresses)) > limits.large_stress:
         text = f"stresses are {typical:.3g} eV/Å^3 (root mean square of the median frame), where 0.05 is usual"
         found.append(f"{text}: they look like GPa or kbar; an eV/Å^3 is 160.2 GPa or 1602 kbar")
     return found
 
 
-def _zeroed(frame: Frame) -> int:
-    """Number of atoms without any force among others that are not at rest; symmetry spares few, and not all axes."""
+def _zeroed(frame: Frame, small: float) -> int:
+    """Number of atoms without any force among others that are not at rest; symmetry hardly zeroes all components."""
     if frame.forces is None or len(frame) < 2:
         return 0
     still = ~frame.forces.any(axis=1)
     moving = frame.forces[~still]
-    return int(still.sum()) if len(moving) and np.sqrt(np.mean(moving**2)) > SMALL_FORCE else 0
+    return int(still.sum()) if len(moving) and np.sqrt(np.mean(moving**2)) > small else 0
 
 
-def stress_doubt(predicted, labelled) -> str:
+def stress_doubt(predicted, labelled, limits: DoubtLimits = DEFAULT.doubts) -> str:
     """Return a warning if virials (n,) contradict those predicted from energies and forces alone, else nothing."""
     correlation = predicted @ labelled / ((np.linalg.norm(predicted) * np.linalg.norm(labelled)) or 1.0)
-    # as if the six components of a stress were one number
-    if correlation > OPPOSITE or correlation * np.sqrt(len(predicted) / 6) > -SIGNIFICANT:
+    # the six components of a stress count as one number, for they are correlated
+    if correlation > limits.opposite or correlation * np.sqrt(len(predicted) / 6) > -limits.significance:
         return ""
     return (
         f"the stresses have the opposite sign of what energies and forces imply (correlation "
@@ -94,7 +89,7 @@ def virials_without_stress(kernel, noise, labels: Labels) -> tuple[np.ndarray, n
     Args:
         kernel: (N, N) of the labels, of which the upper triangle counts.
         noise: (3,) of each kind of label.
-        labels: the targets.
+        labels: N numbers to fit.
 
     """
     stress = labels.kind == LabelKind.STRESS

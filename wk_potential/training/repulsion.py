@@ -9,21 +9,19 @@ from ase.data import covalent_radii
 from ..atoms.dataset import Dataset
 from ..density.frames import closest_distances
 from ..model.repulsion import Repulsion
-
-OUTER = 0.9  # of the smallest distance in the training frames
-INNER = 0.5  # of the outer radius
-CONTACT = 2.0  # sums of covalent radii beyond which no pair is repelled, whether or not the frames have such pairs
+from .limits import DEFAULT, RepulsionLimits
 
 
-def choose_repulsion(data: Dataset, cutoff: float) -> Repulsion:
+def choose_repulsion(data: Dataset, cutoff: float, limits: RepulsionLimits = DEFAULT.repulsion) -> Repulsion:
     """Return the repulsion between the elements.
 
     Args:
         data: the training set.
         cutoff: of the model, Angstrom.
+        limits: constants of this step.
 
     """
     radii = covalent_radii[data.elements]
-    outer = np.minimum(CONTACT * (radii[:, None] + radii), cutoff)
-    outer = np.minimum(outer, OUTER * closest_distances(data, outer.max() / OUTER))
-    return Repulsion(np.array(data.elements, float), INNER * outer, outer)
+    outer = np.minimum(limits.contact * (radii[:, None] + radii), cutoff)
+    outer = np.minimum(outer, limits.outer * closest_distances(data, outer.max() / limits.outer))
+    return Repulsion(np.array(data.elements, float), limits.inner * outer, outer)

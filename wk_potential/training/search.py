@@ -1,8 +1,7 @@
 """Search for the density's parameters: each set of them is scored by a fit to some of the training frames.
 
-The score is minus the sum of the logarithms of errors at frames that were left out: one after the other (full
-estimator, order weights and noise being those of highest likelihood) or by cross-validation (sparse). Only frames of
-the training set are seen.
+The score is minus the sum of the logarithms of leave-one-out errors (full estimator, with the order weights and the
+noise of highest likelihood) or of cross-validation errors (sparse). Only frames of the training set are used.
 """
 
 import hashlib
@@ -17,25 +16,11 @@ from scipy.optimize import minimize
 from ..atoms.dataset import Dataset, data_hash
 from ..atoms.files import write_atomically
 from ..compute.ranks import Communicator
+from .limits import DEFAULT, Limits
 from .options import TrainingOptions
 from .task import Log, Progress
 
-LABELS = {"full": 1500, "sparse": 12_000}  # of the frames on which a score is found
-SUPPORT_POINTS = 300  # with which a score of the sparse estimator is found
-EVALUATIONS = 60  # at most
-DIGITS = 3  # of the parameters
-BOUNDS = {
-    "cutoff": (3.5, 9.0),
-    "cutoff_width": (1.0, 8.0),
-    "density_width": (0.12, 0.8),
-    "density_growth": (1.5, 12.0),
-    "short_cutoff": (1.6, 4.5),
-    "short_density_width": (0.08, 0.6),
-    "angular_weight": (-0.4, 1.2),
-}
 LINEAR = ("angular_weight",)  # all others are searched in logarithms
-LMAX_GAIN = 0.1  # by which the score must rise for one more angular momentum, which doubles the cost
-MOST_LMAX = 6
 
 
 class _TimeUp(Exception):
@@ -48,11 +33,12 @@ class _Search:
     Ranks take every decision together: the time that counts, and the file, are those of the first.
     """
 
-    def __init__(self, data: Dataset, options, names, score, log, progress, memory, comm):
-        self.data, self.options, self.names, self.score = data, options, names, score
+    def __init__(self, data: Dataset, options, names, score, log, progress, memory, comm, limits: Limits):
+        self.limits, self.data, self.options, self.names, self.score = limits.search, data, options, names, score
         self.log, self.progress, self.memory, self.comm = log, progress, memory, comm
         fixed = options.model_dump(mode="json", exclude=set(names))
-        self.key = hashlib.sha256(json.dumps([data_hash(data), fixed, names], sort_keys=True).encode()).hexdigest()
+        asked = [data_hash(data), fixed, names, *([] if limits == DEFAULT else [limits.to_json()])]
+        self.key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         self.known = comm.share(_recall(memory, self.key), 0)
         self.start = time.monotonic()
         self.first: float | None = None
@@ -62,7 +48,7 @@ class _Search:
     def options_at(self, x) -> TrainingOptions:
         """Return the options that a point stands for."""
         plain = [v if name in LINEAR else np.exp(v) for name, v in zip(self.names, x, strict=True)]
-        values = {name: float(f"{v:.{DIGITS}g}") for name, v in zip(self.names, plain, strict=True)}
+        values = {name: float(f"{v:.{self.limits.digits}g}") for name, v in zip(self.names, plain, strict=True)}
         return self.options.model_copy(update={**values, "lmax": self.lmax})
 
     def point(self, options: TrainingOptions) -> np.ndarray:
@@ -96,14 +82,15 @@ class _Search:
             self.best, self.found = score, candidate
         place = ", ".join(f"{name} {getattr(candidate, name):g}" for name in self.names)
         place += "" if candidate.lmax == self.options.lmax else f", lmax {candidate.lmax}"
-        self.log(f"  {self.tried:2d}: score {score:.2f} (best {self.best:.2f}) at {place}")
-        self.progress("search", min(1.0, max(self.time_used(), self.tried / EVALUATIONS)))
+        self.log(f"  {self.tried:2d}: score {score:.2f} (higher is better, best so far {self.best:.2f}) at {place}")
+        self.progress("search", min(1.0, max(self.time_used(), self.tried / self.limits.evaluations)))
         return score
 
     def refine(self) -> None:
         """Search with one more angular momentum from now on, if that pays."""
         before, plain = self.best, self.found
-        if plain.lmax < MOST_LMAX and self(plain.model_copy(update={"lmax": plain.lmax + 1})) > before + LMAX_GAIN:
+        larger = plain.model_copy(update={"lmax": plain.lmax + 1})
+        if plain.lmax < self.limits.lmax and self(larger) > before + self.limits.lmax_gain:
             self.lmax += 1
         else:
             self.best, self.found = before, plain
@@ -118,11 +105,12 @@ def optimise(
     progress: Progress,
     memory: Path | None = None,
     comm: Communicator | None = None,
+    limits: Limits = DEFAULT,
 ) -> tuple[TrainingOptions, dict]:
-    """Return the options of the highest score found, and what to say of the search.
+    """Return the options of the highest score found, and remarks on the search for the header.
 
     A quadratic model of the score is kept and its maximum tried (SciPy's COBYQA, a trust-region method that needs no
-    derivatives), with one more angular momentum if that raises the score by `LMAX_GAIN`.
+    derivatives), with one more angular momentum if that raises the score by `SearchLimits.lmax_gain`.
 
     Args:
         data: the training set.
@@ -131,21 +119,23 @@ def optimise(
         score: of a data set and options, the higher the better; the same on all ranks.
         log, progress: as in `train`.
         memory: file of the scores so far; a search that was interrupted goes on from there.
-        comm: that search together.
+        comm: ranks that search together.
+        limits: constants of training.
 
     """
-    chosen = Dataset(data.subset(data.sampled(LABELS[estimator], 2, options.seed)))
+    bounds = vars(limits.search.bounds)
+    chosen = Dataset(data.subset(data.sampled(int(limits.search.labels.of(estimator)), 2, options.seed)))
     short = estimator == "full" and options.short is not None
-    names = [name for name in BOUNDS if short or not name.startswith("short")]
-    search = _Search(chosen, options, names, score, log, progress, memory, comm or Communicator())
+    names = [name for name in bounds if short or not name.startswith("short")]
+    search = _Search(chosen, options, names, score, log, progress, memory, comm or Communicator(), limits)
     log(f"Searching {', '.join(names)} on {len(chosen)} frames, for at most {options.optimise_minutes:g} minutes")
-    low, high = (search.point(options.model_copy(update={n: BOUNDS[n][side] for n in names})) for side in (0, 1))
-    settings = {"maxfev": EVALUATIONS, "initial_tr_radius": 0.15, "final_tr_radius": 0.02}
+    low, high = (search.point(options.model_copy(update={n: bounds[n][side] for n in names})) for side in (0, 1))
+    settings = {"maxfev": limits.search.evaluations, "initial_tr_radius": 0.15, "final_tr_radius": 0.02}
     try:
-        begin, bounds = np.clip(search.point(options), low, high), np.column_stack([low, high])
+        begin, box = np.clip(search.point(options), low, high), np.column_stack([low, high])
         search(search.options_at(begin))
         search.refine()
-        minimize(lambda x: -search(search.options_at(x)), begin, method="COBYQA", bounds=bounds, options=settings)
+        minimize(lambda x: -search(search.options_at(x)), begin, method="COBYQA", bounds=box, options=settings)
     except _TimeUp:
         log("The time for the search is over")
     progress("search", 1.0)

@@ -15,12 +15,9 @@ from ..errors import NotEnoughMemoryError
 from ..model.scale import Scale
 from .baseline import fit_baseline
 from .channels import model_density
+from .limits import DEFAULT, Limits
 from .options import TrainingOptions
 
-# Weights of the logarithms of the errors of energies, forces and stresses in a score. Stresses count less: those of
-# plane-wave codes may contradict the energies (Pulay stress), and then the energies are to be believed
-IMPORTANCE = np.array([1.0, 1.0, 0.3])
-KEPT_ENVIRONMENTS = 2e8  # bytes of expanded environments of a density that are kept, so as not to expand them again
 Log = Callable[[str], None]
 Progress = Callable[[str, float], None]
 
@@ -40,6 +37,7 @@ class Task:
         log: receives lines of text for people.
         progress: receives the name of a stage and the fraction of it that is done.
         comm: ranks that train together.
+        limits: constants of training.
 
     """
 
@@ -53,6 +51,7 @@ class Task:
     log: Log
     progress: Progress
     comm: Communicator = field(default_factory=Communicator)
+    limits: Limits = DEFAULT
 
     @property
     def elements(self) -> np.ndarray:
@@ -67,22 +66,23 @@ class Task:
     @cached_property
     def environments(self) -> list[Environments]:
         """Environments of all frames by each density; some of them are kept when they have been asked for."""
-        return [Environments(self.data, density, KEPT_ENVIRONMENTS) for density in self.densities]
+        return [Environments(self.data, density, self.limits.kept_bytes) for density in self.densities]
 
 
 def make_task(
     data: Dataset, options: TrainingOptions, estimator: str, threads: int, log: Log | None = None,
-    progress: Progress | None = None, comm: Communicator | None = None,
+    progress: Progress | None = None, comm: Communicator | None = None, limits: Limits = DEFAULT,
 ) -> Task:  # fmt: skip
     """Fit the baseline, make the densities, and return the task; arguments are attributes of `Task`."""
     baseline, compositions = fit_baseline(data, options.isolated_atoms)
     shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
     shapes = shapes if data.n_labels else []  # tensors have densities of their own
-    densities = [model_density(data, options, shape, comm) for shape in shapes]
+    densities = [model_density(data, options, shape, comm, limits.density) for shape in shapes]
     log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
     return Task(
-        data, options, baseline, compositions, estimator, densities, threads, log, progress, comm or Communicator()
-    )
+        data, options, baseline, compositions, estimator, densities, threads, log, progress, comm or Communicator(),
+        limits,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -140,17 +140,18 @@ def part_of(task: Task, stage: str, n_parts: int) -> Callable[[float], None]:
     return report
 
 
-def score_of_errors(errors, kinds) -> float:
-    """Score of errors of unseen labels, higher is better: minus the sum of their logarithms, weighted by `IMPORTANCE`.
+def score_of_errors(errors, kinds, importance=DEFAULT.importance) -> float:
+    """Score of errors of unseen labels, higher is better: minus the weighted sum of their logarithms.
 
     With logarithms no kind of label is given up for another.
 
     Args:
         errors: rms of some kinds of labels.
         kinds: which ones.
+        importance: (3,) weights of the kinds, see `Limits`.
 
     """
-    return -float(IMPORTANCE[kinds] @ np.log(np.add(errors, 1e-12)))
+    return -float(np.array(importance)[kinds] @ np.log(np.add(errors, 1e-12)))
 
 
 def available_memory() -> float | None:
@@ -164,16 +165,17 @@ def available_memory() -> float | None:
     return None
 
 
-def kept_gigabytes(data: Dataset, width: int, rows: int = 200) -> float:
+def kept_gigabytes(data: Dataset, width: int, most_bytes: float, rows: int = 200) -> float:
     """Memory of the environments that are kept for a density, at most.
 
     Args:
         data: the frames.
-        width: numbers of coefficients of an environment.
+        width: number of coefficients of an environment.
+        most_bytes: `Limits.kept_bytes`.
         rows: of its coefficients and Jacobian [those of 60 neighbours].
 
     """
-    return 1e-9 * min(KEPT_ENVIRONMENTS, 8 * rows * width * data.n_environments)
+    return 1e-9 * min(most_bytes, 8 * rows * width * data.n_environments)
 
 
 def predict_cost(task: Task, gigabytes: float, seconds: float) -> None:

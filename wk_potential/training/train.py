@@ -26,18 +26,16 @@ from ..model.error_bars import Uncertainty
 from ..model.model import Model
 from .error_bars.rigidity import fit_uncertainty, frames_of_error_bars
 from .full.fit import fit_full
+from .limits import DEFAULT, ChoiceLimits, Limits
 from .mapping.mapping import MappingError, map_model
 from .options import TrainingOptions
 from .repulsion import choose_repulsion
-from .search import SUPPORT_POINTS, optimise
+from .search import optimise
 from .sparse.fit import fit_sparse
 from .task import Fit, LeftOut, Log, Progress, Task, make_task
 from .tensors.fit import fit_tensors, tensor_score
 from .trials import tried
 
-FULL_LABELS = 8000  # `auto` takes the full estimator up to here: 5 GB and some minutes
-FULL_ENVIRONMENTS = 3000
-MAPPING_SECONDS = 1200.0  # that mapping may take, as predicted
 UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
 
 
@@ -49,6 +47,7 @@ def train(
     progress: Progress | None = None,
     comm: Any = None,
     search_file: str | Path | None = None,
+    limits: Limits = DEFAULT,
     **keywords: Any,
 ) -> Model:
     """Train a model on structures with energies, forces, stresses, dipoles or polarisabilities.
@@ -68,6 +67,7 @@ def train(
         comm: communicator of mpi4py, such as MPI.COMM_WORLD, whose ranks train together, all with the same arguments.
             All get the model, and only the first logs. The default for `threads` becomes the rank's share of the cores.
         search_file: where the search of `options.optimise` remembers its scores, so that it can be interrupted.
+        limits: constants of training, for tests and experts.
         keywords: options by name; they win over `options`.
 
     Raises:
@@ -85,7 +85,7 @@ def train(
     frames = frames_of(data, **{name: value for name, value in own.items() if name in keywords or not _read(data)})
     comm = comm if comm is None or isinstance(comm, Communicator) else MPICommunicator(comm)
     return train_frames(
-        frames, options, threads, log, progress, comm, None if search_file is None else Path(search_file)
+        frames, options, threads, log, progress, comm, None if search_file is None else Path(search_file), limits
     )
 
 
@@ -102,6 +102,7 @@ def train_frames(
     progress: Progress | None = None,
     comm: Communicator | None = None,
     search_file: Path | None = None,
+    limits: Limits = DEFAULT,
 ) -> Model:
     """Train on frames; arguments and errors as those of `train`."""
     comm = comm or Communicator()
@@ -115,16 +116,16 @@ def train_frames(
     with_energy = data.n_labels > 0
     if not with_energy and not data.tensor_counts:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
-    estimator = _choose_estimator(data, options, log) if with_energy else "full"
+    estimator = _choose_estimator(data, options, log, limits.choice) if with_energy else "full"
     _check_neighbours(data, options.cutoff)
     search: dict[str, Any] = {}
-    score = partial(_score, estimator=estimator, threads=n_threads, comm=comm)
+    score = partial(_score, estimator=estimator, threads=n_threads, comm=comm, limits=limits)
     given = options
     if with_energy:
-        options = tried(data, options, estimator, score, log)
+        options = tried(data, options, estimator, score, log, limits.trials)
     if options.optimise:
-        options, search = optimise(data, options, estimator, score, log, progress, search_file, comm)
-    task = make_task(data, options, estimator, n_threads, log, progress, comm)
+        options, search = optimise(data, options, estimator, score, log, progress, search_file, comm, limits)
+    task = make_task(data, options, estimator, n_threads, log, progress, comm, limits)
     fit = Fit([], np.zeros(len(KINDS)), {}, {}, 0.0)
     if with_energy:
         _say_densities(task)
@@ -173,10 +174,12 @@ def _check_neighbours(data: Dataset, cutoff: float) -> None:
         )
 
 
-def _score(data: Dataset, options: TrainingOptions, estimator: str, threads: int, comm: Communicator) -> float:
+def _score(
+    data: Dataset, options: TrainingOptions, estimator: str, threads: int, comm: Communicator, limits: Limits
+) -> float:
     """Score of a quiet fit, with fewer support points."""
-    fewer = {"support_points": min(SUPPORT_POINTS, options.support_points)}
-    task = make_task(data, options.model_copy(update=fewer), estimator, threads, comm=comm)
+    fewer = {"support_points": min(limits.search.support_points, options.support_points)}
+    task = make_task(data, options.model_copy(update=fewer), estimator, threads, comm=comm, limits=limits)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the final fit gives the same warnings about the labels
         return _fit(task).score if data.n_labels else tensor_score(task)
@@ -188,12 +191,12 @@ def completed(model: Model, task: Task, fit: Fit) -> Model:
     Two ranks or more make the mapped form and the error bars at the same time.
     """
     if task.options.repulsion:
-        model = replace(model, repulsion=choose_repulsion(task.data, model.cutoff))
+        model = replace(model, repulsion=choose_repulsion(task.data, model.cutoff, task.limits.repulsion))
     left_out = fit.left_out
     if task.options.uncertainty and left_out is None:
         task.log("No error bars: they need at least two frames")
     if task.options.uncertainty and left_out is not None:
-        left_out = left_out.looked_at(frames_of_error_bars(task.data, task.options.seed))
+        left_out = left_out.looked_at(frames_of_error_bars(task.data, task.options.seed, task.limits.error_bars))
 
     def make(what: str) -> Any:
         return _with_mapped_form(model, task) if what == "form" else _error_bars(model, task, left_out)
@@ -210,7 +213,7 @@ def _with_mapped_form(model: Model, task: Task) -> Model:
     try:
         model = map_model(
             model, task.data, task.options.map_tolerance, task.threads, task.log,
-            lambda fraction: task.progress("mapping", fraction), MAPPING_SECONDS,
+            lambda fraction: task.progress("mapping", fraction), task.limits.mapping.seconds, task.limits,
         )  # fmt: skip
     except MappingError as error:
         task.log(f"Not mapped: {error}")
@@ -223,7 +226,7 @@ def _error_bars(model: Model, task: Task, left_out: LeftOut | None) -> Uncertain
         return None
     return fit_uncertainty(
         model, task.data, left_out, task.threads, task.options.seed,
-        lambda fraction: task.progress("error bars", fraction),
+        lambda fraction: task.progress("error bars", fraction), task.limits,
     )  # fmt: skip
 
 
@@ -256,6 +259,7 @@ def header(task: Task, fit: Fit, search: dict[str, Any], tensors: dict[str, Any]
             "channels": [int(density.projection.shape[3]) for density in task.densities],
         },
         "options": task.options.model_dump(mode="json"),
+        "limits": task.limits.to_json(),
         "baseline": {"origin": _origin(task.options), "energies": baseline},
         "training": {
             "estimator": task.estimator,
@@ -280,10 +284,14 @@ def _fit(task: Task) -> Fit:
         return fit_full(task) if task.estimator == "full" else fit_sparse(task)
 
 
-def _choose_estimator(data: Dataset, options: TrainingOptions, log: Log) -> str:
+def _choose_estimator(data: Dataset, options: TrainingOptions, log: Log, limits: ChoiceLimits) -> str:
     n_labels, n_environments = data.n_labels, data.n_environments
-    small = n_labels <= FULL_LABELS and n_environments <= FULL_ENVIRONMENTS
+    small = n_labels <= limits.full_labels and n_environments <= limits.full_environments
     choice = options.estimator if options.estimator != "auto" else "full" if small else "sparse"
-    why = "as asked" if options.estimator != "auto" else f"limit {FULL_LABELS} and {FULL_ENVIRONMENTS}"
+    why = (
+        "as asked"
+        if options.estimator != "auto"
+        else f"the full one up to {limits.full_labels} and {limits.full_environments}"
+    )
     log(f"Estimator: {choice} ({n_labels} labels, {n_environments} environments; {why})")
     return choice

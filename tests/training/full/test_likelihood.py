@@ -13,11 +13,14 @@ from wk_potential.atoms.kinds import LabelKind
 from wk_potential.density.frames import Environments
 from wk_potential.training.baseline import fit_baseline
 from wk_potential.training.channels import model_density
-from wk_potential.training.full import fit as full
 from wk_potential.training.full import likelihood
 from wk_potential.training.full.gram import add_covariance, flatten, force_gram
 from wk_potential.training.full.inverse import inverse_of_sum, traces
 from wk_potential.training.full.likelihood import choose_hyperparameters, maximise_likelihood, solve
+from wk_potential.training.limits import DEFAULT, FullLimits, Limits
+
+# noise large enough for the oracles, which invert what is badly conditioned
+NOISY = Limits(full=FullLimits(least_noise=3e-3))
 
 
 def small_gram(frames, order=2):
@@ -43,16 +46,9 @@ def test_energies_alone_have_the_gram_matrices_that_they_have_among_forces(molec
     assert np.triu(covariance) == pytest.approx(np.triu(np.tensordot(weights, expected, 1)), rel=1e-12)
 
 
-@pytest.fixture
-def noisy_fits(monkeypatch):
-    """Noise large enough for the oracles, which invert what is badly conditioned."""
-    monkeypatch.setattr(likelihood, "LEAST_NOISE", 3e-3)
-
-
-@pytest.mark.usefixtures("noisy_fits")
 def test_leave_one_out_residuals_are_those_of_refitting(molecules):
     gram, _, labels, options = small_gram(molecules[:5])
-    weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None)
+    weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None, limits=NOISY)
     kernel = np.tensordot(weights, gram, 1)
     noisy = kernel + np.diag((noise[labels.kind] * labels.size) ** 2)
     alpha, residuals, _ = solve(np.triu(kernel), noise, labels)
@@ -64,7 +60,6 @@ def test_leave_one_out_residuals_are_those_of_refitting(molecules):
         assert residuals[first:last] == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.usefixtures("noisy_fits")
 def test_likelihood_is_that_of_the_multivariate_normal_and_is_maximised(molecules):
     from scipy.stats import multivariate_normal
 
@@ -74,7 +69,7 @@ def test_likelihood_is_that_of_the_multivariate_normal_and_is_maximised(molecule
         covariance = np.tensordot(weights, gram, 1) + np.diag((noise[labels.kind] * labels.size) ** 2)
         return multivariate_normal(cov=covariance).logpdf(labels.values)
 
-    weights, noise, highest = maximise_likelihood(gram, labels, options, lambda text: None)
+    weights, noise, highest = maximise_likelihood(gram, labels, options, lambda text: None, limits=NOISY)
     found = solve(np.tensordot(weights, gram, 1), noise, labels)[2]
     assert found == pytest.approx(log_density(weights, noise), rel=1e-8)
     assert highest - 0.5 * len(labels.values) * np.log(2 * np.pi) == pytest.approx(found, rel=1e-6)
@@ -122,15 +117,15 @@ def test_noise_is_raised_only_as_far_as_left_out_errors_stay(molecules):
             left_out[first:last] = labels.values[first:last] - kernel[first:last][:, rest] @ weights
         return sum(np.log(np.mean(left_out[labels.kind == k] ** 2)) / 2 for k in np.unique(labels.kind))
 
-    allowed = min(score(noise * [1, f, 1]) for f in likelihood.NOISE_FACTORS) + likelihood.SLACK
-    assert raised[1] / noise[1] in likelihood.NOISE_FACTORS
+    factors = DEFAULT.full.noise_factors
+    allowed = min(score(noise * [1, f, 1]) for f in factors) + DEFAULT.full.noise_loss
+    assert raised[1] / noise[1] in factors
     assert np.array_equal(raised[[0, 2]], noise[[0, 2]])
     assert score(raised) <= allowed + 1e-6
-    larger = likelihood.NOISE_FACTORS[raised[1] / noise[1] < likelihood.NOISE_FACTORS]
-    assert all(score(noise * [1, f, 1]) > allowed - 1e-6 for f in larger)
+    assert all(score(noise * [1, f, 1]) > allowed - 1e-6 for f in factors if f > raised[1] / noise[1])
 
 
-def test_maximum_of_smaller_left_out_errors_is_taken(molecules, monkeypatch):
+def test_maximum_of_smaller_left_out_errors_is_taken(molecules):
     """And where the starts are compared on some of the frames only, one of the maxima of all of them."""
     gram, _, labels, options = small_gram(molecules, order=3)
 
@@ -138,21 +133,21 @@ def test_maximum_of_smaller_left_out_errors_is_taken(molecules, monkeypatch):
         weights, noise, _ = maximise_likelihood(gram, labels, options, lambda text: None, start=share)
         return likelihood.raised_noise(np.tensordot(weights, gram, 1), noise, labels)[1]
 
-    scores = [score(share) for share in likelihood.NOISE_STARTS]
+    scores = [score(share) for share in DEFAULT.full.noise_starts]
     assert abs(scores[0] - scores[1]) > 1e-3  # or the test would show nothing
     arguments = gram, labels, options, lambda text: None
     assert choose_hyperparameters(*arguments)[2] == pytest.approx(max(scores), abs=1e-6)
-    monkeypatch.setattr(likelihood, "START_LABELS", len(labels.values) * 3 // 4)
-    assert choose_hyperparameters(*arguments)[2] in (pytest.approx(x, abs=1e-6) for x in scores)
+    some = Limits(full=FullLimits(start_labels=len(labels) * 3 // 4))
+    assert choose_hyperparameters(*arguments, limits=some)[2] in (pytest.approx(x, abs=1e-6) for x in scores)
 
 
-def test_search_on_some_of_the_frames(molecules, monkeypatch):
+def test_search_on_some_of_the_frames(molecules):
     """The covariance of all frames is assembled anew with the weights found on some; errors hardly differ."""
     # without saturation the likelihood of these few frames has one maximum
     options = TrainingOptions(**SMALL, order=4, estimator="full", map=False, saturation=0)
     whole = train(molecules, options, threads=1)
-    monkeypatch.setattr(full, "SEARCH_LABELS", Dataset(molecules).n_labels * 2 // 3)
-    part = train(molecules, options, threads=1)
+    few = Limits(full=FullLimits(search_labels=Dataset(molecules).n_labels * 2 // 3))
+    part = train(molecules, options, threads=1, limits=few)
     errors = [m.info["training"]["errors"]["leave_one_out_forces_mae"] for m in (whole, part)]
     assert errors[0] != errors[1]
     assert errors[1] == pytest.approx(errors[0], rel=0.3)

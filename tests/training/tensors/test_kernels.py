@@ -17,11 +17,10 @@ from wk_potential.atoms.dataset import Dataset
 from wk_potential.cli import main
 from wk_potential.density.frames import Environments
 from wk_potential.errors import UncertaintyError
-from wk_potential.training.mapping import samples
+from wk_potential.training.limits import Limits, SampleLimits, TensorLimits
 from wk_potential.training.mapping.tensors import exact_form
 from wk_potential.training.task import make_task
 from wk_potential.training.tensors import fit as tensors
-from wk_potential.training.tensors import kernels as tensor_kernels
 from wk_potential.training.tensors.kernels import FullKernels, SparseKernels
 
 
@@ -72,9 +71,10 @@ def test_with_enough_support_points_both_estimators_agree(frames, momentum):
             assert values[1] == pytest.approx(values[0], abs=1e-6 * np.abs(values[0]).max())
 
 
-def test_left_out_errors_of_support_points_are_those_of_fits_without_the_frame(frames, monkeypatch):
+def test_left_out_errors_of_support_points_are_those_of_fits_without_the_frame(frames):
     """The support points stay, and so do the hyperparameters."""
-    task = make_task(Dataset(frames[:10]), TrainingOptions(**OPTIONS, support_points=12), "full", 1)
+    few = Limits(tensors=TensorLimits(left_out_labels=12))  # of four frames
+    task = make_task(Dataset(frames[:10]), TrainingOptions(**OPTIONS, support_points=12), "full", 1, limits=few)
     environments = Environments(task.data, tensors._Regression(task, "dipole").densities[0])
     kernels = SparseKernels(task, [environments], 3)
     values, weights = np.random.default_rng(0).normal(size=(10, 3)), np.full((1, 2, 3), 0.1)
@@ -84,7 +84,6 @@ def test_left_out_errors_of_support_points_are_those_of_fits_without_the_frame(f
         of_rows.scales, of_rows.data = [environments.subset(rows)], task.data.subset(rows)
         return of_rows.solved(1, weights, 0.2, tensors.tensor_labels(values[rows], np.full(len(rows), 3)), None, [])
 
-    monkeypatch.setattr(tensor_kernels, "LEFT_OUT_LABELS", 12)  # of four frames
     found = fit(np.arange(10))
     assert len(found.frames) == 4
     for k, residual in zip(found.frames, found.residuals, strict=True):
@@ -103,30 +102,30 @@ def test_few_support_points_suffice(sparse, frames, unseen):
         assert table[f"{name}_rmse"] < 0.02 * spread
 
 
-def test_rare_element(frames, monkeypatch):
+def test_rare_element(frames):
     """It is among the environments in whose metric forms are made small."""
-    monkeypatch.setattr(samples, "MOST_FRAMES", 3)
     numbers = np.array([16, 1, 1])
     rare = [replace(frame, numbers=numbers) for frame in frames[20:23]]
-    model = train([*frames[:20], *rare], TrainingOptions(**OPTIONS), threads=1)
+    few = Limits(samples=SampleLimits(frames=3))
+    model = train([*frames[:20], *rare], TrainingOptions(**OPTIONS), threads=1, limits=few)
     for frame, found in zip(rare, model.predict(rare, 1), strict=True):
         assert found.dipole == pytest.approx(frame.dipole, abs=0.02)
         assert 0 < np.linalg.norm(found.dipole_std) < 0.2
 
 
-def test_estimator_is_chosen_by_size(frames, monkeypatch):
-    options = TrainingOptions(**OPTIONS)
+def test_estimator_is_chosen_by_size(frames):
+    options, data = TrainingOptions(**OPTIONS), Dataset(frames[:4])
 
-    def chosen(**changes):
-        task = make_task(Dataset(frames[:4]), options.model_copy(update=changes), "full", 1)
+    def chosen(limits=None, **changes):
+        own = Limits(tensors=limits or TensorLimits())
+        task = make_task(data, options.model_copy(update=changes), "full", 1, limits=own)
         return tensors._Regression(task, "dipole").estimator
 
     assert [chosen(), chosen(estimator="sparse")] == ["full", "sparse"]
-    monkeypatch.setattr(tensors, "MOST_ENVIRONMENTS", 11)
-    assert [chosen(), chosen(estimator="full")] == ["sparse", "full"]
-    monkeypatch.setattr(tensors, "MOST_LABELS", 11)
+    few = TensorLimits(full_environments=11)
+    assert [chosen(few), chosen(few, estimator="full")] == ["sparse", "full"]
     with pytest.raises(tensors.DataError, match="12 labels, where 11 are the limit of the full estimator; train with"):
-        chosen(estimator="full")
+        chosen(TensorLimits(full_labels=11), estimator="full")
 
 
 # --- error bars ---

@@ -1,4 +1,4 @@
-"""What labels leave open of the weights of features, in a linear model whose weights are normally distributed."""
+"""Posterior of the weights of features in a linear model with normally distributed weights and noise."""
 
 import numpy as np
 from scipy.linalg import qr, solve_triangular
@@ -7,12 +7,12 @@ ROUNDING = 1e-9
 
 
 class Posterior:
-    """What labels leave open of the weights of features.
+    """Posterior distribution of the weights of features, after the labels.
 
     Args:
         rows: (n, R) features as the labels measure them.
         noise: (n,) of the labels.
-        prior: (R,) standard deviation of the weights before.
+        prior: (R,) standard deviation of the weights before the labels.
 
     """
 
@@ -24,7 +24,7 @@ class Posterior:
         self.whitened = solve_triangular(self.triangle, (rows * prior).T, trans="T", check_finite=False).T
 
     def left_out_deviations(self, folds) -> np.ndarray:
-        """Standard deviations (n,) of the labels without what those of the same fold (n,) tell."""
+        """Standard deviations (n,) of the labels if those of the same fold (n,) were left out."""
         variances = np.zeros(len(self.noise))
         for fold in np.unique(folds):
             own = folds == fold
@@ -35,7 +35,7 @@ class Posterior:
         return np.sqrt(variances)
 
     def draws(self, n: int, rng) -> np.ndarray:
-        """Weights (R, n), deviations from their mean: made of orthogonal vectors, as far as there are so many."""
+        """Draws (R, n) of the weights less their mean, made of orthogonal vectors as far as there are so many."""
         size = len(self.prior)
         normal = rng.normal(size=(size, n))
         for first in range(0, n, size):

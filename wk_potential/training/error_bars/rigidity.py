@@ -1,10 +1,10 @@
-"""Error bars from the training labels: how firmly they hold the weights of a model's last layer.
+"""Error bars from the training labels: how well they determine the weights of a model's last layer.
 
 The features phi_r of a coarse mapped form are the last layer. A label is a linear functional of the environments'
-energies, so the labels leave the weights of the features the covariance C = (sum phi phi^T / noise^2 + prior)^-1, and a
-prediction the variance phi^T C phi ("last-layer prediction rigidity": Bigi, Chong, Ceriotti, Grasselli, Mach. Learn.:
-Sci. Technol. 5, 045018 (2024), arXiv:2403.02251). The noise is the error of frames that were left out of the fit, and
-the variance is compared with these errors without what the left-out frames themselves contribute to C.
+energies, so with these labels the weights of the features have the covariance C = (sum phi phi^T / noise^2 + prior)^-1,
+and a prediction has the variance phi^T C phi ("last-layer prediction rigidity": Bigi, Chong, Ceriotti, Grasselli, Mach.
+Learn.: Sci. Technol. 5, 045018 (2024), arXiv:2403.02251). The noise is the rms leave-one-out error. The variances are
+calibrated with the leave-one-out errors, without the contribution of the left-out frames to C.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,25 +27,13 @@ from ...model.committee import LANES
 from ...model.error_bars import Uncertainty, coarse, feature_slices
 from ...model.model import Model
 from ...model.support import SupportPoints
+from ..limits import DEFAULT, ErrorBarLimits, Limits
 from ..mapping.compression import DenseForms, compress
 from ..mapping.samples import choose_frames, draw_samples
 from ..task import LeftOut
 from .posterior import Posterior
 
 BATCH = 32  # environments whose features are formed at once
-LMAX = 2  # of the density that the features are made of
-CHANNELS = 8  # leading ones of the density
-THRESHOLD = 3e-3  # of `mapping.compression.compress`
-# standard deviations of a weight before, in units of the weight that the model gives the feature: wide for labels,
-# which are sums over atoms and say less of each
-PRIOR, LOCAL_PRIOR = 100.0, 1.0
-MEMBERS, PROBES = 64, 32  # draws of the weights
-SHARES = np.linspace(0, 1, 11)  # of the variance of energies that atoms contribute independently
-EVIDENCE = 2.0  # by which they must raise the log likelihood, or there are none
-MOST_LABELS = 20_000  # of randomly chosen frames, that stand for all
-MOST_FOLDS = 100  # in which frames are left out, one by one where they are fewer
-GRADE_QUANTILE = 0.999  # of the left-out environments has a grade below 1
-CLOSER = 0.9  # times the smallest distance of the training frames: atoms closer than that are beyond it
 SMALL_SAMPLE = student_t.ppf(0.75, LANES) / norm.ppf(0.75)  # the spread of so few members is uncertain itself
 
 
@@ -114,7 +102,7 @@ def _with_gradients(forms: Sequence[TruncatedForm], c):
     return np.concatenate(values, axis=1), np.concatenate(gradients, axis=1)
 
 
-def coarse_forms(model: Model, data: Dataset, densities: Sequence[Density], threads: int = 1):
+def coarse_forms(model: Model, data: Dataset, densities: Sequence[Density], threads: int = 1, limits: Limits = DEFAULT):
     """Forms of few products and eigenvalues, by length scale and element; orders above 4 are left out.
 
     Args:
@@ -122,26 +110,27 @@ def coarse_forms(model: Model, data: Dataset, densities: Sequence[Density], thre
         data: structures like those of the training set.
         densities: of the length scales, as `coarse` makes them.
         threads: how many.
+        limits: constants of training.
 
     """
-    chosen = choose_frames(data, np.random.default_rng(0))
+    chosen = choose_frames(data, np.random.default_rng(0), limits.samples)
     out = []
     for scale, density in zip(model.scales, densities, strict=True):
         part, of_scale = np.s_[:, : (density.lmax + 1) ** 2, : density.projection.shape[3]], []
-        samples = draw_samples(chosen, density)
+        samples = draw_samples(chosen, density, limits=limits.samples)
         for s, a, x in zip(scale.support, scale.order_weights[:, :4], samples, strict=True):
             tangents = None if s.tangents is None else s.tangents[part]
             points = SupportPoints(s.coefficients[part], s.weights, tangents)
             known = np.any(x.directions)  # else no atom of the element has neighbours
-            forms = DenseForms.of(points, a, x, threads).forms(threads) if known else []
-            of_scale.append([f for f in compress(forms, THRESHOLD) if len(f.values)] if known else [])
+            forms = DenseForms.of(points, a, x, threads, limits.mapping).forms(threads) if known else []
+            of_scale.append([f for f in compress(forms, limits.error_bars.threshold) if len(f.values)] if known else [])
         out.append(of_scale)
     return out
 
 
-def frames_of_error_bars(data: Dataset, seed: int) -> np.ndarray:
+def frames_of_error_bars(data: Dataset, seed: int, limits: ErrorBarLimits = DEFAULT.error_bars) -> np.ndarray:
     """Numbers of the frames on which `fit_uncertainty` makes and calibrates the error bars."""
-    return data.sampled(MOST_LABELS, 2, seed)
+    return data.sampled(limits.labels, 2, seed)
 
 
 def fit_uncertainty(
@@ -151,6 +140,7 @@ def fit_uncertainty(
     threads: int = 1,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
+    limits: Limits = DEFAULT,
 ) -> Uncertainty:
     """Committee of a model, calibrated on errors of frames that were left out.
 
@@ -161,43 +151,47 @@ def fit_uncertainty(
         threads: how many.
         seed: of the random choices.
         progress: called with the fraction done, or None.
+        limits: constants of training.
 
     Raises:
         MappingError: the features are too many.
 
     """
-    numbers = frames_of_error_bars(data, seed)
+    own = limits.error_bars
+    numbers = frames_of_error_bars(data, seed, own)
     residuals, chosen = left_out.residuals(numbers), data.subset(numbers)
     cutoff = max(scale.density.radial.cutoff for scale in model.scales)
-    closest = np.minimum(CLOSER * closest_distances(data, cutoff), cutoff)
-    densities = [coarse(scale.density, LMAX, CHANNELS) for scale in model.scales]
-    forms = coarse_forms(model, chosen, densities, threads)
+    closest = np.minimum(own.closer * closest_distances(data, cutoff), cutoff)
+    densities = [coarse(scale.density, own.lmax, own.channels) for scale in model.scales]
+    forms = coarse_forms(model, chosen, densities, threads, limits)
     features = _features(chosen, densities, forms, threads, progress)
     sizes = np.abs([v for of_scale in forms for of_element in of_scale for f in of_element for v in f.values])
     errors = _Errors.of(chosen, residuals)
     # the chosen frames stand for all: their noise is that much smaller
-    root, folds = np.sqrt(len(data) / len(chosen)), np.arange(len(chosen)) % MOST_FOLDS
+    root, folds = np.sqrt(len(data) / len(chosen)), np.arange(len(chosen)) % own.folds
 
     rows = np.concatenate([f.labels for f in features])
-    labels = Posterior(rows, errors.noise / root, PRIOR * sizes)
+    labels = Posterior(rows, errors.noise / root, own.prior * sizes)
     deviations = labels.left_out_deviations(folds[chosen.frame_of_label])
 
     # the environments, as if the energy of each were a label
     atoms, species = np.concatenate([f.atoms for f in features]), chosen.species
     present = [species == z for z in range(len(model.elements))]
-    mean = np.stack([atoms[own].mean(axis=0) if own.any() else np.zeros(len(sizes)) for own in present])
+    mean = np.stack([atoms[z].mean(axis=0) if z.any() else np.zeros(len(sizes)) for z in present])
     noise = np.full(len(atoms), errors.each_atom / root)
-    environments = Posterior(atoms - mean[species], noise, LOCAL_PRIOR * sizes)
+    environments = Posterior(atoms - mean[species], noise, own.local_prior * sizes)
     local = environments.left_out_deviations(np.repeat(folds, chosen.n_atoms))
     # the quantile is zero where no atom of an element has neighbours
-    largest = [np.quantile(local[own], GRADE_QUANTILE) or 1.0 if own.any() else 1.0 for own in present]
+    largest = [np.quantile(local[z], own.grade_quantile) or 1.0 if z.any() else 1.0 for z in present]
 
     first_atom = np.cumsum([0, *chosen.n_atoms[:-1]])
     of_frames = np.sqrt(np.add.reduceat(local**2, first_atom))[chosen.counts_by_kind[:, LabelKind.ENERGY] > 0]
-    calibration = _calibration(errors, deviations, of_frames)
+    calibration = _calibration(errors, deviations, of_frames, own)
     rng = np.random.default_rng(seed)
-    members, probes = labels.draws(MEMBERS, rng), environments.draws(PROBES, rng)
-    return Uncertainty(LMAX, CHANNELS, forms, members, probes, mean @ probes, np.array(largest), calibration, closest)
+    members, probes = labels.draws(own.members, rng), environments.draws(own.probes, rng)
+    return Uncertainty(
+        own.lmax, own.channels, forms, members, probes, mean @ probes, np.array(largest), calibration, closest
+    )
 
 
 def _features(
@@ -245,13 +239,14 @@ class _Errors:
         return cls(values, known, kind, rms[kind] * size, float(rms[kind[0]]))
 
 
-def _calibration(errors: _Errors, deviations, of_frames) -> np.ndarray:
+def _calibration(errors: _Errors, deviations, of_frames, limits: ErrorBarLimits) -> np.ndarray:
     """Factors (5,) of standard deviations; see `Uncertainty`.
 
     Args:
         errors: of left-out frames.
         deviations: (n,) of the labels.
         of_frames: of labelled energies, the deviations of the frame's atoms added up in quadrature.
+        limits: constants of this step.
 
     """
     out = np.array([1.0, 1.0, 1.0, 1.0, 0.0])
@@ -267,12 +262,12 @@ def _calibration(errors: _Errors, deviations, of_frames) -> np.ndarray:
     out[3] = best_factor(e, of_atoms)
     of_sum, of_atoms = of_sum * best_factor(e, of_sum), of_atoms * out[3]
     found = []
-    for share in SHARES:
+    for share in np.linspace(0, 1, limits.shares):
         mixed = np.sqrt((1 - share) * of_sum**2 + share * of_atoms**2)
         factor = best_factor(e, mixed)
         found.append((negative_log_likelihood(e, factor * mixed), factor, share))
     best = min(found)
-    _, factor, share = best if len(e) * (found[0][0] - best[0]) > EVIDENCE else found[0]
+    _, factor, share = best if len(e) * (found[0][0] - best[0]) > limits.evidence else found[0]
     out[0] = factor * best_factor(e, deviations[own]) * np.sqrt(1 - share)
     out[4] = factor * out[3] * np.sqrt(share)
     return out

@@ -18,17 +18,15 @@ from ...density.expansion import Density
 from ...model.error_bars import coarse as coarse_density
 from ...model.tensor_error_bars import TensorSpread, tensor_layers
 from ...model.tensor_evaluation import tensor_terms_of
+from ..limits import DEFAULT, Limits
 from ..mapping.samples import draw_samples
 from ..mapping.tensors import TensorSupport, coarse
 from .posterior import Posterior
-from .rigidity import CHANNELS, LMAX, MEMBERS, MOST_FOLDS, PRIOR
-
-THRESHOLD = 3e-4  # of `mapping.tensors.coarse`: with fewer terms deviations hardly grow beyond the training set
 
 
 def fit_spread(
     momentum: int, densities: Sequence[Density], supports: list[list[TensorSupport]], order_weights, sampled: Dataset,
-    data: Dataset, residuals, n_frames: int, threads: int = 1, seed: int = 0,
+    data: Dataset, residuals, n_frames: int, threads: int = 1, seed: int = 0, limits: Limits = DEFAULT,
 ) -> TensorSpread:  # fmt: skip
     """Error bars of a part of angular momentum L.
 
@@ -43,15 +41,17 @@ def fit_spread(
         n_frames: number of frames of the training set.
         threads: how many.
         seed: of the random choices.
+        limits: constants of training.
 
     """
-    small = [coarse_density(density, LMAX, CHANNELS) for density in densities]
-    part, forms = np.s_[:, : (LMAX + 1) ** 2, :CHANNELS], []
+    own, forms = limits.error_bars, []
+    small = [coarse_density(density, own.lmax, own.channels) for density in densities]
+    part = np.s_[:, : (own.lmax + 1) ** 2, : own.channels]
     for density, scale, weights in zip(small, supports, order_weights, strict=True):
-        samples, of_scale = draw_samples(sampled, density), []
+        samples, of_scale = draw_samples(sampled, density, limits=limits.samples), []
         for s, a, x in zip(scale, weights, samples, strict=True):
             points = TensorSupport(s.coefficients[part], s.weights)
-            of_scale.append(coarse(points, momentum, a, x, THRESHOLD))
+            of_scale.append(coarse(points, momentum, a, x, own.tensor_threshold, limits))
         forms.append(of_scale)
     layers, cutoff = tensor_layers(small, momentum, forms), max(d.radial.cutoff for d in densities)
 
@@ -64,8 +64,8 @@ def fit_spread(
     size = np.repeat(np.sqrt(data.n_atoms), 2 * momentum + 1)
     errors, share = np.ravel(residuals), n_frames / len(data)
     noise = size * (np.sqrt(np.mean((errors / size) ** 2)) or 1.0)
-    posterior = Posterior(rows, noise / np.sqrt(share), np.full(rows.shape[1], PRIOR))
-    folds = np.repeat(np.arange(len(data)) % MOST_FOLDS, 2 * momentum + 1)
+    posterior = Posterior(rows, noise / np.sqrt(share), np.full(rows.shape[1], own.prior))
+    folds = np.repeat(np.arange(len(data)) % own.folds, 2 * momentum + 1)
     factor = best_factor(errors, posterior.left_out_deviations(folds))
-    members = factor * posterior.draws(MEMBERS, np.random.default_rng(seed))
-    return TensorSpread(momentum, LMAX, CHANNELS, forms, members)
+    members = factor * posterior.draws(own.members, np.random.default_rng(seed))
+    return TensorSpread(momentum, own.lmax, own.channels, forms, members)

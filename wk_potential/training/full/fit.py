@@ -17,7 +17,7 @@ from ...model.support import SupportPoints
 from ..doubts import stress_doubt, virials_without_stress
 from ..task import Fit, LeftOut, Task, part_of, predict_cost
 from .gram import FlatEnvironments, add_covariance, flatten, force_gram, gram_cost, label_rows, some_frames
-from .likelihood import SEARCH_ENVIRONMENTS, SEARCH_LABELS, SEARCH_MEMORY, choose_hyperparameters, solve
+from .likelihood import choose_hyperparameters, solve
 
 # what the header and the log call the errors
 ERRORS = {LabelKind.ENERGY: "energy_per_atom", LabelKind.FORCES: "forces", LabelKind.STRESS: "virial_per_atom"}
@@ -28,11 +28,12 @@ def fit_full(task: Task) -> Fit:
 
     Ranks share the rows of the matrices. The first rank collects them and does the rest.
     """
-    options, data = task.options, task.data
+    options, data, limits = task.options, task.data, task.limits.full
     scales = _environments(task)
-    most_labels = min(SEARCH_LABELS, int(np.sqrt(SEARCH_MEMORY / (8e-9 * _n_matrices(task)))))
-    samples = data.sampled(most_labels, 1, options.seed), data.sampled_by_atoms(SEARCH_ENVIRONMENTS, 1, options.seed)
-    chosen = min(samples, key=len)
+    most_labels = min(limits.search_labels, int(np.sqrt(limits.search_gigabytes / (8e-9 * _n_matrices(task)))))
+    by_labels = data.sampled(most_labels, 1, options.seed)
+    by_atoms = data.sampled_by_atoms(limits.search_environments, 1, options.seed)
+    chosen = min(by_labels, by_atoms, key=len)
     searched = [some_frames(flat, chosen) for flat in scales]
     _predict(task, scales, searched)
     gram = _gram_matrices(task, searched)
@@ -101,10 +102,10 @@ def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | N
 def _hyperparameters(task: Task, gram, labels: Labels) -> tuple[np.ndarray, np.ndarray, float]:
     """Weights (n,) of the Gram matrices (n, N, N), noise (3,), and the score of the leave-one-out errors."""
     task.log("Maximising the marginal likelihood (of order weights and noise)")
-    weights, noise, score = choose_hyperparameters(gram, labels, task.options, task.log, task.threads)
+    weights, noise, score = choose_hyperparameters(gram, labels, task.options, task.log, task.threads, task.limits)
     if labels.has(LabelKind.STRESS):
         predicted, labelled = virials_without_stress(np.tensordot(weights, gram, 1), noise, labels)
-        if doubt := stress_doubt(predicted, labelled):
+        if doubt := stress_doubt(predicted, labelled, task.limits.doubts):
             warnings.warn(doubt, stacklevel=2)
     return weights, noise, score
 
@@ -122,12 +123,13 @@ def _covariance(task: Task, scales: list[FlatEnvironments], order_weights) -> np
 
 def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvironments]) -> None:
     """Predict memory and time: Gram matrices of the search, the covariance, its factor and inverse."""
-    order, lmax, matrices = task.options.order, task.options.lmax, _n_matrices(task)
+    order, lmax, matrices, speeds = task.options.order, task.options.lmax, _n_matrices(task), task.limits.speeds
     n, n_searched = scales[0].n_labels, searched[0].n_labels
-    assembly = sum(gram_cost(flat, lmax, order) for flat in searched) / 2e10
+    products = sum(gram_cost(flat, lmax, order) for flat in searched)
     if n > n_searched:
-        assembly += sum(gram_cost(flat, lmax, order, summed=True) for flat in scales) / 2e10
-    solutions = 60 * n_searched**3 / 3.5e10 + n**3 / 5e10
+        products += sum(gram_cost(flat, lmax, order, summed=True) for flat in scales)
+    assembly = products / speeds.kernel_products
+    solutions = 60 * n_searched**3 / speeds.likelihood_products + n**3 / speeds.solution_products
     stored = 2 * sum(flat.jacobian.size for flat in scales)
     largest = max((matrices + 4) * n_searched**2, n**2 + matrices * n_searched**2 * (n == n_searched))
     predict_cost(task, 8e-9 * (largest + stored), (assembly / task.comm.size + solutions) / task.threads)

@@ -4,7 +4,7 @@ The likelihood of few labels has more than one maximum. With very little noise a
 are fitted to the last digit, and the highest maximum may be of this kind. Leave-one-out errors tell which to trust.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -14,34 +14,39 @@ from threadpoolctl import threadpool_limits
 
 from ...atoms.dataset import Labels
 from ...atoms.kinds import LabelKind
+from ..limits import DEFAULT, Limits
 from ..options import TrainingOptions
 from ..task import score_of_errors
 from .inverse import inverse_of_sum, mirror, traces
 
-SEARCH_LABELS = 4000  # the likelihood is maximised on this many labels, drawn by frames, where there are more
-SEARCH_ENVIRONMENTS = 20_000  # of these frames at most
-SEARCH_MEMORY = 4.1  # GB that their matrices may take: fewer labels where there are more than four elements
-LEAST_NOISE = 3e-4  # of the rms of a kind of label: below, likelihood grows but errors of unseen frames do not fall
-NOISE_STARTS = 3e-3, 0.1  # of the rms of the labels: from where a maximum is looked for
-START_LABELS = 800  # on which one of the maxima is chosen
-NOISE_FACTORS = 2.0 ** np.arange(4)  # by which the noise of forces may be raised
-SLACK = 0.02  # by which the score may then fall
 # options of the noise of labels that are few beside forces
 FEW_KINDS = {LabelKind.ENERGY: "energy_noise", LabelKind.STRESS: "stress_noise"}
-FEW_FACTORS = 4.0 ** -np.arange(1, 7)  # by which their noise may be lowered
-FEW_GAIN = 0.1  # by which the score must rise for it
 
 
-def _start(gram, labels: Labels, share: float):
-    """Weights that give each order an equal part of the labels' variance, and noise that is a share of their rms."""
+def _start(gram, labels: Labels, options: TrainingOptions, share: float):
+    """Return where the search begins: weights, noise, and which weights and kinds of noise are free.
+
+    The weights give each order an equal part of the labels' variance, the noise is a share of their rms.
+    """
     kind = LabelKind.FORCES if labels.has(LabelKind.FORCES) else labels.kind[0]
     rows = np.flatnonzero(labels.kind == kind)
     prior = gram[:, rows, rows].mean(axis=1)
-    return np.mean(labels.values[rows] ** 2) / np.maximum(prior, 1e-12) / len(gram), share * labels.spread()
+    weights = np.mean(labels.values[rows] ** 2) / np.maximum(prior, 1e-12) / len(gram)
+    fixed = (options.energy_noise, options.forces_noise, options.stress_noise)
+    noise = np.array([given or guess for given, guess in zip(fixed, share * labels.spread(), strict=True)])
+    free_kinds = [k for k in labels.kinds if fixed[k] is None]
+    if options.order_weights is None:
+        return weights, noise, list(range(len(gram))), free_kinds
+    return np.tile(np.array(options.order_weights, float), len(gram) // options.order), noise, [], free_kinds
 
 
 def choose_hyperparameters(
-    gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None], threads: int = 1
+    gram,
+    labels: Labels,
+    options: TrainingOptions,
+    report: Callable[[str], None],
+    threads: int = 1,
+    limits: Limits = DEFAULT,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Weights (n,) of Gram matrices (n, N, N), noise (3,), and the score of the leave-one-out errors.
 
@@ -49,34 +54,34 @@ def choose_hyperparameters(
     has the better leave-one-out errors is taken for the search on all of them.
 
     Args:
-        gram, options, report: as in `maximise_likelihood`.
+        gram, options, report, limits: as in `maximise_likelihood`.
         labels, threads: as in `solve`.
 
     """
-    few = labels.sampled(START_LABELS, 2, options.seed)
+    few = labels.sampled(limits.full.start_labels, 2, options.seed)
     part, some = labels, gram
     if len(few) < labels.n_frames:
         part, rows = labels.subset(few), labels.rows(few)
         some = np.stack([matrix[np.ix_(rows, rows)] for matrix in gram])
     found = []
-    for share in NOISE_STARTS:
-        weights, noise, _ = maximise_likelihood(some, part, options, report, threads, share)
-        found.append((*_raised(some, weights, noise, part, options, threads), weights, share))
+    for share in limits.full.noise_starts:
+        weights, noise, _ = maximise_likelihood(some, part, options, report, threads, share, limits)
+        found.append((*_raised(some, weights, noise, part, options, threads, limits), weights, share))
     noise, score, weights, share = max(found, key=lambda x: x[1])
     if some is not gram:  # from the same start and not from the weights found: those that vanished could not come back
-        weights, noise, _ = maximise_likelihood(gram, labels, options, report, threads, share)
-        noise, score = _raised(gram, weights, noise, labels, options, threads)
+        weights, noise, _ = maximise_likelihood(gram, labels, options, report, threads, share, limits)
+        noise, score = _raised(gram, weights, noise, labels, options, threads, limits)
     for kind, name in FEW_KINDS.items():
         if getattr(options, name) is not None or not {LabelKind.FORCES, kind} <= set(labels.kinds):
             continue
-        least = _lowered(kind, np.tensordot(weights, gram, 1), noise, score, labels, threads)
+        least = _lowered(kind, np.tensordot(weights, gram, 1), noise, score, labels, threads, limits)
         if least == noise[kind]:
             continue
         report(f"  leave-one-out errors want a smaller {name.replace('_', ' ')} than the likelihood: {least:.2g}")
         own = options.model_copy(update={name: least})
-        new_weights, new_noise, _ = maximise_likelihood(gram, labels, own, report, threads, share)
+        new_weights, new_noise, _ = maximise_likelihood(gram, labels, own, report, threads, share, limits)
         try:
-            new_noise, new_score = _raised(gram, new_weights, new_noise, labels, own, threads)
+            new_noise, new_score = _raised(gram, new_weights, new_noise, labels, own, threads, limits)
         except LinAlgError:  # the noise is too small for the new weights
             continue
         if new_score > score:
@@ -84,7 +89,7 @@ def choose_hyperparameters(
     return weights, noise, score
 
 
-def _lowered(kind: LabelKind, kernel, noise, score: float, labels: Labels, threads: int) -> float:
+def _lowered(kind: LabelKind, kernel, noise, score: float, labels: Labels, threads: int, limits: Limits) -> float:
     """Noise of energies or virials, lowered as far as leave-one-out errors become smaller.
 
     Where the kernel does not describe all of the labels, the likelihood favours the many forces over the few others.
@@ -96,12 +101,12 @@ def _lowered(kind: LabelKind, kernel, noise, score: float, labels: Labels, threa
         labels, threads: as in `solve`.
 
     """
-    best, least = score + FEW_GAIN, noise[kind]
-    for factor in FEW_FACTORS:
+    best, least = score + limits.full.few_gain, noise[kind]
+    for factor in limits.full.few_factors:
         candidate = noise.copy()
-        candidate[kind] = max(factor * noise[kind], LEAST_NOISE * labels.spread()[kind])
+        candidate[kind] = max(factor * noise[kind], limits.full.least_noise * labels.spread()[kind])
         try:
-            found = left_out_score(kernel, candidate, labels, threads)
+            found = left_out_score(kernel, candidate, labels, threads, limits)
         except LinAlgError:
             break
         if found > best:
@@ -111,8 +116,8 @@ def _lowered(kind: LabelKind, kernel, noise, score: float, labels: Labels, threa
 
 def maximise_likelihood(
     gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None], threads: int = 1,
-    start: float = NOISE_STARTS[0],
-):  # fmt: skip
+    start: float = DEFAULT.full.noise_starts[0], limits: Limits = DEFAULT,
+) -> tuple[np.ndarray, np.ndarray, float]:  # fmt: skip
     """Weights (n,) of Gram matrices (n, N, N) and noise (3,) of highest marginal likelihood, and its logarithm.
 
     L-BFGS with analytic gradients on the logarithms. Weights of orders that do not help go to their lower bound.
@@ -124,16 +129,11 @@ def maximise_likelihood(
         report: receives lines of text for people.
         threads: how many.
         start: noise with which the search begins, in units of the labels' rms.
+        limits: constants of training.
 
     """
-    weights, noise = _start(gram, labels, start)
-    least = LEAST_NOISE * labels.spread()
-    fixed = (options.energy_noise, options.forces_noise, options.stress_noise)
-    noise = np.array([given or guess for given, guess in zip(fixed, noise, strict=True)])
-    free_kinds = [k for k in labels.kinds if fixed[k] is None]
-    free_orders = list(range(len(gram))) if options.order_weights is None else []
-    if options.order_weights is not None:
-        weights = np.tile(np.array(options.order_weights, float), len(gram) // options.order)
+    weights, noise, free_orders, free_kinds = _start(gram, labels, options, start)
+    least = limits.full.least_noise * labels.spread()
     by_kind = [(labels.kind == k).astype(float) * labels.size**2 for k in LabelKind]
     steps = 0
 
@@ -172,37 +172,47 @@ def maximise_likelihood(
     return weights, noise, highest
 
 
-def _raised(gram, weights, noise, labels: Labels, options: TrainingOptions, threads: int):
+def _raised(gram, weights, noise, labels: Labels, options: TrainingOptions, threads: int, limits: Limits):
     """`raised_noise` for weights of Gram matrices; the noise of forces stays if the options set it."""
     free = options.forces_noise is None and labels.has(LabelKind.FORCES) and labels.n_frames > 1
-    factors = NOISE_FACTORS if free else NOISE_FACTORS[:1]
-    return raised_noise(np.tensordot(weights, gram, 1), noise, labels, threads, factors)
+    kernel, factors = np.tensordot(weights, gram, 1), limits.full.noise_factors
+    return raised_noise(kernel, noise, labels, threads, factors if free else factors[:1], limits)
 
 
-def raised_noise(kernel, noise, labels: Labels, threads: int = 1, factors=NOISE_FACTORS):
+def raised_noise(
+    kernel,
+    noise,
+    labels: Labels,
+    threads: int = 1,
+    factors: Sequence[float] = DEFAULT.full.noise_factors,
+    limits: Limits = DEFAULT,
+) -> tuple[np.ndarray, float]:
     """Raise the noise (3,) of forces as far as leave-one-out errors stay the same; returns it and their score.
 
     Where forces are fitted to the last digit, the likelihood says little about their noise, and more is safer. The
-    score must not fall by more than SLACK.
+    score must not fall by more than `FullLimits.noise_loss`.
 
     Args:
         kernel: (N, N) of the labels; not changed.
         noise: (3,) of highest likelihood.
         labels, threads: as in `solve`.
         factors: of the noise of forces, from small to large.
+        limits: constants of training.
 
     """
     candidates = [noise * np.where(np.arange(len(noise)) == LabelKind.FORCES, factor, 1.0) for factor in factors]
-    scores = [left_out_score(kernel, candidate, labels, threads) for candidate in candidates]
-    last = int(np.flatnonzero(np.array(scores) >= max(scores) - SLACK)[-1])
+    scores = [left_out_score(kernel, candidate, labels, threads, limits) for candidate in candidates]
+    last = int(np.flatnonzero(np.array(scores) >= max(scores) - limits.full.noise_loss)[-1])
     return candidates[last], scores[last]
 
 
-def left_out_score(kernel, noise, labels: Labels, threads: int = 1) -> float:
+def left_out_score(kernel, noise, labels: Labels, threads: int = 1, limits: Limits = DEFAULT) -> float:
     """Score of the leave-one-frame-out errors, higher is better; arguments as in `raised_noise`."""
     residuals = solve(kernel.copy(), noise, labels, threads)[1] / labels.size
     kinds = labels.kinds
-    return score_of_errors([np.sqrt(np.mean(residuals[labels.kind == k] ** 2)) for k in kinds], kinds)
+    return score_of_errors(
+        [np.sqrt(np.mean(residuals[labels.kind == k] ** 2)) for k in kinds], kinds, limits.importance
+    )
 
 
 def solve(kernel, noise, labels: Labels, threads: int = 1) -> tuple[np.ndarray, np.ndarray, float]:

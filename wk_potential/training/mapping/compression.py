@@ -1,8 +1,8 @@
 """Quadratic forms of a central element from its support points, and smaller ones that are nearly the same.
 
-E = sum over blocks and M of x_M^T W x_M is exact. A smaller form is sought in the metric D of the features of real
-environments and of their changes when atoms move: products that contribute little are dropped, what they contributed
-is projected on the others, and in the eigendecomposition of D^(1/2) W D^(1/2) small eigenvalues are dropped.
+E = sum over blocks and M of x_M^T W x_M is exact. A smaller form is made in the metric D of the features of real
+environments and of their changes when atoms move: products that contribute little are dropped, their contribution is
+projected on the others, and in the eigendecomposition of D^(1/2) W D^(1/2) small eigenvalues are dropped.
 """
 
 from dataclasses import dataclass, replace
@@ -23,15 +23,10 @@ from ...forms.features import (
 )
 from ...forms.quadratic import TruncatedForm
 from ...model.support import SupportPoints
+from ..limits import DEFAULT, MappingLimits
+from .metric import chunks, metric_of, moments, n_samples, value_factor
 from .recoupling import recoupled
 from .samples import Samples
-
-CHUNK = 2_000_000  # numbers in a block of features
-MOST_FEATURES = 9000  # of a block: matrices of 650 MB, some of them at a time
-# of a block, of which forms are made, and if these do not suffice: the effort grows with the third power
-FEWER_FEATURES, MORE_FEATURES = 2000, 4000
-VALUES = 0.3  # weight of the features themselves, beside their changes, in the metric
-RIDGE = 1e-9  # relative, of the metric: features that are linearly dependent on the samples
 
 
 @dataclass(frozen=True)
@@ -77,15 +72,10 @@ def used_channels(*arrays) -> np.ndarray:
     return np.array([c[-1] + 1 if len(c) else 0 for c in channels])
 
 
-def _chunks(n: int, width: int):
-    step = max(1, CHUNK // max(width, 1))
-    return [slice(k, k + step) for k in range(0, n, step)]
-
-
 def dense_form(block: Block, support: SupportPoints, order_weights) -> np.ndarray:
     """W (P, P), exactly."""
     half = np.zeros((len(block), len(block)))
-    for part in _chunks(len(support), (2 * block.L + 1) * len(block)):
+    for part in chunks(len(support), (2 * block.L + 1) * len(block)):
         x = features(block, support.coefficients[part])
         right = 0.5 * support.weights[part, None, None] * x
         if support.tangents is not None:
@@ -97,57 +87,46 @@ def dense_form(block: Block, support: SupportPoints, order_weights) -> np.ndarra
     return half + half.T
 
 
-def _moments(block: Block, coefficients, directions):
-    """Mean (P,) of the features but the constant, second moments (P, P) of their deviations and changes."""
-    width, skip = len(block), int(block.constant)
-    n = min(len(coefficients), 200 + 4 * width // (2 * block.L + 1))
-    parts = [(coefficients[:n][k], directions[:n][k]) for k in _chunks(n, (2 * block.L + 1) * width)]
-    mean = np.zeros(width - skip)
-    if block.L == 0:
-        mean += sum(features(block, c)[:, 0, skip:].sum(axis=0) for c, _ in parts) / n
-    values, changes = np.zeros((2, width - skip, width - skip))
-    for c, d in parts:
-        x = features(block, c).reshape(-1, width)[:, skip:] - mean
-        dx = feature_derivatives(block, c, d).reshape(-1, width)[:, skip:]
-        values += x.T @ x / n
-        changes += dx.T @ dx / n
-    return mean, values, changes
+def _screened(block: Block, w, samples: Samples, most: int, value_weight: float) -> tuple[Block, np.ndarray]:
+    """Keep as many products as allowed: those that would matter most if all were independent.
 
+    Args:
+        block: the features.
+        w: (P, P) matrix of the form.
+        samples: of the central element.
+        most: number of features.
+        value_weight: see `MappingLimits`.
 
-def _weight_of_values(values, changes) -> float:
-    """Factor of second moments of features in the metric, beside those of their changes, from traces of both."""
-    return VALUES * changes / max(values, 1e-300)
-
-
-def _screened(block: Block, w, samples: Samples, most: int) -> tuple[Block, np.ndarray]:
-    """Return block and matrix with as many products as allowed: those that matter if all are independent."""
+    """
     if len(block) <= most:
         return block, w
-    width, n = len(block), min(len(samples.coefficients), 200 + 4 * len(block) // (2 * block.L + 1))
+    width, n = len(block), n_samples(block, samples)
     mean, values, changes = np.zeros((3, width))
-    for k in _chunks(n, (2 * block.L + 1) * width):
-        x = features(block, samples.coefficients[:n][k])
+    for k in chunks(n, (2 * block.L + 1) * width):
+        x = features(block, samples.coefficients[k])
         mean += x[:, 0].sum(axis=0) / n if block.L == 0 else 0.0
         values += np.einsum("imp,imp->p", x, x) / n
-        dx = feature_derivatives(block, samples.coefficients[:n][k], samples.directions[:n][k])
+        dx = feature_derivatives(block, samples.coefficients[k], samples.directions[k])
         changes += np.einsum("imp,imp->p", dx, dx) / n
     values = np.maximum(values - mean**2, 0.0)
-    weight = _weight_of_values(values.sum(), changes.sum())
-    sizes = changes + weight * values
-    importance = sizes * (np.einsum("pq,pq,q->p", w, w, sizes) + weight * (w @ mean) ** 2)
+    factor = value_factor(values.sum(), changes.sum(), value_weight)
+    sizes = changes + factor * values
+    importance = sizes * (np.einsum("pq,pq,q->p", w, w, sizes) + factor * (w @ mean) ** 2)
     importance[: block.n_single] = np.inf
     keep = np.zeros(width, bool)
     keep[np.argsort(-importance, kind="stable")[:most]] = True
     return restricted(block, keep), w[np.ix_(keep, keep)]
 
 
-def _all_matrices(support: SupportPoints, order_weights, counts, threads=1) -> tuple[list[Block], list[np.ndarray]]:
+def _all_matrices(
+    support: SupportPoints, order_weights, counts, threads: int = 1, most: int = DEFAULT.mapping.most_features
+) -> tuple[list[Block], list[np.ndarray]]:
     blocks = all_blocks(len(counts) - 1, counts)
     largest = max(map(len, blocks))
-    if largest > MOST_FEATURES:
+    if largest > most:
         raise MappingError(
-            f"{largest} features in a block, where {MOST_FEATURES} are the limit: a larger channel_tolerance or a "
-            "smaller lmax makes them fewer"
+            f"{largest} features in a block, where {most} are the limit: a larger channel_tolerance or a smaller lmax "
+            "makes them fewer"
         )
     matrices = run_threads(lambda block: dense_form(block, support, order_weights), blocks, threads)
     return recoupled(blocks, matrices, counts)
@@ -155,21 +134,30 @@ def _all_matrices(support: SupportPoints, order_weights, counts, threads=1) -> t
 
 @dataclass(frozen=True)
 class DenseForms:
-    """What smaller forms of one element are made of: matrices of all blocks, but for products that hardly matter.
+    """What smaller forms of one element are made of: matrices of all blocks, without products that hardly matter.
 
     Attributes:
         blocks: the features.
         matrices: (P, P) of each block.
-        samples: environments and changes of theirs, in whose metric forms are made smaller.
+        samples: environments and their changes, in whose metric forms are made smaller.
+        limits: of the mapping.
 
     """
 
     blocks: list[Block]
     matrices: list[np.ndarray]
     samples: Samples
+    limits: MappingLimits = DEFAULT.mapping
 
     @classmethod
-    def of(cls, support: SupportPoints, order_weights, samples: Samples, threads: int = 1, most=MORE_FEATURES):
+    def of(
+        cls,
+        support: SupportPoints,
+        order_weights,
+        samples: Samples,
+        threads: int = 1,
+        limits: MappingLimits = DEFAULT.mapping,
+    ) -> "DenseForms":
         """Matrices of one element.
 
         Args:
@@ -177,34 +165,34 @@ class DenseForms:
             order_weights: (order,) a_nu, order at most 4.
             samples: environments of the element.
             threads: how many.
-            most: features of a block; of more, those that seem to matter least are left out.
+            limits: of the mapping.
 
         Raises:
-            MappingError: a block has more than `MOST_FEATURES`.
+            MappingError: a block has more features than the limit.
 
         """
         counts = channel_counts(support, samples.coefficients, samples.directions)
-        pairs = zip(*_all_matrices(support, order_weights, counts, threads), strict=True)
-        kept = [_screened(block, matrix, samples, most) for block, matrix in pairs]
-        return cls([block for block, _ in kept], [matrix for _, matrix in kept], samples)
+        pairs = zip(*_all_matrices(support, order_weights, counts, threads, limits.most_features), strict=True)
+        kept = [_screened(b, matrix, samples, limits.features[-1], limits.value_weight) for b, matrix in pairs]
+        return cls([block for block, _ in kept], [matrix for _, matrix in kept], samples, limits)
 
-    def forms(self, threads: int = 1, most: int = FEWER_FEATURES) -> list[ExactForm]:
-        """Forms of all blocks with so many features at most."""
+    def forms(self, threads: int = 1, most: int | None = None) -> list[ExactForm]:
+        """Forms of all blocks with so many features at most [the fewest of the limits]."""
+        most, weight = most or self.limits.features[0], self.limits.value_weight
 
         def make(n: int) -> ExactForm:
-            block, matrix = _screened(self.blocks[n], self.matrices[n], self.samples, most)
-            return _diagonalised(block, matrix, self.samples)
+            block, matrix = _screened(self.blocks[n], self.matrices[n], self.samples, most, weight)
+            return _diagonalised(block, matrix, self.samples, weight)
 
         return run_threads(make, range(len(self.blocks)), threads)
 
 
-def _diagonalised(block: Block, full, samples: Samples) -> ExactForm:
-    mean, values, changes = _moments(block, samples.coefficients, samples.directions)
-    weight = _weight_of_values(np.trace(values), np.trace(changes))
-    metric = changes + weight * values
-    diagonal = np.diag_indices(len(metric))
-    metric[diagonal] *= 1 + RIDGE
-    metric[diagonal] += max(1e-3 * RIDGE * np.mean(metric[diagonal]), 1e-300)
+def _diagonalised(block: Block, full, samples: Samples, value_weight: float) -> ExactForm:
+    mean, values, changes = moments(block, samples)
+    factor, metric = (
+        value_factor(np.trace(values), np.trace(changes), value_weight),
+        metric_of(values, changes, value_weight),
+    )
     w, linear, constant = full, np.zeros(len(metric)), 0.0
     if block.constant:
         w = full[1:, 1:]
@@ -214,8 +202,8 @@ def _diagonalised(block: Block, full, samples: Samples) -> ExactForm:
     product = w @ root
     found, vectors = sl.eigh(root.T @ product, driver="evd")
     basis = sl.solve_triangular(root.T, vectors)
-    squares = np.einsum("pq,pq->p", product, product) + weight * linear**2
-    return ExactForm(block, mean, metric, basis, found, linear, constant, np.sqrt(metric[diagonal] * squares))
+    squares = np.einsum("pq,pq->p", product, product) + factor * linear**2
+    return ExactForm(block, mean, metric, basis, found, linear, constant, np.sqrt(metric.diagonal() * squares))
 
 
 def compress(forms: list[ExactForm], threshold: float) -> list[TruncatedForm]:
@@ -256,10 +244,10 @@ def rounded(factors: list[TruncatedForm]) -> list[TruncatedForm]:
     return [replace(f, vectors=f.vectors.astype(np.float32).astype(float)) for f in factors]
 
 
-def exact(support: SupportPoints, order_weights) -> list[TruncatedForm]:
+def exact(support: SupportPoints, order_weights, limits: MappingLimits = DEFAULT.mapping) -> list[TruncatedForm]:
     """Eigendecompositions with nothing dropped."""
-    out = []
-    for block, w in zip(*_all_matrices(support, order_weights, channel_counts(support)), strict=True):
+    counts, out = channel_counts(support), []
+    for block, w in zip(*_all_matrices(support, order_weights, counts, most=limits.most_features), strict=True):
         values, vectors = np.linalg.eigh(w)
         out.append(TruncatedForm(block, vectors.T, values))
     return out

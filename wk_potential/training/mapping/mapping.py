@@ -19,21 +19,12 @@ from ...forms.quadratic import TruncatedForm
 from ...model.energy import Potential, evaluate
 from ...model.model import Model
 from ...model.scale import Scale
-from .compression import FEWER_FEATURES, MORE_FEATURES, DenseForms, ExactForm, channel_counts, compress, exact, rounded
+from ..limits import DEFAULT, Limits, MappingLimits
+from .compression import DenseForms, ExactForm, channel_counts, compress, exact, rounded
+from .metric import largest_threshold
 from .samples import choose_frames, draw_samples
 
 Elements = list[list[TruncatedForm]]  # quadratic forms of each central element
-
-# The default tolerance, in units of the expected error of forces and within limits in eV/Angstrom: a deviation that is
-# this large at most is a hundredth of the error in the root mean square
-SHARE, LEAST_TOLERANCE, MOST_TOLERANCE = 0.03, 1e-4, 5e-3
-SLACK = 3.0  # times the default tolerance is better than eight times the effort
-MEASURED_ATOMS = 600  # about so many atoms are compared with the direct kernel, half of them in rattled frames
-RATTLE = 0.05  # Angstrom
-FEATURES = FEWER_FEATURES, MORE_FEATURES  # of a block, one after the other until they suffice
-RECOUPLING_SECONDS = 8e-8  # for an element of the matrices, measured
-FORM_SECONDS = 5e-10  # times the third power of the features of a block, measured
-THRESHOLDS = 10.0 ** np.arange(-2.0, -12.01, -0.25)
 
 
 def map_model(
@@ -44,6 +35,7 @@ def map_model(
     log: Callable[[str], None] | None = None,
     progress: Callable[[float], None] | None = None,
     most_seconds: float = float("inf"),
+    limits: Limits = DEFAULT,
 ) -> Model:
     """Return the model with its mapped form beside the support points.
 
@@ -52,12 +44,13 @@ def map_model(
 
     Args:
         model: of order at most 4.
-        frames: structures like those of the training set; labels are not looked at.
+        frames: structures like those of the training set; their labels are not used.
         tolerance: eV/Angstrom [see `default_tolerance`]; 0 makes the form exact and large.
         threads: as in `thread_count`.
         log: receives lines of text for people.
         progress: called with the fraction done, or None.
         most_seconds: that it may take, as predicted.
+        limits: constants of training.
 
     Raises:
         MappingError: the model has no energies, the order is 5 or 6, the tolerance is negative or out of reach, no
@@ -66,29 +59,26 @@ def map_model(
 
     """
     log = log or (lambda text: None)
-    tolerances = [default_tolerance(model) * factor for factor in (1.0, SLACK)] if tolerance is None else [tolerance]
+    default = default_tolerance(model, limits.mapping)
+    tolerances = [default, default * limits.mapping.slack] if tolerance is None else [tolerance]
     tolerance = tolerances[0]
-    _refuse(model, frames, tolerance, thread_count(threads), most_seconds)
+    _refuse(model, frames, tolerance, thread_count(threads), most_seconds, limits)
     rng = np.random.default_rng(0)
-    chosen = choose_frames(Dataset(frames, model.elements), rng)
-    comparison = _Comparison(model, chosen, thread_count(threads), rng)
+    chosen = choose_frames(Dataset(frames, model.elements), rng, limits.samples)
+    comparison = _Comparison(model, chosen, thread_count(threads), rng, limits.mapping)
     expected = [comparison.forces(Potential([scale.direct])) for scale in model.scales]
     forms = []
     with threadpool_limits(1, user_api="blas"):
         for n, (scale, forces) in enumerate(zip(model.scales, expected, strict=True)):
             if tolerance == 0:
-                forms.append([exact(s, a) for s, a in zip(scale.support, scale.order_weights, strict=True)])
+                pairs = zip(scale.support, scale.order_weights, strict=True)
+                forms.append([exact(s, a, limits.mapping) for s, a in pairs])
             else:
                 report = partial(_report, progress, n, len(expected))
-                forms.append(_search(model, scale, chosen, tolerances, comparison, forces, report))
+                forms.append(_search(model, scale, chosen, tolerances, comparison, forces, report, limits))
     facts = _facts(model, forms, tolerance, comparison, np.sum(expected, axis=0))
     mapped, direct = facts["multiply_adds"], facts["multiply_adds_direct"]
-    size = sum(f.vectors.nbytes for scale in forms for element in scale for f in element) / 1e6
-    log(
-        f"Mapped: largest force deviation {facts['largest_force_deviation']:.1e} eV/Å (rms "
-        f"{facts['rms_force_deviation']:.1e}), in float32 {facts['largest_force_deviation_float32']:.1e}; "
-        f"{mapped / 1e3:.0f} thousand multiply-adds per atom instead of {direct / 1e3:.0f}; {size:.2g} MB"
-    )
+    log(_summary(facts, forms))
     if mapped > direct:
         log(f"The direct kernel is {mapped / direct:.2g} times cheaper: the model stays as it is")
         return model
@@ -96,8 +86,21 @@ def map_model(
     return replace(model, scales=scales, info={**model.info, "mapping": facts})
 
 
-def _refuse(model: Model, frames: Sequence[Frame], tolerance: float, threads: int, most_seconds: float) -> None:
-    """Raise what can be known beforehand; see `map_model`."""
+def _summary(facts: dict, forms: list[Elements]) -> str:
+    """Deviations and cost of the forms, for people."""
+    size = sum(f.vectors.nbytes for scale in forms for element in scale for f in element) / 1e6
+    return (
+        f"Mapped: forces deviate from the direct kernel by up to {facts['largest_force_deviation']:.1e} eV/Å (rms "
+        f"{facts['rms_force_deviation']:.1e}), in float32 {facts['largest_force_deviation_float32']:.1e}; "
+        f"{facts['multiply_adds'] / 1e3:.0f} thousand multiply-adds per atom instead of "
+        f"{facts['multiply_adds_direct'] / 1e3:.0f}; {size:.2g} MB"
+    )
+
+
+def _refuse(
+    model: Model, frames: Sequence[Frame], tolerance: float, threads: int, most_seconds: float, limits: Limits
+) -> None:
+    """Raise the errors that can be known beforehand; see `map_model`."""
     if not model.scales:
         raise MappingError("the model has no energies; dipoles and polarisabilities are always in mapped form")
     order = max(scale.order for scale in model.scales)
@@ -108,18 +111,18 @@ def _refuse(model: Model, frames: Sequence[Frame], tolerance: float, threads: in
     if not frames:
         raise MappingError("mapping needs frames like those of the training set")
     model.check_elements(frames)
-    gigabytes, seconds = _predicted(model, threads)
+    gigabytes, seconds = _predicted(model, threads, limits)
     if seconds > most_seconds:
         raise MappingError(
             f"it would take about {seconds / 60:.0f} min and {gigabytes:.2g} GB; wk-potential map does it nevertheless"
         )
 
 
-def default_tolerance(model: Model) -> float:
+def default_tolerance(model: Model, limits: MappingLimits = DEFAULT.mapping) -> float:
     """3 % of the rms error of forces that training expected (eV/Angstrom), within limits; the least if unknown."""
     errors = model.info.get("training", {}).get("errors", {})
     found = [error for name, error in errors.items() if name.endswith("_forces_rmse")]
-    return float(np.clip(SHARE * max(found, default=0.0), LEAST_TOLERANCE, MOST_TOLERANCE))
+    return float(np.clip(limits.share * max(found, default=0.0), limits.least_tolerance, limits.most_tolerance))
 
 
 def _facts(model: Model, forms: list[Elements], tolerance: float, comparison: "_Comparison", expected) -> dict:
@@ -139,8 +142,9 @@ def _facts(model: Model, forms: list[Elements], tolerance: float, comparison: "_
     }
 
 
-def _predicted(model: Model, threads: int) -> tuple[float, float]:
+def _predicted(model: Model, threads: int, limits: Limits) -> tuple[float, float]:
     """Gigabytes and seconds that the forms take, with as few products as may suffice."""
+    speeds = limits.speeds
     most = seconds = 0.0
     for scale in model.scales:
         for support in scale.support:
@@ -148,12 +152,12 @@ def _predicted(model: Model, threads: int) -> tuple[float, float]:
             blocks = all_blocks(len(counts) - 1, counts)
             squares = sum(float(len(b)) ** 2 for b in blocks)
             products = 2 * len(support) * sum((2 * b.L + 1) * float(len(b)) ** 2 for b in blocks)
-            kept = [min(len(b), FEWER_FEATURES) for b in blocks if b.L <= 2]
+            kept = [min(len(b), limits.mapping.features[0]) for b in blocks if b.L <= 2]
             most = max(most, 2 * squares)
             seconds += (
-                products / 2e10 / threads
-                + RECOUPLING_SECONDS * squares
-                + FORM_SECONDS / threads * sum(n**3 for n in kept)
+                products / speeds.kernel_products / threads
+                + speeds.recoupling * squares
+                + speeds.form / threads * sum(n**3 for n in kept)
             )
     return 8e-9 * most, seconds
 
@@ -172,12 +176,13 @@ def _search(
     comparison: "_Comparison",
     expected,
     progress: Callable[[float], None],
+    limits: Limits,
 ) -> Elements:
     """Return the smallest forms of a scale within its part of a tolerance, by bisection over the threshold.
 
     The first tolerance that can be kept counts, and then the fewest products.
     """
-    samples = draw_samples(data, scale.density)
+    samples = draw_samples(data, scale.density, limits=limits.samples)
     alone = [z for z, x in zip(model.elements, samples, strict=True) if not np.any(x.directions)]
     if alone:
         names = ", ".join(chemical_symbols[z] for z in alone)
@@ -188,53 +193,42 @@ def _search(
 
     dense = []
     for s, a, x in zip(scale.support, scale.order_weights, samples, strict=True):
-        dense.append(DenseForms.of(s, a, x, comparison.threads, FEATURES[-1]))
+        dense.append(DenseForms.of(s, a, x, comparison.threads, limits.mapping))
         progress(0.5 * len(dense) / len(samples))
-    for most in FEATURES:
+    thresholds = limits.mapping.thresholds
+    for most in limits.mapping.features:
         forms = []
         for of_element in dense:
             forms.append(of_element.forms(comparison.threads, most))
             progress(0.5 + 0.5 * len(forms) / len(samples))
-        at = cache(partial(_deviation_at, forms, deviation))
+        at = cache(partial(_deviation_at, forms, deviation, thresholds))
         for tolerance in tolerances:
-            if (best := _largest_threshold(at, tolerance)) is not None:
-                factors = [compress(of_element, THRESHOLDS[best]) for of_element in forms]
+            if (best := largest_threshold(at, len(thresholds), tolerance)) is not None:
+                factors = [compress(of_element, thresholds[best]) for of_element in forms]
                 short = [rounded(of_element) for of_element in factors]
                 return short if deviation(short) <= tolerance else factors
         if max(len(block) for of_element in dense for block in of_element.blocks) <= most:
             break
-    least = at(len(THRESHOLDS) - 1)
+    least = at(len(thresholds) - 1)
     raise MappingError(f"no mapped form is within {tolerances[-1]:g} eV/Å: the best has {least:.1e}; take 0 for exact")
 
 
-def _deviation_at(dense: list[list[ExactForm]], deviation: Callable[[Elements], float], k: int) -> float:
+def _deviation_at(dense: list[list[ExactForm]], deviation: Callable[[Elements], float], thresholds, k: int) -> float:
     """Deviation of the forms with the k-th threshold."""
-    return deviation([compress(forms, THRESHOLDS[k]) for forms in dense])
-
-
-def _largest_threshold(deviation: Callable[[int], float], tolerance: float) -> int | None:
-    """Return the first threshold (the largest) whose deviation is within the tolerance, or None."""
-    low, high, best = 0, len(THRESHOLDS) - 1, None
-    while low <= high:
-        middle = (low + high) // 2
-        if deviation(middle) <= tolerance:
-            best, high = middle, middle - 1
-        else:
-            low = middle + 1
-    return best
+    return deviation([compress(forms, thresholds[k]) for forms in dense])
 
 
 class _Comparison:
     """Some frames and rattled copies of them, on which forces are compared."""
 
-    def __init__(self, model: Model, data: Dataset, threads: int, rng):
+    def __init__(self, model: Model, data: Dataset, threads: int, rng, limits: MappingLimits):
         self.threads = threads
         self.structures = []
         n_atoms, n_elements = 0, len(model.elements)
         for frame in data:
-            if n_atoms > MEASURED_ATOMS:
+            if n_atoms > limits.measured_atoms:
                 break
-            rattled = frame.positions + rng.normal(0, RATTLE, frame.positions.shape)
+            rattled = frame.positions + rng.normal(0, limits.measured_rattle, frame.positions.shape)
             for positions in (frame.positions, rattled):
                 neighbours = find_neighbours(positions, frame.cell, frame.pbc, model.cutoff)
                 index = model.species_of(frame.numbers)

@@ -7,10 +7,7 @@ import numpy as np
 from ...atoms.dataset import Dataset
 from ...density.expansion import Density
 from ...density.frames import frame_environments
-
-RATTLE = 0.1  # Angstrom: dynamics goes where the frames are not
-MOST_FRAMES = 60  # from which they are drawn
-MOST = 3000  # samples of an element
+from ..limits import DEFAULT, SampleLimits
 
 
 @dataclass(frozen=True)
@@ -27,31 +24,34 @@ class Samples:
     directions: np.ndarray
 
 
-def choose_frames(data: Dataset, rng) -> Dataset:
+def choose_frames(data: Dataset, rng, limits: SampleLimits = DEFAULT.samples) -> Dataset:
     """Return random frames, with each element in at least one of them."""
     present = data.element_counts > 0
     order = rng.permutation(len(data))
     # the first frame of each element goes first
     first = [order[np.argmax(column)] for column in present[order].T if column.any()]
-    chosen = list(dict.fromkeys([*first, *order]))[: max(MOST_FRAMES, len(set(first)))]
+    chosen = list(dict.fromkeys([*first, *order]))[: max(limits.frames, len(set(first)))]
     return data.subset(chosen)
 
 
-def draw_samples(data: Dataset, density: Density, seed: int = 0) -> list[Samples]:
+def draw_samples(
+    data: Dataset, density: Density, seed: int = 0, limits: SampleLimits = DEFAULT.samples
+) -> list[Samples]:
     """Environments of the frames and of rattled copies, in random order, for each element.
 
     Args:
         data: structures; their labels are not used.
         density: the model's.
         seed: of the random choices.
+        limits: how many, and how far copies are rattled.
 
     """
     rng, elements = np.random.default_rng(seed), data.elements
     shape, counts = ((density.lmax + 1) ** 2, density.projection.shape[3]), data.element_counts.sum(axis=0)
-    share = np.minimum(1.0, MOST / (4 * np.maximum(counts, 1)))
+    share = np.minimum(1.0, limits.environments / (4 * np.maximum(counts, 1)))
     found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in elements]
     for frame in data:
-        moved = frame.positions + rng.normal(0, RATTLE, frame.positions.shape)
+        moved = frame.positions + rng.normal(0, limits.rattle, frame.positions.shape)
         for positions in (frame.positions, moved):
             copy = replace(frame, positions=positions, forces=np.zeros_like(positions), stress=None)
             environments = frame_environments(copy, density, elements)

@@ -8,6 +8,7 @@ directions of what it contributes to all its pairs, and products that contribute
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import scipy.linalg as sl
@@ -16,7 +17,6 @@ from ...forms.bilinear import BilinearForm
 from ...forms.features import (
     Block,
     all_blocks,
-    feature_derivatives,
     features,
     multiplicities,
     order_products,
@@ -24,12 +24,10 @@ from ...forms.features import (
 )
 from ...forms.quadratic import TruncatedForm
 from ...kernel.coupling import real_cg
-from .compression import CHUNK, RIDGE, VALUES, used_channels
+from ..limits import DEFAULT, Limits, TensorLimits
+from .compression import used_channels
+from .metric import CHUNK, largest_threshold, metric_of, moments
 from .samples import Samples
-
-COMPARED = 150  # environments on which a form is compared with the exact one
-DISPLACEMENT = 0.2  # Angstrom
-THRESHOLDS = 10.0 ** np.arange(-1.0, -12.01, -0.25)
 
 
 @dataclass(frozen=True)
@@ -92,13 +90,15 @@ class Compression:
 
     Args:
         form: from `exact_form`.
-        samples: environments of the element and changes of theirs.
+        samples: environments of the element and their changes.
+        value_weight: see `MappingLimits`.
 
     """
 
-    def __init__(self, form: BilinearForm, samples: Samples):
+    def __init__(self, form: BilinearForm, samples: Samples, value_weight: float = DEFAULT.mapping.value_weight):
         self.form = form
-        self.metrics = [_metric(f.block, samples) for f in form.factors]
+        found = [moments(f.block, samples, centred=False) for f in form.factors]
+        self.metrics = [metric_of(values, changes, value_weight) for _, values, changes in found]
         roots = [np.linalg.cholesky(metric) for metric in self.metrics]
         self.cores = [(i, j, roots[i].T @ core @ roots[j]) for i, j, core in form.couplings]
         grams = [np.zeros(metric.shape) for metric in self.metrics]
@@ -108,9 +108,9 @@ class Compression:
             grams[j] += core.T @ core
             self.importance[i] += np.sum((plain @ roots[j]) ** 2, axis=1)
             self.importance[j] += np.sum((roots[i].T @ plain) ** 2, axis=0)
-        found = [sl.eigh(gram, driver="evd") for gram in grams]
-        self.sizes = [np.sqrt(np.maximum(values, 0.0)) for values, _ in found]
-        self.vectors = [vectors for _, vectors in found]
+        solved = [sl.eigh(gram, driver="evd") for gram in grams]
+        self.sizes = [np.sqrt(np.maximum(values, 0.0)) for values, _ in solved]
+        self.vectors = [vectors for _, vectors in solved]
         self.bases = [sl.solve_triangular(root.T, v) for root, v in zip(roots, self.vectors, strict=True)]
         self.importance = [
             np.sqrt(metric.diagonal() * x) for metric, x in zip(self.metrics, self.importance, strict=True)
@@ -138,27 +138,13 @@ class Compression:
         return BilinearForm(self.form.momentum, factors, couplings)
 
 
-def _metric(block: Block, samples: Samples) -> np.ndarray:
-    """Second moments (P, P) of the features' changes, and of the features themselves with a smaller weight."""
-    width = len(block)
-    n = min(len(samples.coefficients), 200 + 4 * width // (2 * block.L + 1))
-    values, changes = np.zeros((2, width, width))
-    step = max(1, CHUNK // max((2 * block.L + 1) * width, 1))
-    for first in range(0, n, step):
-        part = slice(first, min(first + step, n))
-        x = features(block, samples.coefficients[part]).reshape(-1, width)
-        dx = feature_derivatives(block, samples.coefficients[part], samples.directions[part]).reshape(-1, width)
-        values += x.T @ x / n
-        changes += dx.T @ dx / n
-    metric = changes + VALUES * max(np.trace(changes), 1e-300) / max(np.trace(values), 1e-300) * values
-    diagonal = np.diag_indices(width)
-    metric[diagonal] *= 1 + RIDGE
-    metric[diagonal] += max(1e-3 * RIDGE * np.trace(metric) / max(width, 1), 1e-300)
-    return metric
-
-
 def compressed(
-    supports: Sequence[TensorSupport], momentum: int, order_weights, samples: Sequence[Samples], tolerance: float
+    supports: Sequence[TensorSupport],
+    momentum: int,
+    order_weights,
+    samples: Sequence[Samples],
+    tolerance: float,
+    limits: Limits = DEFAULT,
 ) -> list[BilinearForm]:
     """Forms of all elements, as small as the tolerance allows.
 
@@ -167,8 +153,9 @@ def compressed(
         momentum: L.
         order_weights: (n_elements, order).
         samples: of each central element.
-        tolerance: rms deviation of a component of an environment's value, and of its change when all atoms move at
-            random by `DISPLACEMENT` in each coordinate; 0 leaves the forms as they are.
+        tolerance: rms deviation of a component of an environment's value, and of its change when all atoms are
+            displaced at random (`TensorLimits.compared_displacement`); 0 leaves the forms as they are.
+        limits: constants of training.
 
     """
     exact = []
@@ -177,28 +164,34 @@ def compressed(
         exact.append(exact_form(support, momentum, a, counts))
     if tolerance == 0:
         return exact
-    dense = [Compression(form, sample) for form, sample in zip(exact, samples, strict=True)]
-    expected = [_responses(form, sample) for form, sample in zip(exact, samples, strict=True)]
-    largest = max(d.largest for d in dense)
-    low, high, best = 0, len(THRESHOLDS) - 1, exact
-    while low <= high:
-        middle = (low + high) // 2
-        forms = [d.at(THRESHOLDS[middle] * largest / max(d.largest, 1e-300)) for d in dense]
-        deviations = [_responses(f, s) - e for f, s, e in zip(forms, samples, expected, strict=True)]
-        if max(np.sqrt(np.mean(d**2)) for d in deviations) <= tolerance:
-            best, high = forms, middle - 1
-        else:
-            low = middle + 1
-    return best
+    dense = [Compression(f, sample, limits.mapping.value_weight) for f, sample in zip(exact, samples, strict=True)]
+    expected = [_responses(form, sample, limits.tensors) for form, sample in zip(exact, samples, strict=True)]
+    largest, thresholds = max(d.largest for d in dense), limits.tensors.thresholds
+
+    @cache
+    def forms_at(k: int) -> list[BilinearForm]:
+        return [d.at(thresholds[k] * largest / max(d.largest, 1e-300)) for d in dense]
+
+    def deviation(k: int) -> float:
+        pairs = zip(forms_at(k), samples, expected, strict=True)
+        return max(np.sqrt(np.mean((_responses(f, s, limits.tensors) - e) ** 2)) for f, s, e in pairs)
+
+    best = largest_threshold(deviation, len(thresholds), tolerance)
+    return exact if best is None else forms_at(best)
 
 
-def coarse(support: TensorSupport, momentum: int, order_weights, samples: Samples, threshold: float) -> BilinearForm:
+def coarse(
+    support: TensorSupport, momentum: int, order_weights, samples: Samples, threshold: float, limits: Limits = DEFAULT
+) -> BilinearForm:
     """Form of one element with what is above a threshold times its largest part; arguments as those of `exact_form`."""
     counts = used_channels(support.coefficients, samples.coefficients, samples.directions)
-    found = Compression(exact_form(support, momentum, order_weights, counts), samples)
+    form = exact_form(support, momentum, order_weights, counts)
+    found = Compression(form, samples, limits.mapping.value_weight)
     return found.at(threshold * found.largest)
 
 
-def _responses(form: BilinearForm, samples: Samples) -> np.ndarray:
-    c, d = samples.coefficients[:COMPARED], DISPLACEMENT * samples.directions[:COMPARED]
+def _responses(form: BilinearForm, samples: Samples, limits: TensorLimits) -> np.ndarray:
+    """Values and changes that are compared."""
+    n = limits.compared_environments
+    c, d = samples.coefficients[:n], limits.compared_displacement * samples.directions[:n]
     return np.concatenate([form.values(c), form.derivatives(c, d)])

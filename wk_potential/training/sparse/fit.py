@@ -13,13 +13,8 @@ from ..doubts import stress_doubt
 from ..task import Fit, LeftOut, Task, kept_gigabytes, predict_cost, score_of_errors
 from .design import Design, kernel_matrices, stream_design
 from .regression import SparseRegression, left_out_errors
-from .selection import MAX_CANDIDATES, candidates, mean_kernels, select_support
+from .selection import candidates, mean_kernels, select_support
 
-SEARCH_SUPPORT = 400  # support points with which the order weights are chosen
-SEARCH_LABELS = 20_000
-N_FOLDS = 4
-LEFT_OUT_LABELS = 8000  # of which the errors by fits without their frames are found
-START_NOISE = np.array([0.01, 0.1, 0.03])  # of the rms of energies, forces and virials: where the search begins
 NAMES = {  # of errors, for people and the header
     LabelKind.ENERGY: "energy_per_sqrt_atom", LabelKind.FORCES: "forces", LabelKind.STRESS: "virial_per_sqrt_atom",
 }  # fmt: skip
@@ -28,7 +23,7 @@ WITHOUT_STRESS, FOR_STRESS = np.array([1, 1, 1e3]), np.array([1, 1, 1 / 30])  # 
 
 def fit_sparse(task: Task) -> Fit:
     """Select support points, choose hyperparameters by cross-validation, and fit the weights."""
-    options, environments, density = task.options, task.environments[0], task.densities[0]
+    options, environments, density, limits = task.options, task.environments[0], task.densities[0], task.limits.sparse
     n_support = min(options.support_points, task.data.n_environments)
     _predict(task, n_support)
     support, weights, mean = _support(task, n_support)
@@ -38,14 +33,14 @@ def fit_sparse(task: Task) -> Fit:
         weights, noise = _search_order_weights(task, support, mean, fixed)
     kernel = np.tensordot(weights, kernel_matrices(support, density.lmax, options.order), 1)
     factors = _stream(task, environments, support, weights[None], "design")
-    regression = SparseRegression(factors, kernel[None], task.comm)
+    regression = SparseRegression(factors, kernel[None], task.comm, task.limits)
     amplitude = np.ones(1)
-    noise = START_NOISE * regression.rms() if noise is None else noise
+    noise = np.array(limits.start_noise) * regression.rms() if noise is None else noise
     errors: dict[str, float] = {}
     score = float("-inf")
     if regression.n_folds > 1:
         searched = lambda fraction: task.progress("noise", fraction)  # noqa: E731
-        amplitude, noise = regression.choose(amplitude, noise, fixed, [[1.0]], 40, searched)
+        amplitude, noise = regression.choose(amplitude, noise, fixed, [[1.0]], limits.noise_evaluations, searched)
         errors, score = _cross_validated(task, regression, amplitude, noise)
 
     (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude[0]
@@ -63,7 +58,7 @@ def _support(task: Task, n_support: int) -> tuple[list[np.ndarray], np.ndarray, 
     options, lmax = task.options, task.densities[0].lmax
     expanded = lambda fraction: task.progress("environments", fraction)  # noqa: E731
     selected = lambda fraction: task.progress("support points", fraction)  # noqa: E731
-    pools = candidates(task.environments[0], options.seed, expanded)
+    pools = candidates(task.environments[0], task.limits.sparse.candidates, options.seed, expanded)
     mean = mean_kernels(pools, lmax, options.order, options.seed)
     weights = np.array(options.order_weights) if options.order_weights is not None else 1.0 / (options.order * mean)
     support = select_support(pools, n_support, lmax, weights, task.threads, selected, task.comm)
@@ -77,10 +72,10 @@ def _cross_validated(task: Task, regression: SparseRegression, amplitude, noise)
     held_out, kinds = regression.errors(amplitude, noise), regression.kinds
     errors = {f"cross_validation_{NAMES[k]}_rmse": float(held_out[k]) for k in kinds}
     found = ", ".join(f"{NAMES[k].replace('_', ' ')} {held_out[k]:.3g}" for k in kinds)
-    task.log(f"Expected errors ({N_FOLDS}-fold cross-validation, rmse, eV and Å): {found}")
+    task.log(f"Expected errors ({regression.n_folds}-fold cross-validation, rmse, eV and Å): {found}")
     _warn_of_contradiction(task, regression, amplitude, noise, held_out)
     _warn_of_sign(task, regression, amplitude, noise)
-    return errors, score_of_errors(held_out[kinds], kinds)
+    return errors, score_of_errors(held_out[kinds], kinds, task.limits.importance)
 
 
 def _left_out(task: Task, design: Design, solution, leverage, noise) -> LeftOut:
@@ -102,7 +97,7 @@ def _left_out(task: Task, design: Design, solution, leverage, noise) -> LeftOut:
         return deviation * left_out_errors(rows, (labels.values[own] - matrix @ solution) / deviation)
 
     def residuals(frames) -> list[np.ndarray | None]:
-        few = [frames[n] for n in data.subset(frames).sampled(LEFT_OUT_LABELS, 2, task.options.seed)]
+        few = [frames[n] for n in data.subset(frames).sampled(task.limits.sparse.left_out_labels, 2, task.options.seed)]
         found = dict(zip(few, task.comm.each(residual, few, task.threads), strict=True))
         return [found.get(k) for k in frames]
 
@@ -131,7 +126,7 @@ def _warn_of_sign(task: Task, regression: SparseRegression, amplitude, noise) ->
     """Warn if the stresses have the opposite sign of what the other labels imply."""
     if LabelKind.STRESS in regression.kinds and len(regression.kinds) > 1:
         weights = regression.weights(amplitude, noise * WITHOUT_STRESS)
-        doubt = stress_doubt(*regression.predicted(LabelKind.STRESS, amplitude, weights))
+        doubt = stress_doubt(*regression.predicted(LabelKind.STRESS, amplitude, weights), task.limits.doubts)
         if doubt and task.comm.rank == 0:
             warnings.warn(doubt, stacklevel=2)
 
@@ -139,22 +134,27 @@ def _warn_of_sign(task: Task, regression: SparseRegression, amplitude, noise) ->
 def _predict(task: Task, n_support: int) -> None:
     """Predict memory and time: kernels with gradients, and two passes of QR (the search, the fit)."""
     options, density, n_atoms = task.options, task.densities[0], task.data.n_environments
+    limits, speeds, ranks = task.limits.sparse, task.limits.speeds, task.comm.size
     labels, width = task.data.n_labels, (density.lmax + 1) ** 2 * density.projection.shape[3]
-    searched = min(SEARCH_SUPPORT, n_support) if options.order_weights is None else 0
+    searched = min(limits.search_support, n_support) if options.order_weights is None else 0
     columns = options.order * searched
-    gigabytes = kept_gigabytes(task.data, width) + 8e-9 * (
-        6 * max(columns, n_support) ** 2 * -(-N_FOLDS // task.comm.size) + MAX_CANDIDATES * n_support / task.comm.size
-        + (min(n_atoms, MAX_CANDIDATES * len(task.elements)) + 8 * task.threads * max(columns, n_support)) * width
+    gigabytes = kept_gigabytes(task.data, width, task.limits.kept_bytes) + 8e-9 * (
+        6 * max(columns, n_support) ** 2 * -(-limits.folds // ranks) + limits.candidates * n_support / ranks
+        + (min(n_atoms, limits.candidates * len(task.elements)) + 8 * task.threads * max(columns, n_support)) * width
     )  # fmt: skip
-    share = min(1.0, SEARCH_LABELS / labels)
+    share = min(1.0, limits.search_labels / labels)
     pairs = n_atoms * (2 * n_support + share * options.order * searched) / len(task.elements)
-    products = labels * (n_support**2 + share * columns**2) + 120 * N_FOLDS * 3 * columns * searched**2
-    predict_cost(task, gigabytes, (3e-6 * pairs + products / 1e10) / (task.threads * task.comm.size))
+    products = (
+        labels * (n_support**2 + share * columns**2)
+        + limits.search_evaluations * limits.folds * 3 * columns * searched**2
+    )
+    seconds = speeds.gradient_pair * pairs + products / speeds.factor_products
+    predict_cost(task, gigabytes, seconds / (task.threads * ranks))
 
 
 def _folds(task: Task, n_frames: int) -> np.ndarray:
     """Fold (F,) of each frame."""
-    return np.random.default_rng(task.options.seed).permutation(n_frames) % min(N_FOLDS, n_frames)
+    return np.random.default_rng(task.options.seed).permutation(n_frames) % min(task.limits.sparse.folds, n_frames)
 
 
 def _stream(task: Task, environments: Environments, support, sets, stage: str):
@@ -166,17 +166,20 @@ def _stream(task: Task, environments: Environments, support, sets, stage: str):
 
 def _search_order_weights(task: Task, support, mean, fixed):
     """Order weights and noise by cross-validation, with some of the support points and of the frames."""
-    share = min(1.0, SEARCH_SUPPORT / sum(map(len, support)))
+    limits = task.limits.sparse
+    share = min(1.0, limits.search_support / sum(map(len, support)))
     few = [s[: int(np.ceil(share * len(s)))] for s in support]  # the first chosen are the most different
-    frames, order = task.data.sampled_until(SEARCH_LABELS, task.options.seed), task.options.order
+    frames, order = task.data.sampled_until(limits.search_labels, task.options.seed), task.options.order
     factors = _stream(task, task.environments[0].subset(frames), few, np.eye(order), "kernels of each order")
-    regression = SparseRegression(factors, kernel_matrices(few, task.densities[0].lmax, order), task.comm)
+    kernels = kernel_matrices(few, task.densities[0].lmax, order)
+    regression = SparseRegression(factors, kernels, task.comm, task.limits)
     rms = regression.rms()
     # labels are far more than weights: the search begins where the prior hardly constrains the weights
-    start, noise = 1e4 * rms[regression.kinds[0]] ** 2 / (order * mean), START_NOISE * rms
+    start, noise = 1e4 * rms[regression.kinds[0]] ** 2 / (order * mean), np.array(limits.start_noise) * rms
     if regression.n_folds == 1:
         return start, noise
     task.log(f"Cross-validating order weights and noise ({sum(map(len, few))} support points, {len(frames)} frames)")
     # two numbers, the size and the tilt from low to high orders: four would be overfitted to the few support points
     directions = [np.ones(order), np.arange(order) - (order - 1) / 2]
-    return regression.choose(start, noise, fixed, directions, 120, lambda f: task.progress("order weights", f))
+    searched = lambda fraction: task.progress("order weights", fraction)  # noqa: E731
+    return regression.choose(start, noise, fixed, directions, limits.search_evaluations, searched)

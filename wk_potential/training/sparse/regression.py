@@ -14,9 +14,9 @@ from scipy.optimize import minimize
 
 from ...atoms.kinds import LabelKind
 from ...compute.ranks import Communicator
+from ..limits import DEFAULT, Limits
 from ..task import score_of_errors
 
-LEAST_NOISE = 1e-4  # of the rms of a kind of label: with less of it errors at left-out frames are rounding
 LEAST_EIGENVALUE = 1e-11  # of K_MM, relative to the largest: smaller ones are rounding
 
 
@@ -98,14 +98,21 @@ class SparseRegression:
         factors: by fold and kind, from `stream_design`, with one set of columns for each kernel.
         kernels: (n_sets, M, M) of the support points among themselves.
         comm: ranks that share the folds [one].
+        limits: constants of training.
 
     Attributes:
         kinds: kinds of label that there are.
 
     """
 
-    def __init__(self, factors: list[list[TriangularFactor]], kernels, comm: Communicator | None = None):
-        self.kernels, self.comm = kernels, comm or Communicator()
+    def __init__(
+        self,
+        factors: list[list[TriangularFactor]],
+        kernels,
+        comm: Communicator | None = None,
+        limits: Limits = DEFAULT,
+    ):
+        self.kernels, self.comm, self.limits = kernels, comm or Communicator(), limits
         self.n_folds, n_columns = len(factors), factors[0][0].factor.shape[1]
         own = range(self.comm.rank, self.n_folds, self.comm.size)
         self._folds = {i: factors[i] for i in own}
@@ -210,7 +217,7 @@ class SparseRegression:
         most = LabelKind.FORCES if LabelKind.FORCES in self.kinds else self.kinds[0]
         free = [k for k in self.kinds if fixed_noise[k] is None and k != most]
         directions = np.atleast_2d(directions)
-        n, least = len(directions), LEAST_NOISE * self.rms()
+        n, least = len(directions), self.limits.sparse.least_noise * self.rms()
         count = 0
 
         def unpack(x):
@@ -223,7 +230,8 @@ class SparseRegression:
             count += 1
             if progress:
                 progress(min(count / evaluations, 1.0))
-            return -score_of_errors(self.errors(*unpack(np.clip(x, -15, 15)))[self.kinds], self.kinds)
+            errors = self.errors(*unpack(np.clip(x, -15, 15)))[self.kinds]
+            return -score_of_errors(errors, self.kinds, self.limits.importance)
 
         settings = {"maxfev": evaluations, "ftol": 1e-3, "xtol": 0.1}
         found = minimize(loss, np.zeros(n + len(free)), method="Powell", options=settings)

@@ -12,18 +12,17 @@ from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows
 from .design import kernel_matrices
 
-MAX_CANDIDATES = 20_000  # environments of each element among which support points are chosen
 LEAST_RESIDUAL = 1e-9  # of an environment's own kernel: what is left below is rounding
 
 
 def candidates(
-    environments: Environments, seed: int, progress: Callable[[float], None] | None = None
+    environments: Environments, most: int, seed: int, progress: Callable[[float], None] | None = None
 ) -> list[np.ndarray]:
-    """Coefficients (n, n_lm, Q) of the environments of each element that may become support points."""
+    """Coefficients (n, n_lm, Q) of the environments of each element that may become support points, `most` at most."""
     rng, data = np.random.default_rng(seed), environments.data
     drawn = np.zeros(data.n_environments, bool)
     for z in range(len(data.elements)):
-        drawn[rng.permutation(np.flatnonzero(data.species == z))[:MAX_CANDIDATES]] = True
+        drawn[rng.permutation(np.flatnonzero(data.species == z))[:most]] = True
     pools: list[list[np.ndarray]] = [[] for _ in data.elements]
     for k, own in enumerate(np.split(drawn, np.cumsum(data.n_atoms)[:-1])):
         if own.any():

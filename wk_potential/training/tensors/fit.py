@@ -1,8 +1,8 @@
 """Training of dipoles and polarisabilities: Gaussian process regression on frames, one for each L.
 
 The parts of different L are independent. The kernel of angular momentum L is a sum over length scales, central elements
-and orders. Their weights maximise the marginal likelihood together with the noise (`kernels`). The model has a vector
-of weights for each training or support environment, and is kept as polynomials of the density.
+and orders, with weights that maximise the marginal likelihood together with the noise (`kernels`). The model has a
+vector of weights for each training or support environment, and is stored as polynomials of the density.
 """
 
 from dataclasses import dataclass
@@ -24,24 +24,12 @@ from ...model.tensors import TensorPart, TensorProperty, to_spherical
 from ..channels import model_density
 from ..error_bars.tensors import fit_spread
 from ..full.likelihood import choose_hyperparameters
+from ..limits import DEFAULT, TensorLimits
 from ..mapping.samples import Samples, choose_frames, draw_samples
 from ..mapping.tensors import compressed
 from ..options import TrainingOptions
-from ..sparse.selection import MAX_CANDIDATES
-from ..task import KEPT_ENVIRONMENTS, Task, kept_gigabytes, predict_cost
-from .kernels import LEFT_OUT_LABELS, FullKernels, Solution, SparseKernels, most_support
-
-SEARCH_LABELS = 1500  # the likelihood is maximised on this many labels, drawn by frames, where there are more
-MOST_LABELS = 10_000  # of the full estimator: 1.6 GB and a few minutes
-MOST_ENVIRONMENTS = 10_000  # up to which it is the default: some minutes
-PAIR_SECONDS = 1.2e-6  # of the kernel of two environments, measured with lmax 3
-MAPPING_SHARE = 0.1  # of the expected error, within which the small form stays
-# How the densities of tensors differ from those of energies, by likelihood and left-out errors on water dimers
-WIDTHS = 5 / 3, 3 / 4  # factors of the Gaussian widths of the two densities
-SHORT_CUTOFF = 5 / 6  # factor of the short cutoff
-ANGULAR_WEIGHT = -1.1  # added to the exponent p of the factors (2l + 1)^p of angular momenta
-SLOPE = 0.05  # e: residuals that change so with the centre of mass reveal a charge or a wrong origin
-SIGNIFICANT = 4.0  # standard deviations of such a slope
+from ..task import Task, kept_gigabytes, predict_cost
+from .kernels import FullKernels, Solution, SparseKernels, most_support
 
 
 @dataclass(frozen=True)
@@ -90,24 +78,25 @@ class _Regression:
         self.task, self.name = task, name
         self.data = task.data.with_tensor(name)
         self.values = np.array([getattr(frame, name) for frame in self.data])
-        options = tensor_options(task.options)
+        options = tensor_options(task.options, task.limits.tensors)
         shapes = [shape for shape in (options.long, options.short) if shape]
-        self.sampled = choose_frames(self.data, np.random.default_rng(task.options.seed))
+        rng = np.random.default_rng(task.options.seed)
+        self.sampled = choose_frames(self.data, rng, task.limits.samples)
         self.estimator = _choose_estimator(task, name, self.data)
-        self.densities = [model_density(self.data, options, shape, task.comm) for shape in shapes]
+        self.densities = [model_density(self.data, options, s, task.comm, task.limits.density) for s in shapes]
         _predict(task, name, self.estimator, self.data, self.densities)
         self.kernels = self._kernels()
 
     def _kernels(self) -> FullKernels | SparseKernels:
         if self.estimator == "full":  # has the coefficients of all environments itself
             return FullKernels(self.task, [Environments(self.data, density) for density in self.densities])
-        scales = [Environments(self.data, density, KEPT_ENVIRONMENTS) for density in self.densities]
+        scales = [Environments(self.data, density, self.task.limits.kept_bytes) for density in self.densities]
         return SparseKernels(self.task, scales, _width(self.name))
 
     @cached_property
     def samples(self) -> list[list[Samples]]:
         """Environments of each length scale and element, in whose metric forms are made small."""
-        return [draw_samples(self.sampled, density) for density in self.densities]
+        return [draw_samples(self.sampled, d, limits=self.task.limits.samples) for d in self.densities]
 
     def fit(self, momentum: int) -> tuple[np.ndarray, TensorFit, float]:
         """Baseline (n_elements,), regression, and standard deviation of a component beyond the baseline."""
@@ -147,15 +136,15 @@ def _fit_target(task: Task, name: str) -> tuple[TensorProperty, dict[str, Any]]:
     return TensorProperty(name, regression.densities, parts), header
 
 
-def tensor_options(options: TrainingOptions) -> TrainingOptions:
+def tensor_options(options: TrainingOptions, limits: TensorLimits = DEFAULT.tensors) -> TrainingOptions:
     """Options with the parameters of the densities of tensors."""
     changes = {
         "saturation": 0.0,
         "element_mixing": 0.0,
-        "angular_weight": options.angular_weight + ANGULAR_WEIGHT,
-        "density_width": options.density_width * WIDTHS[0],
-        "short_density_width": options.short_density_width * WIDTHS[1],
-        "short_cutoff": options.short_cutoff * SHORT_CUTOFF,
+        "angular_weight": options.angular_weight + limits.angular_weight,
+        "density_width": options.density_width * limits.width,
+        "short_density_width": options.short_density_width * limits.short_width,
+        "short_cutoff": options.short_cutoff * limits.short_cutoff,
     }
     return options.model_copy(update=changes)
 
@@ -177,17 +166,17 @@ def _choose_estimator(task: Task, name: str, data: Dataset) -> str:
         DataError: lmax, order or number of labels do not allow it.
 
     """
-    options, labels = task.options, len(data) * _width(name)
+    options, limits, labels = task.options, task.limits.tensors, len(data) * _width(name)
     if max(TENSORS[name]) > options.lmax:
         raise DataError(f"{name}: needs lmax of at least {max(TENSORS[name])}, not {options.lmax}")
     if options.order > 4:
         raise DataError(f"{name}: tensors have kernels of orders 1 to 4, not {options.order}; set order to 4")
-    if options.estimator == "full" and labels > MOST_LABELS:
+    if options.estimator == "full" and labels > limits.full_labels:
         raise DataError(
-            f"{name}: {labels} labels, where {MOST_LABELS} are the limit of the full estimator; train with the sparse "
-            "one, or on fewer frames with --frames"
+            f"{name}: {labels} labels, where {limits.full_labels} are the limit of the full estimator; train with the "
+            "sparse one, or on fewer frames with --frames"
         )
-    small = labels <= MOST_LABELS and data.n_environments <= MOST_ENVIRONMENTS
+    small = labels <= limits.full_labels and data.n_environments <= limits.full_environments
     chosen = options.estimator if options.estimator != "auto" else "full" if small else "sparse"
     task.log(f"{name.capitalize()}: {chosen} estimator ({labels} labels at most, {data.n_environments} environments)")
     return chosen
@@ -206,23 +195,24 @@ def _predict(task: Task, name: str, estimator: str, data: Dataset, densities: li
     """
     options, labels, n_scales = task.options, len(data) * _width(name), len(densities)
     n_atoms, of_elements = data.n_environments, data.element_counts.sum(axis=0)
-    searched, matrices = min(labels, SEARCH_LABELS), n_scales * len(task.elements) * options.order
+    limits, most, speeds = task.limits.tensors, task.limits.sparse.candidates, task.limits.speeds
+    searched, matrices = min(labels, limits.search_labels), n_scales * len(task.elements) * options.order
     width = (options.lmax + 1) ** 2 * sum(density.projection.shape[3] for density in densities)
     if estimator == "full":
         passes = 1 + (searched / labels) ** 2 * (searched < labels)  # over the pairs of environments
         pairs = 0.5 * n_scales * passes * np.sum(of_elements**2.0)
         stored, products = 3 * n_atoms * width + 3 * labels**2, labels**3
     else:
-        points = most_support(options, n_scales, _width(name))
-        columns, candidates = n_scales * points * _width(name), np.minimum(of_elements, MAX_CANDIDATES).sum()
+        points = most_support(options, n_scales, _width(name), limits)
+        columns, candidates = n_scales * points * _width(name), np.minimum(of_elements, most).sum()
         pairs = n_scales * points * ((1 + searched / labels) * n_atoms / len(task.elements) + candidates)
-        stored = candidates * (width + points) + 8 * columns**2 + (searched * options.order + LEFT_OUT_LABELS) * columns
-        stored += kept_gigabytes(data, width, rows=1) / 8e-9
+        rows = searched * options.order + limits.left_out_labels
+        stored = candidates * (width + points) + 8 * columns**2 + rows * columns
+        stored += kept_gigabytes(data, width, task.limits.kept_bytes, rows=1) / 8e-9
         products = 2 * labels * columns**2 + 20 * columns**3
-    seconds = PAIR_SECONDS * len(TENSORS[name]) * pairs / (task.threads * task.comm.size)
-    predict_cost(
-        task, 8e-9 * ((matrices + 3) * searched**2 + stored), seconds + (60 * searched**3 + products) / 2e10
-    )  # fmt: skip
+    seconds = speeds.tensor_pair * len(TENSORS[name]) * pairs / (task.threads * task.comm.size)
+    seconds += (60 * searched**3 + products) / speeds.kernel_products
+    predict_cost(task, 8e-9 * ((matrices + 3) * searched**2 + stored), seconds)
 
 
 def _fit_momentum(task: Task, kernels: FullKernels | SparseKernels, labels, n_atoms) -> TensorFit:
@@ -237,10 +227,12 @@ def _fit_momentum(task: Task, kernels: FullKernels | SparseKernels, labels, n_at
     """
     options, width = task.options, labels.shape[1]
     everything = tensor_labels(labels, n_atoms)
-    chosen = everything.sampled(SEARCH_LABELS, 1, options.seed)
+    chosen = everything.sampled(task.limits.tensors.search_labels, 1, options.seed)
     gram = kernels.matrices((width - 1) // 2, chosen)
     own, part = options.model_copy(update={"energy_noise": None, "order_weights": None}), everything.subset(chosen)
-    weights, noise, score = task.comm.first(choose_hyperparameters, gram, part, own, task.log, task.threads)
+    weights, noise, score = task.comm.first(
+        choose_hyperparameters, gram, part, own, task.log, task.threads, task.limits
+    )
     by_scale, found = weights.reshape(-1, len(task.elements), options.order), float(noise[LabelKind.ENERGY])
     solution = kernels.solved((width - 1) // 2, by_scale, found, everything, gram, chosen)
     return TensorFit(by_scale, found, solution, score)
@@ -265,7 +257,8 @@ def _check_origin(task: Task, data: Dataset, residuals) -> None:
         return
     slope = np.sum(shifts * errors) / square
     uncertainty = np.sqrt(np.mean((errors - slope * shifts) ** 2) / square)
-    if abs(slope) > SLOPE and abs(slope) > SIGNIFICANT * uncertainty:
+    limits = task.limits.tensors
+    if abs(slope) > max(limits.origin_slope, limits.origin_significance * uncertainty):
         task.log(
             f"Warning: the dipoles change by {slope:.2f} e per Angstrom by which the centre of mass is displaced, "
             "which no structure explains: set the charge and the dipole_origin that the labels have"
@@ -275,10 +268,10 @@ def _check_origin(task: Task, data: Dataset, residuals) -> None:
 def _forms(regression: _Regression, momentum: int, fit: TensorFit) -> list[list[BilinearForm]]:
     """Forms of each length scale and element, small ones unless the tolerance of the mapping is 0."""
     error = np.sqrt(np.mean(fit.solution.residuals**2) / np.mean(regression.data.n_atoms))
-    exact = regression.task.options.map_tolerance == 0
-    tolerance = 0.0 if exact else MAPPING_SHARE * error / len(regression.densities)
+    limits, exact = regression.task.limits, regression.task.options.map_tolerance == 0
+    tolerance = 0.0 if exact else limits.tensors.mapping_share * error / len(regression.densities)
     return [
-        compressed(supports, momentum, weights, samples, tolerance)
+        compressed(supports, momentum, weights, samples, tolerance, limits)
         for supports, weights, samples in zip(fit.solution.supports, fit.order_weights, regression.samples, strict=True)
     ]
 
@@ -291,5 +284,5 @@ def _spread(regression: _Regression, momentum: int, fit: TensorFit) -> TensorSpr
     return fit_spread(
         momentum, regression.densities, solution.supports, fit.order_weights, regression.sampled,
         regression.data.subset(solution.frames), solution.residuals, len(regression.data), task.threads,
-        task.options.seed,
+        task.options.seed, task.limits,
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """Kernels of vectors and tensors between frames, by all environments or by support environments.
 
-Both answer the same questions: the kernel matrices on which hyperparameters are chosen, and the fit with these. With
-support environments s, each with 2L + 1 weights, the kernel of two frames is K_ns K_ss^-1 K_sn (Nystroem), and the work
-grows with the number of environments instead of its square.
+Both give the kernel matrices on which hyperparameters are chosen, and the fit with these. With support environments s,
+each with 2L + 1 weights, the kernel of two frames is K_ns K_ss^-1 K_sn (Nystroem), and the work grows linearly with the
+number of environments and not quadratically.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,12 @@ from ...density.frames import Environments
 from ...kernel.tensor import add_tensor_rows, tensor_terms
 from ..full.frame_gram import FramePool, add_gram, energy_gram, frame_rows, parts_of
 from ..full.likelihood import solve
+from ..limits import TensorLimits
 from ..mapping.tensors import TensorSupport
 from ..options import TrainingOptions
 from ..sparse.regression import SparseRegression, TriangularFactor, left_out_errors, whitening
 from ..sparse.selection import candidates, mean_kernels, select_support
 from ..task import Task, part_of
-
-LEFT_OUT_LABELS = 8000  # of which the sparse estimator finds the errors by fits without their frames
-MOST_COLUMNS = 3000  # weights of the support environments: some matrices of 70 MB, and a minute
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ class SparseKernels:
 
     def __init__(self, task: Task, scales: Sequence[Environments], width: int):
         self.task, self.scales, self.data = task, scales, scales[0].data
-        n_support = most_support(task.options, len(scales), width)
+        n_support = most_support(task.options, len(scales), width, task.limits.tensors)
         self.supports = [self._select(n, n_support) for n in range(len(scales))]
         # each support point counts as a frame; None for an element without support points
         self._pools = [[FramePool(list(s[:, None])) if len(s) else None for s in scale] for scale in self.supports]
@@ -128,7 +126,7 @@ class SparseKernels:
         def report(stage: str):
             return lambda fraction: task.progress(stage, (n + fraction) / n_scales)
 
-        pools = candidates(self.scales[n], task.options.seed, report("environments"))
+        pools = candidates(self.scales[n], task.limits.sparse.candidates, task.options.seed, report("environments"))
         weights = 1.0 / (order * np.maximum(mean_kernels(pools, lmax, order, task.options.seed), 1e-300))
         return select_support(pools, n_support, lmax, weights, task.threads, report("support points"), task.comm)
 
@@ -191,7 +189,7 @@ class SparseKernels:
         """Fit with these hyperparameters, see `FullKernels.solved`."""
         task, width = self.task, 2 * momentum + 1
         targets, sizes = (x.reshape(-1, width) for x in (labels.values, labels.size))
-        few = labels.sampled(LEFT_OUT_LABELS, 2, task.options.seed)
+        few = labels.sampled(task.limits.tensors.left_out_labels, 2, task.options.seed)
         among = zip(order_weights.reshape(-1, task.options.order), self._among(momentum), strict=True)
         kernel = block_diag(*(np.tensordot(a, kernels, 1) for a, kernels in among))
         factors, kept = [TriangularFactor(len(kernel) + 1) for _ in LabelKind], []
@@ -205,7 +203,7 @@ class SparseKernels:
 
         def fit():
             factors[LabelKind.ENERGY].merge()
-            regression = SparseRegression([factors], kernel[None])
+            regression = SparseRegression([factors], kernel[None], limits=task.limits)
             weights, leverage = regression.fitted(np.ones(1), np.full(len(LabelKind), noise))
             residuals = [
                 deviation * left_out_errors(rows @ leverage / deviation, (target - rows @ weights) / deviation)
@@ -224,6 +222,6 @@ class SparseKernels:
         return Solution(supports, few, residuals)
 
 
-def most_support(options: TrainingOptions, n_scales: int, width: int) -> int:
-    """Support points of each length scale."""
-    return min(options.support_points, MOST_COLUMNS // (n_scales * width))
+def most_support(options: TrainingOptions, n_scales: int, width: int, limits: TensorLimits) -> int:
+    """Support points of each length scale, for L with `width` components."""
+    return min(options.support_points, limits.columns // (n_scales * width))

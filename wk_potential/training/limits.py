@@ -1,0 +1,295 @@
+"""Constants that decide what training does: one frozen object, passed to every step and recorded in the model.
+
+They were found on the data sets of the benchmarks, as the comments tell, and hardly ever need to be changed. What users
+should set is in `TrainingOptions`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PerEstimator:
+    """A number for each of the two estimators."""
+
+    full: float
+    sparse: float
+
+    def of(self, estimator: str) -> float:
+        """Return that of an estimator."""
+        return getattr(self, estimator)
+
+
+@dataclass(frozen=True)
+class ChoiceLimits:
+    """Which estimator `estimator="auto"` takes: the full one up to these sizes (5 GB and some minutes)."""
+
+    full_labels: int = 8000
+    full_environments: int = 3000
+
+
+@dataclass(frozen=True)
+class DensityLimits:
+    """How the channels of the density are reduced to those that the training set uses (`channels`)."""
+
+    frames: int = 200  # at most, drawn at random
+    stray: float = 0.05  # Angstrom, by which atoms may stray from the frames; it also keeps channels that forces need
+    # of the largest rms norm of an element, for the scale of those that are smaller: atoms that hardly have neighbours
+    # are not scaled up
+    least_norm: float = 0.1
+
+
+@dataclass(frozen=True)
+class RepulsionLimits:
+    """Where the repulsion of a pair of elements begins and is whole (`repulsion`)."""
+
+    outer: float = 0.9  # of the smallest distance in the training set: no frame is touched
+    inner: float = 0.5  # of the outer radius
+    contact: float = 2.0  # sums of the covalent radii, beyond which no pair is repelled, with or without such frames
+
+
+@dataclass(frozen=True)
+class TrialLimits:
+    """What is tried on some of the frames before training, and by how much a score must rise (`trials`)."""
+
+    labels: PerEstimator = PerEstimator(800, 6000)  # of the frames that are used, at most
+    # Tried by the sparse estimator, and before a search: support points want less weight of high angular momenta, dense
+    # metals a shorter cutoff too
+    shapes: tuple[Mapping[str, float], ...] = (
+        {"angular_weight": 0.0},
+        {"angular_weight": 0.0, "cutoff": 5.0, "cutoff_width": 2.0},
+    )
+    shape_gain: float = 0.5  # long runs are stable with the default shape, so another one must be clearly better
+    mixings: tuple[float, ...] = (0.6, 0.8)  # of elements: alloys of many metals gain, molecules and water do not
+    mixing_gain: float = 0.2
+    saturation: PerEstimator = PerEstimator(2.0, 1.0)
+    # what saturation may cost: molecules gain from it, and a liquid may collapse without it
+    saturation_loss: float = 0.2
+
+
+@dataclass(frozen=True)
+class SearchBounds:
+    """Bounds of the parameters of the density in the search, those of `TrainingOptions`."""
+
+    cutoff: tuple[float, float] = (3.5, 9.0)
+    cutoff_width: tuple[float, float] = (1.0, 8.0)
+    density_width: tuple[float, float] = (0.12, 0.8)
+    density_growth: tuple[float, float] = (1.5, 12.0)
+    short_cutoff: tuple[float, float] = (1.6, 4.5)
+    short_density_width: tuple[float, float] = (0.08, 0.6)
+    angular_weight: tuple[float, float] = (-0.4, 1.2)
+
+
+@dataclass(frozen=True)
+class SearchLimits:
+    """The search for the parameters of the density (`search`)."""
+
+    labels: PerEstimator = PerEstimator(1500, 12_000)  # of the frames on which parameters are scored, at most
+    support_points: int = 300  # with which the sparse estimator is scored, here and in the trials
+    evaluations: int = 60  # of the score, at most
+    digits: int = 3  # to which parameters are rounded
+    bounds: SearchBounds = SearchBounds()
+    lmax: int = 6  # largest that is tried
+    lmax_gain: float = 0.1  # by which the score must rise for one more angular momentum, which doubles the cost
+
+
+@dataclass(frozen=True)
+class FullLimits:
+    """Hyperparameters of the full estimator by marginal likelihood (`full.likelihood`).
+
+    The likelihood of few labels has several maxima, and that of many forces may ignore the few energies, so errors of
+    frames that are left out decide between candidates. Scores are those of `task.score_of_errors`.
+    """
+
+    search_labels: int = 4000  # on which the likelihood is maximised, at most
+    search_environments: int = 20_000  # of these frames, at most
+    search_gigabytes: float = 4.1  # of the Gram matrices: less labels if there are more than four elements
+    start_labels: int = 800  # on which the two starts are compared, at most
+    noise_starts: tuple[float, ...] = (3e-3, 0.1)  # of the rms of the labels
+    least_noise: float = 3e-4  # of the rms: with less the likelihood rises, but errors of unseen frames do not fall
+    noise_factors: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)  # by which the noise of forces may be raised
+    noise_loss: float = 0.02  # of the score, which more noise of forces may cost
+    few_factors: tuple[float, ...] = (4.0**-1, 4.0**-2, 4.0**-3, 4.0**-4, 4.0**-5, 4.0**-6)  # of energies, stresses
+    few_gain: float = 0.1  # of the score, which less noise of energies or stresses must bring
+
+
+@dataclass(frozen=True)
+class SparseLimits:
+    """The sparse estimator (`sparse`)."""
+
+    candidates: int = 20_000  # environments of each element among which support points are chosen
+    folds: int = 4  # of the cross-validation
+    search_support: int = 400  # support points with which the order weights are chosen, at most
+    search_labels: int = 20_000  # on which they are chosen, about
+    search_evaluations: int = 120  # of the cross-validation errors, for the order weights
+    noise_evaluations: int = 40  # the same for the noise of all labels and support points
+    start_noise: tuple[float, float, float] = (0.01, 0.1, 0.03)  # of the rms of energies, forces, virials
+    least_noise: float = 1e-4  # of the rms: errors of left-out frames are rounding errors with less
+    left_out_labels: int = 8000  # whose leave-one-out errors are computed, at most
+
+
+@dataclass(frozen=True)
+class TensorLimits:
+    """Dipoles and polarisabilities (`tensors`, `mapping.tensors`)."""
+
+    full_labels: int = 10_000  # of the full estimator: 1.6 GB and a few minutes
+    full_environments: int = 10_000  # up to which "auto" takes it: some minutes
+    search_labels: int = 1500  # on which the likelihood is maximised, at most
+    columns: int = 3000  # weights of the support points, at most: some matrices of 70 MB, and a minute
+    left_out_labels: int = 8000  # whose leave-one-out errors the sparse estimator computes, at most
+    # How the densities differ from those of energies, by likelihood and leave-one-out errors of water dimers:
+    width: float = 5 / 3  # factor of the Gaussian width
+    short_width: float = 3 / 4  # factor of that of the short density
+    short_cutoff: float = 5 / 6  # factor
+    angular_weight: float = -1.1  # is added
+    # Small forms
+    mapping_share: float = 0.1  # of the expected error, by which the small form may deviate
+    compared_environments: int = 150  # on which it is compared with the exact one, at most
+    compared_displacement: float = 0.2  # Angstrom, of their atoms
+    threshold_exponents: tuple[float, float, float] = (-1.0, -12.0, -0.25)  # of the thresholds tried: first, last, step
+    # Residuals that change with the centre of mass reveal a wrong charge or origin:
+    origin_slope: float = 0.05  # e
+    origin_significance: float = 4.0  # standard deviations
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """Thresholds that are tried, the largest first."""
+        return _powers(self.threshold_exponents)
+
+
+@dataclass(frozen=True)
+class SampleLimits:
+    """Environments in whose metric forms are made small (`mapping.samples`)."""
+
+    frames: int = 60  # from which they are drawn, about
+    environments: int = 3000  # of each element, about
+    rattle: float = 0.1  # Angstrom, of the copies: dynamics goes where the frames are not
+
+
+@dataclass(frozen=True)
+class MappingLimits:
+    """The mapped form (`mapping`)."""
+
+    seconds: float = 1200.0  # that it may take in training, as predicted
+    # The default tolerance of forces: a deviation that is this large at most is a hundredth of the error in the rms
+    share: float = 0.03  # of the expected error of forces
+    least_tolerance: float = 1e-4  # eV/Angstrom
+    most_tolerance: float = 5e-3  # eV/Angstrom
+    slack: float = 3.0  # times the default tolerance are better than eight times the effort
+    features: tuple[int, ...] = (2000, 4000)  # of a block: one after the other until they suffice; cubic effort
+    most_features: int = 9000  # before screening: matrices of 650 MB, several of them at a time
+    value_weight: float = 0.3  # of the features themselves in the metric, beside their changes
+    measured_atoms: int = 600  # on which forces are compared with the direct kernel, half of them in rattled copies
+    measured_rattle: float = 0.05  # Angstrom, of these copies
+    threshold_exponents: tuple[float, float, float] = (-2.0, -12.0, -0.25)  # of the thresholds tried: first, last, step
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """Thresholds that are tried, the largest first."""
+        return _powers(self.threshold_exponents)
+
+
+@dataclass(frozen=True)
+class ErrorBarLimits:
+    """The committee of the error bars and its calibration (`error_bars`)."""
+
+    lmax: int = 2  # of the density that its features are made of
+    channels: int = 8  # leading ones of the density
+    threshold: float = 3e-3  # of the small forms of energies whose squares are the features
+    tensor_threshold: float = 3e-4  # of those of tensors: with fewer terms deviations hardly grow far from the data
+    # Prior standard deviation of a feature's weight, in units of the weight that the model gives it. It is wide for
+    # labels, which are sums over atoms and determine each weight less well
+    prior: float = 100.0
+    local_prior: float = 1.0
+    members: int = 64  # draws of the weights
+    probes: int = 32  # draws of the weights for the uncertainty of single atoms
+    shares: int = 11  # tried from 0 to 1: part of the variance of an energy for which the atoms err independently
+    evidence: float = 2.0  # by which such a part must raise the log likelihood
+    labels: int = 20_000  # of random frames that stand for all, at most
+    folds: int = 100  # in which frames are left out; one by one if there are fewer frames
+    grade_quantile: float = 0.999  # of the left-out environments has an extrapolation grade below 1
+    closer: float = 0.9  # times the smallest distance of the training set: closer atoms are extrapolation
+
+
+@dataclass(frozen=True)
+class DoubtLimits:
+    """When labels are doubted (`doubts`)."""
+
+    large_stress: float = 1.0  # eV/Angstrom^3 (160 GPa), rms of the median frame
+    large_force: float = 10.0  # eV/Angstrom, rms of the median frame
+    small_force: float = 0.05  # eV/Angstrom, rms of the others: with less, atoms without force may be at rest
+    seldom: float = 0.1  # of the frames: in as many, symmetry may leave one atom without force
+    opposite: float = -0.3  # correlation of virials with those predicted; sound data have 0.95 and more
+    significance: float = 2.0  # standard deviations of the correlation of unrelated stresses
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Speeds of one core of one machine, from which times are predicted; others differ by a factor of two or so.
+
+    The predicted time is logged, and decides whether a model is mapped (`MappingLimits.seconds`).
+    """
+
+    kernel_products: float = 2e10  # multiply-adds per second, of Gram matrices and dense forms
+    likelihood_products: float = 3.5e10  # multiply-adds per second, of the search for hyperparameters
+    solution_products: float = 5e10  # multiply-adds per second, of the solution for all labels
+    factor_products: float = 1e10  # multiply-adds per second, of triangular factors
+    gradient_pair: float = 3e-6  # seconds for the kernel of two environments and its gradient
+    tensor_pair: float = 1.2e-6  # seconds for the tensor kernel of two environments, lmax 3
+    recoupling: float = 8e-8  # seconds for an element of the recoupled matrices
+    form: float = 5e-10  # seconds for the third power of the features of a block
+
+
+@dataclass(frozen=True)
+class Limits:
+    """All constants that decide what training does, by stage.
+
+        limits = Limits(full=FullLimits(search_labels=2000))
+
+    Attributes:
+        importance: weights of the logarithms of the errors of energies, forces and stresses in a score. Stresses count
+            less: those of plane-wave codes may contradict the energies (Pulay stress), which are to be believed then.
+        kept_bytes: of expanded environments that are kept for each density, so as not to expand them again.
+        outgrown: a model that grows is trained anew at so many times the labels of its hyperparameters.
+
+    """
+
+    choice: ChoiceLimits = ChoiceLimits()
+    density: DensityLimits = DensityLimits()
+    repulsion: RepulsionLimits = RepulsionLimits()
+    trials: TrialLimits = field(default_factory=TrialLimits)
+    search: SearchLimits = SearchLimits()
+    full: FullLimits = FullLimits()
+    sparse: SparseLimits = SparseLimits()
+    tensors: TensorLimits = TensorLimits()
+    samples: SampleLimits = SampleLimits()
+    mapping: MappingLimits = MappingLimits()
+    error_bars: ErrorBarLimits = ErrorBarLimits()
+    doubts: DoubtLimits = DoubtLimits()
+    speeds: Speeds = Speeds()
+    importance: tuple[float, float, float] = (1.0, 1.0, 0.3)
+    kept_bytes: float = 2e8
+    outgrown: float = 1.5
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all numbers by name, for the header of a model."""
+        return _plain(self)
+
+
+def _powers(exponents: tuple[float, float, float]) -> np.ndarray:
+    first, last, step = exponents
+    return 10.0 ** np.arange(first, last + 0.04 * step, step)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: _plain(v) for name, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+DEFAULT = Limits()
