@@ -156,11 +156,11 @@ def test_products_without_effect_are_left_out_first(index):
     if block.constant:
         w[products[0], 1:] = w[1:, products[0]] = 0.0
     c, d = rng.normal(size=(2, 40, 9, 3))
-    fewer, small = compression._screened(block, w, Samples(c, d), single + len(products))
+    fewer, small = compression._screened(block, w, Samples(c, d), single + len(products), 0.3)
     assert len(fewer) == single + len(products) == len(small)
     values = [np.einsum("imp,pq,imq->i", x, m, x) for b, m in ((block, w), (fewer, small)) for x in [features(b, c)]]
     np.testing.assert_allclose(values[1], values[0], rtol=1e-10, atol=1e-10)
-    assert compression._screened(block, w, Samples(c, d), n)[1] is w
+    assert compression._screened(block, w, Samples(c, d), n, 0.3)[1] is w
 
 
 def test_packed_type():

@@ -10,17 +10,19 @@ import random
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from ase.io import read
 
 from wk_potential.cli import main
 from wk_potential.model.container import read_container
-from wk_potential.training import search as optimise
+from wk_potential.training import train as training
+from wk_potential.training.limits import Limits, SearchLimits
 
 QUICK = ["--cutoff", "4", "--cutoff-width", "2", "--lmax", "1", "--order", "2", "--density-width", "0.5"]
 QUICK += ["--channel-tolerance", "0.01", "--frames", ":4", "--short-cutoff", "0", "--threads", "1"]
-optimise.EVALUATIONS = 12
+training.train = partial(training.train, limits=Limits(search=SearchLimits(evaluations=12)))  # as the command calls it
 
 
 def command(what: str, source: str, structure: str, name: str) -> list[str]:

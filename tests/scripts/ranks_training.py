@@ -9,9 +9,8 @@ from mpi4py import MPI
 
 from wk_potential import TrainingOptions, read_frames, train
 from wk_potential.compute.ranks import MPICommunicator
-from wk_potential.training.full import fit as full
 from wk_potential.training.full import shared_rows
-from wk_potential.training.tensors import fit as tensors
+from wk_potential.training.limits import FullLimits, Limits, TensorLimits
 
 OPTIONS = {"cutoff": 3.5, "short_cutoff": 2.5, "cutoff_width": 2.0, "lmax": 2, "order": 3, "channel_tolerance": 3e-2}
 FEW = {"forces": 100, "energy": 7, "dipole": 30, "dipole sparse": 30}  # labels
@@ -22,10 +21,10 @@ def run(folder: Path, search_labels, comm) -> dict[str, np.ndarray]:
     out = {}
     for key, labels in search_labels.items():
         name, _, estimator = key.partition(" ")
-        full.SEARCH_LABELS = tensors.SEARCH_LABELS = labels
+        limits = Limits(full=FullLimits(search_labels=labels), tensors=TensorLimits(search_labels=labels))
         frames = read_frames(folder / f"{name}.xyz", dipole_key="mu" if name == "dipole" else None)
         options = TrainingOptions(estimator=estimator or "full", support_points=20, map=False, **OPTIONS)
-        predicted = train(frames, options, threads=1, comm=comm).predict(frames, 1)
+        predicted = train(frames, options, threads=1, comm=comm, limits=limits).predict(frames, 1)
         for value in (name, f"{name}_std"):
             if (values := [getattr(p, value, None) for p in predicted])[0] is not None:
                 out[f"{value} {estimator}".rstrip()] = np.concatenate([np.ravel(v) for v in values])

@@ -1,178 +1,20 @@
-"""Quadratic forms in place of support points: exact, small, in both precisions, in files."""
+"""Quadratic forms that are nearly the same as the support points, as small as a tolerance allows."""
 
-import copy
 import dataclasses
-import pickle
-from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, fcc111, molecule
+from ase.build import bulk, molecule
+from oracles.mapped import ORDER_WEIGHTS, SYSTEMS, TOLERANCES, check, predict, rattled
 from oracles.systems import scale_of
 
-from wk_potential import Frame, Model, WKCalculator
-from wk_potential.atoms.neighbours import find_neighbours
-from wk_potential.errors import ClashError, PrecisionWarning, UnknownElementError
-from wk_potential.model.container import read_container
-from wk_potential.model.support import SupportPoints
-from wk_potential.training.mapping import compression, mapping, samples
-from wk_potential.training.mapping.compression import exact
+from wk_potential import Frame
+from wk_potential.errors import UnknownElementError
+from wk_potential.training.limits import Limits, MappingLimits, SampleLimits
+from wk_potential.training.mapping import compression, mapping
 from wk_potential.training.mapping.mapping import MappingError, map_model
-
-ORDER_WEIGHTS = (0.7, 1.1, 0.9, 1.3)
-
-
-# --- energies and forces ---
-
-
-def rattled(atoms, seed=0, amount=0.08):
-    atoms = atoms.copy()
-    atoms.rattle(amount, seed=seed)
-    return atoms
-
-
-def slab():
-    """Periodic in two directions, without a third cell vector."""
-    atoms = fcc111("C", (1, 2, 2), a=3.4)
-    atoms.numbers[1] = 1
-    return rattled(atoms)
-
-
-def crystal(seed=0):
-    """A skewed cell smaller than the cutoff."""
-    atoms = bulk("CH", "zincblende", a=3.4)
-    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.1 * np.arange(9).reshape(3, 3) / 9), scale_atoms=True)
-    return rattled(atoms, seed, 0.15)
-
-
-SYSTEMS = {"molecule": rattled(molecule("C2H6")), "crystal": crystal(), "slab": slab(), "atom": Atoms("C")}
-
-
-def exactly_mapped(model) -> Model:
-    """The model with exact forms, which `Model.map` would not take if they cost more than few support points."""
-    scales = []
-    for scale in model.scales:
-        forms = [exact(s, a) for s, a in zip(scale.support, scale.order_weights, strict=True)]
-        scales.append(dataclasses.replace(scale, mapped=forms))
-    return dataclasses.replace(model, scales=scales)
-
-
-@pytest.fixture(scope="module")
-def carbon(random_model):
-    """A model of one element in exact mapped form."""
-    return exactly_mapped(random_model(numbers=(6,), lmax=3, n=12, order_weights=ORDER_WEIGHTS))
-
-
-@pytest.fixture(scope="module")
-def hydrocarbon(random_model):
-    """A model of two elements in exact mapped form."""
-    return exactly_mapped(random_model(numbers=(1, 6), n=12, order_weights=ORDER_WEIGHTS))
-
-
-def predict(model, atoms, threads=1, **options):
-    """Energies, forces and virial."""
-    neighbours = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, model.cutoff)
-    structure = model.structure(atoms.numbers, atoms.positions, atoms.cell.array, neighbours)
-    p = model.evaluate(structure, threads, model.potential(**options))
-    return p.energies, p.forces, p.virial
-
-
-def check(model, atoms, tolerance, threads=1, **options):
-    """The mapped form and the direct kernel agree, relative to the largest of each."""
-    mapped, direct = predict(model, atoms, threads, **options), predict(model, atoms, direct=True)
-    for found, expected in zip(mapped, direct, strict=True):
-        assert found == pytest.approx(expected, abs=tolerance * scale_of(expected))
-    return mapped
-
-
-@pytest.mark.parametrize("system", SYSTEMS)
-@pytest.mark.parametrize("n_elements", [1, 2])
-def test_exact_form(n_elements, system, request):
-    model, atoms = request.getfixturevalue(("carbon", "hydrocarbon")[n_elements - 1]), SYSTEMS[system].copy()
-    if n_elements == 1:
-        atoms.numbers[:] = 6
-    check(model, atoms, 1e-9)
-    check(model, atoms, 1e-9, threads=2)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
-@pytest.mark.parametrize("tangents", [False, True])
-@pytest.mark.parametrize("lmax", [0, 1, 3])
-def test_exact_form_of_any_kernel(random_model, lmax, order, tangents):
-    model = random_model(numbers=(1, 6), lmax=lmax, n=3, tangents=tangents, order_weights=ORDER_WEIGHTS[:order])
-    check(exactly_mapped(model), SYSTEMS["crystal"], 1e-9)
-
-
-def test_exact_form_beyond_lmax_three(random_model):
-    model = random_model(numbers=(6,), lmax=4, n=3, order_weights=ORDER_WEIGHTS)
-    check(exactly_mapped(model), Atoms("C3", [[0, 0, 0], [1, 1, 0.3], [0.2, -0.9, 0.8]]), 1e-9)
-
-
-@pytest.mark.parametrize("n", range(1, 18))
-def test_any_number_of_atoms(carbon, n):
-    """Lanes of the last vectors are partly in use."""
-    positions = np.argwhere(np.ones((3, 3, 2))) * 1.8
-    atoms = rattled(Atoms(f"C{n}", positions[np.random.default_rng(n).permutation(18)[:n]]), n, 0.2)
-    for threads in (1, 2):
-        check(carbon, atoms, 1e-9, threads)
-        check(carbon, atoms, 1e-4, threads, precision="float32")
-
-
-def test_more_threads_than_atoms(hydrocarbon):
-    check(hydrocarbon, SYSTEMS["atom"], 1e-9, threads=5)
-    check(hydrocarbon, SYSTEMS["crystal"], 1e-9, threads=5)
-
-
-def test_threads_repeat_to_the_last_bit(hydrocarbon):
-    atoms = SYSTEMS["molecule"]
-    for first, second in zip(predict(hydrocarbon, atoms, 2), predict(hydrocarbon, atoms, 2), strict=True):
-        assert np.array_equal(first, second)
-
-
-def test_no_atoms(hydrocarbon):
-    energies, forces, virial = predict(hydrocarbon, Atoms())
-    assert energies.shape == (0,)
-    assert forces.shape == (0, 3)
-    assert np.array_equal(virial, np.zeros((3, 3)))
-
-
-@pytest.mark.parametrize("n", [0, 1])
-def test_element_without_environments(random_model, n):
-    """Its support points are none, or isolated atoms only, whose coefficients are zero."""
-    model = random_model(numbers=(1, 6), n=12, order_weights=ORDER_WEIGHTS)
-    scales = []
-    for scale in model.scales:
-        shape = (n, *scale.support[0].coefficients.shape[1:])
-        nothing = SupportPoints(np.zeros(shape), np.ones(n), np.zeros(shape))
-        scales.append(dataclasses.replace(scale, support=[nothing, scale.support[1]]))
-    model = dataclasses.replace(model, scales=scales)
-    check(exactly_mapped(model), SYSTEMS["molecule"], 1e-9)
-
-
-# --- forms that are nearly the same ---
-
-TOLERANCES = (0.3, 3e-2, 3e-3, 3e-4)
-
-
-@pytest.fixture(scope="module")
-def frames():
-    """Crystals, molecules and slabs of hydrogen and carbon."""
-    structures = [maker(seed) for seed in range(4) for maker in (crystal, lambda seed: rattled(molecule("C2H6"), seed))]
-    return [Frame.from_atoms(atoms, f"frame {k}") for k, atoms in enumerate([*structures, slab()])]
-
-
-@pytest.fixture(scope="module")
-def unmapped(random_model):
-    """A model of two elements with so many support points that all forms are cheaper."""
-    return random_model(numbers=(1, 6), n=40, scale=0.5, order_weights=ORDER_WEIGHTS)
-
-
-@pytest.fixture(scope="module")
-def mapped(unmapped, frames):
-    """Mapped models by tolerance."""
-    return {tolerance: map_model(unmapped, frames, tolerance, threads=1) for tolerance in (*TOLERANCES, 0)}
 
 
 def n_factors(model):
@@ -305,63 +147,6 @@ def test_mapping_is_reproducible_and_independent_of_threads(mapped, unmapped, fr
             assert np.array_equal(a.values, b.values)
 
 
-# --- models, files and calculators ---
-
-
-@pytest.mark.parametrize("precision", ["float64", "float32"])
-@pytest.mark.parametrize("tolerance", [0, TOLERANCES[1]])
-def test_file(tmp_path, mapped, tolerance, precision):
-    """Predictions are equal to the last bit; factors are of single precision unless the form is exact."""
-    model, path = mapped[tolerance], tmp_path / "model.wkp"
-    model.save(path)
-    loaded = Model.load(path)
-    assert loaded.info == model.info
-    for system in SYSTEMS.values():
-        pairs = zip(*(predict(m, system, precision=precision) for m in (model, loaded)), strict=True)
-        assert all(np.array_equal(a, b) for a, b in pairs)
-    assert read_container(path)[1]["scale0_mapped_vectors"].dtype == (np.float64 if tolerance == 0 else np.float32)
-    loaded.save(tmp_path / "again.wkp")
-    assert (tmp_path / "again.wkp").read_bytes() == path.read_bytes()
-
-
-def test_calculator(tmp_path, mapped, unmapped):
-    model, atoms = mapped[TOLERANCES[1]], SYSTEMS["crystal"].copy()
-    model.save(tmp_path / "model.wkp")
-
-    def results(m, **options):
-        atoms.calc = WKCalculator(m, **options)
-        return atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
-
-    for a, b in zip(results(tmp_path / "model.wkp", direct=True), results(unmapped), strict=True):
-        assert np.array_equal(a, b)
-    for precision in ("float64", "float32"):
-        energy, forces, stress = results(tmp_path / "model.wkp", precision=precision)
-        energies, expected, virial = predict(model, atoms, precision=precision)
-        assert energy == pytest.approx(energies.sum(), rel=1e-5)
-        assert forces == pytest.approx(expected, abs=1e-5 * scale_of(expected))
-        assert stress[0] == pytest.approx(virial[0, 0] / atoms.cell.volume, abs=1e-5 * scale_of(stress))
-        for other in (copy.deepcopy(atoms), pickle.loads(pickle.dumps(atoms))):
-            other.rattle(1e-9, seed=0)
-            assert other.get_forces() == pytest.approx(forces, abs=1e-4 * scale_of(forces))
-
-
-def test_rounding_that_matters_is_said(mapped):
-    model = mapped[TOLERANCES[1]]
-    facts = {"largest_force_deviation": 1e-4, "largest_force_deviation_float32": 0.02}
-    suspicious = replace(model, info={**model.info, "mapping": facts})
-    suspicious.potential()
-    with pytest.warns(PrecisionWarning, match="by up to 2.0e-02 eV/Angstrom"):
-        suspicious.potential("float32")
-
-
-def test_precisions_and_forms_are_made_once(mapped, unmapped):
-    model = mapped[TOLERANCES[1]]
-    assert model.potential("float32") is model.potential("float32")
-    assert model.potential() is not model.potential("float32")
-    assert model.potential(direct=True) is model.direct
-    assert unmapped.potential() is unmapped.direct
-
-
 # --- errors ---
 
 
@@ -383,13 +168,13 @@ def test_tolerance_out_of_reach(unmapped, frames):
         map_model(unmapped, frames, 1e-15)
 
 
-def test_frames_of_other_elements(unmapped, frames, monkeypatch):
+def test_frames_of_other_elements(unmapped, frames):
     """Also in frames that are not compared with the direct kernel."""
-    monkeypatch.setattr(mapping, "MEASURED_ATOMS", 1)
+    few = Limits(mapping=MappingLimits(measured_atoms=1))
     other = Frame.from_atoms(molecule("H2O"), "water")
     for position in range(len(frames)):
         with pytest.raises(UnknownElementError, match="is O"):
-            map_model(unmapped, [*frames[:position], other, *frames[position:]], TOLERANCES[0])
+            map_model(unmapped, [*frames[:position], other, *frames[position:]], TOLERANCES[0], limits=few)
 
 
 @pytest.mark.parametrize("missing", ["H", "C"])
@@ -405,11 +190,11 @@ def test_frames_without_one_of_the_elements(unmapped, frames, missing):
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_rare_element(unmapped, frames, monkeypatch, place):
+def test_rare_element(unmapped, frames, place):
     """Frames are chosen such that each element is among them."""
-    monkeypatch.setattr(samples, "MOST_FRAMES", 2)
+    few = Limits(samples=SampleLimits(frames=2))
     carbon = [Frame.from_atoms(rattled(bulk("C"), seed), f"{seed}") for seed in range(4)]
-    model = map_model(unmapped, [*carbon[:place], frames[0], *carbon[place:]], TOLERANCES[1])
+    model = map_model(unmapped, [*carbon[:place], frames[0], *carbon[place:]], TOLERANCES[1], limits=few)
     exact_forces, forces = (predict(m, frames[0].to_atoms())[1] for m in (unmapped, model))
     assert forces == pytest.approx(exact_forces, abs=TOLERANCES[1])
 
@@ -422,10 +207,10 @@ def test_frames_of_isolated_atoms(unmapped, isolated):
         map_model(unmapped, [Frame.from_atoms(atoms) for atoms in structures], TOLERANCES[0])
 
 
-def test_too_many_features(unmapped, frames, monkeypatch):
-    monkeypatch.setattr(compression, "MOST_FEATURES", 50)
+@pytest.mark.parametrize("tolerance", [None, 0])
+def test_too_many_features(unmapped, frames, tolerance):
     with pytest.raises(MappingError, match=r"features in a block, where 50 are the limit"):
-        map_model(unmapped, frames)
+        map_model(unmapped, frames, tolerance, limits=Limits(mapping=MappingLimits(most_features=50)))
 
 
 @pytest.fixture
@@ -442,23 +227,21 @@ def sizes(monkeypatch):
     return found
 
 
-def test_features_are_added_until_they_suffice(unmapped, frames, monkeypatch, sizes):
+def test_features_are_added_until_they_suffice(unmapped, frames, sizes):
     """With too few of them there is no form, but the default tolerance is not kept at any price."""
     whole = map_model(unmapped, frames, TOLERANCES[1])
     most = max(sizes)
     sizes.clear()
-    monkeypatch.setattr(mapping, "FEATURES", (most // 8, most))
-    model = map_model(unmapped, frames, TOLERANCES[1])
+    features = (most // 8, most)
+    model = map_model(unmapped, frames, TOLERANCES[1], limits=Limits(mapping=MappingLimits(features=features)))
     assert (min(sizes), max(sizes)) == (most // 8, most)
     assert model.info["mapping"] == whole.info["mapping"]
     for slack, expected in ((1.0, most), (1e6, most // 8)):
         sizes.clear()
-        monkeypatch.setattr(mapping, "SLACK", slack)
-        map_model(unmapped, frames)
+        map_model(unmapped, frames, limits=Limits(mapping=MappingLimits(features=features, slack=slack)))
         assert max(sizes) == expected
-    monkeypatch.setattr(mapping, "FEATURES", (most // 8,))
     with pytest.raises(MappingError, match="no mapped form is within"):
-        map_model(unmapped, frames, TOLERANCES[1])
+        map_model(unmapped, frames, TOLERANCES[1], limits=Limits(mapping=MappingLimits(features=features[:1])))
 
 
 @pytest.mark.parametrize(("rmse", "expected"), [(None, 1e-4), (1e-3, 1e-4), (0.05, 1.5e-3), (1.0, 5e-3)])
@@ -468,23 +251,3 @@ def test_default_tolerance(unmapped, rmse, expected):
         errors = {"leave_one_out_energy_per_atom_rmse": 3.0} | ({} if rmse is None else {name: rmse})
         model = dataclasses.replace(unmapped, info={"training": {"errors": errors}})
         assert mapping.default_tolerance(model) == pytest.approx(expected)
-
-
-def test_precision_must_be_known(mapped, unmapped):
-    for model in (mapped[0], unmapped):
-        with pytest.raises(ValueError, match="float64 or float32, not 'float16'"):
-            model.potential("float16")
-    for model, direct in ((unmapped, False), (mapped[0], True)):
-        with pytest.raises(ValueError, match="float32 is for models in mapped form"):
-            model.potential("float32", direct)
-        with pytest.raises(ValueError, match="float32 is for models in mapped form"):
-            WKCalculator(model, precision="float32", direct=direct)
-
-
-@pytest.mark.parametrize("options", [{}, {"direct": True}, {"precision": "float32"}])
-def test_two_atoms_on_one_site(mapped, options):
-    atoms = SYSTEMS["molecule"].copy()
-    atoms.positions[6] = atoms.positions[3]
-    atoms.calc = WKCalculator(mapped[TOLERANCES[0]], threads=2, **options)
-    with pytest.raises(ClashError, match=r"atoms (3 and 6|6 and 3) are on one site"):
-        atoms.get_forces()
