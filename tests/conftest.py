@@ -1,7 +1,12 @@
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before NumPy is loaded: the processes share the cores
+    _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
 
 import numpy as np
 import pytest
@@ -12,10 +17,47 @@ from ase.io import write
 from oracles.systems import labelled_copper, rattled_frame
 
 from wk_potential import Frame, Model, TrainingOptions, WKCalculator, train
+from wk_potential.compute.threads import available_cores
 from wk_potential.density.expansion import full_density
 from wk_potential.density.radial import radial_table
 from wk_potential.model.scale import Scale
 from wk_potential.model.support import SupportPoints
+
+MOST_PROCESSES = 4
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Processes of `-n auto`: one for each core, four at most; none beside this one for single files of tests."""
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None  # pytest-xdist reads it
+    if all(Path(argument.partition("::")[0]).is_file() for argument in config.args):
+        return 0
+    return min(MOST_PROCESSES, len(available_cores()))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files first that take long: those with the most runs on several ranks and trainings."""
+    effort = Counter(item.path for item in items for name in ("mpi", "train") if item.get_closest_marker(name))
+    items.sort(key=lambda item: -effort[item.path])
+
+
+def _files() -> set[Path]:
+    """Files of the checkout, and what the home folder holds, but for hidden folders and environments of Python."""
+    found = {path for path in Path.home().iterdir() if path.name not in (".cache", ".config")}
+    for folder, inner, names in os.walk(Path(__file__).parents[1]):
+        hidden = {n for n in inner if n.startswith((".", "_")) or Path(folder, n, "pyvenv.cfg").exists()}
+        inner[:] = set(inner) - hidden
+        found |= {Path(folder, name) for name in names}
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind():
+    """Tests write into temporary folders only."""
+    before = _files()
+    yield
+    assert _files() <= before, f"left behind: {sorted(map(str, _files() - before))}"
 
 
 @pytest.fixture

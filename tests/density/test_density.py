@@ -17,7 +17,7 @@ from scipy.special import eval_legendre
 from wk_potential.atoms.neighbours import Neighbours
 from wk_potential.atoms.structure import Structure
 from wk_potential.density import radial
-from wk_potential.density.expansion import Density, environment_jacobian, expand
+from wk_potential.density.expansion import Density, environment_jacobian, expand, full_density
 from wk_potential.density.packed import adjoint_atom, expand_atom, gather, neighbourhood, pack
 from wk_potential.density.radial import cutoff_function, overlap, radial_table
 
@@ -127,6 +127,12 @@ def test_nu1_kernel_is_the_pair_sum(n_elements):
     pairs = zip(radial_parts, blocks(lmax), strict=True)
     expected = np.concatenate([(yx[:, block].T @ part @ yy[:, block]).ravel() for part, block in pairs])
     assert kernel == pytest.approx(expected, abs=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("n_elements", [1, 2])
+def test_projections_are_writable(n_elements):
+    """Numba compiles functions anew for read-only arrays."""
+    assert full_density(2, make_table(2), n_elements).projection.flags.writeable
 
 
 def test_elements_have_separate_channels():

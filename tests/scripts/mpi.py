@@ -30,10 +30,11 @@ def mpiexec() -> str | None:
 
 
 def needs(*modules):
-    """Mark that skips a test where one of the modules, or mpiexec, is missing."""
+    """Mark a test that starts mpiexec; it is skipped where that is missing, or one of the modules."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     missing += [] if mpiexec() else ["mpiexec"]
-    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: pip install 'wk-potential[test]'")
+    skip = pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: pip install 'wk-potential[test]'")
+    return lambda test: pytest.mark.mpi(skip(test))
 
 
 def run_ranks(n, *command, timeout=120, **options):

@@ -49,7 +49,7 @@ def density_from_arrays(facts: dict[str, Any], arrays: dict[str, np.ndarray]) ->
 def full_density(lmax: int, radial: RadialTable, n_elements: int) -> Density:
     """Return the density with all its channels (a, n), unscaled, without saturation."""
     n = n_elements * radial.values.shape[2]
-    return Density(lmax, radial, np.ascontiguousarray(np.broadcast_to(np.eye(n), (n_elements, lmax + 1, n, n))))
+    return Density(lmax, radial, np.broadcast_to(np.eye(n), (n_elements, lmax + 1, n, n)).copy())
 
 
 @njit

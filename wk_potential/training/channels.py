@@ -41,7 +41,7 @@ def model_density(
     by_channel = np.repeat(element_weights(elements, options.element_weights), radial.values.shape[2])
     by_l = (2.0 * np.arange(options.lmax + 1) + 1) ** options.angular_weight
     channels = by_l[:, None, None] * by_channel[:, None] * _mixed(options.element_mixing or 0.0, len(elements), radial)
-    full = full._replace(projection=np.ascontiguousarray(np.broadcast_to(channels, full.projection.shape)))
+    full = full._replace(projection=np.broadcast_to(channels, full.projection.shape).copy())
     chosen = np.random.default_rng(options.seed).permutation(len(data))[: limits.frames]
     covariance, extended = _covariances(Environments(data.subset(chosen), full), limits.stray, comm or Communicator())
     n_elements, n_l, n_full, _ = covariance.shape

@@ -225,7 +225,7 @@ def force_gram(
         out = np.zeros((n_elements, order, flat.n_labels, flat.n_labels))  # pages come when written to
     targets = np.arange(n_elements * order).reshape(n_elements, order)
     higher = max(order - 2, 0)
-    mixtures = np.ascontiguousarray(np.broadcast_to(np.eye(higher), (n_elements, higher, higher)))
+    mixtures = np.broadcast_to(np.eye(higher), (n_elements, higher, higher)).copy()
     matrices = out.reshape(-1, *out.shape[2:])
     if len(flat.jacobian):
         _assemble(flat, lmax, order, targets, np.ones(targets.shape), mixtures, matrices, rows, threads, progress)

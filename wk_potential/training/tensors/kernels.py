@@ -172,8 +172,8 @@ class SparseKernels:
     def matrices(self, momentum: int, frames) -> np.ndarray | None:
         """Kernels as those of `FullKernels`, by the support points."""
         task, order, width = self.task, self.task.options.order, 2 * momentum + 1
-        sets = np.broadcast_to(np.eye(order), (len(self.scales), len(task.elements), order, order))
-        found = list(self._rows(frames, momentum, np.ascontiguousarray(sets), "kernels of each order"))
+        sets = np.broadcast_to(np.eye(order), (len(self.scales), len(task.elements), order, order)).copy()
+        found = list(self._rows(frames, momentum, sets, "kernels of each order"))
         if task.comm.rank > 0:
             return None
         out = []
