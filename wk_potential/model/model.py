@@ -147,11 +147,8 @@ class Model:
         accepted = max(LARGE_DEVIATION, 2 * facts.get("largest_force_deviation", 0.0))
         deviation = facts.get("largest_force_deviation_float32", 0.0)
         if deviation > accepted:
-            warnings.warn(
-                f"rounding to float32 changes forces of this model by up to {deviation:.1e} eV/Angstrom",
-                PrecisionWarning,
-                stacklevel=3,
-            )
+            message = f"rounding to float32 changes forces of this model by up to {deviation:.1e} eV/Angstrom"
+            warnings.warn(message, PrecisionWarning, stacklevel=3)
 
     def species_of(self, numbers) -> np.ndarray:
         """Return the place (N,) of each atom's element in `elements`.
@@ -331,9 +328,8 @@ class Model:
             UnknownElementError: an element is not in the model.
 
         """
-        return Structure(
-            np.ascontiguousarray(positions, float), np.array(cell, float), self.species_of(numbers), neighbours
-        )
+        species = self.species_of(numbers)
+        return Structure(np.ascontiguousarray(positions, float), np.array(cell, float), species, neighbours)
 
     def check_composition(self, numbers) -> None:
         """Give a `CompositionWarning` if the training set does not determine the baseline of a composition."""
