@@ -5,6 +5,7 @@ before a block changes that: see docs/developing/index.md.
 """
 
 import re
+import runpy
 import shlex
 import shutil
 from importlib.util import find_spec
@@ -212,12 +213,27 @@ def test_links_lead_somewhere():
 
 
 def test_readme_and_evidence_agree():
-    """Numbers of the README's tables stand in the pages of the evidence as well."""
+    """Decimal numbers of the README are in the pages of the evidence as well."""
     evidence = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "evidence").glob("*.md"))
-    measured = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Measured")[2].partition("## Limits")[0]
-    exempt = {"11", "28", "14", "19", "62", "0.03", "0.04", "230", "150", "1.1"}  # rounded there, or other units
-    for number in set(re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", measured)) - exempt:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    measured = readme.partition("## Which potential")[2].partition("## Documentation")[0]
+    rounded = {"0.03", "0.04", "0.02", "0.2", "4.0"}  # of areas; options of examples
+    for number in set(re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", measured)) - rounded:
         assert number in evidence, number
+
+
+def test_figure_shows_the_numbers_of_the_tables():
+    shown = runpy.run_path(str(DOCS / "figures" / "overview.py"))
+    accuracy = (DOCS / "evidence" / "accuracy.md").read_text(encoding="utf-8")
+    for name, forces in shown["FORCES"].items():
+        row = re.search(rf"^\| {name} \|(.*)$", accuracy, re.M)
+        assert row is not None, name
+        cells = [cell.strip(" *").split(", ")[-1] for cell in row[1].split("|")[1:6]]
+        assert [float(cell) for cell in cells] == list(forces), name
+    performance = (DOCS / "evidence" / "performance.md").read_text(encoding="utf-8")
+    peers = performance.partition("## Beside other potentials")[2].partition("## Size")[0]
+    times = [round(float(number)) for number in re.findall(r"\| (\d[\d.]*) \|", peers)]
+    assert set(shown["SPEED"].values()) <= set(times)
 
 
 @pytest.mark.skipif(find_spec("sphinx") is None or find_spec("myst_parser") is None, reason="needs the extra 'docs'")
