@@ -6,9 +6,10 @@ from difflib import get_close_matches
 from inspect import signature
 from numbers import Real
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from .atoms.neighbours import VerletList, find_neighbours
@@ -18,6 +19,10 @@ from .errors import OptionsError, StructureError
 from .model.error_bars import CommitteePotential
 from .model.model import Model
 
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
+
+NO_STRUCTURE = "no structure to compute: set atoms.calc = calculator, or pass atoms"
 UNCERTAINTIES = ("energy_std", "energies_std", "forces_std", "stress_std", "extrapolation_grade")
 
 ENERGY_PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
@@ -80,10 +85,10 @@ class WKCalculator(Calculator):
         direct: bool = False,
         uncertainty: bool = False,
         skin: float = 0.5,
-        comm: Any = None,
-        atoms: Any = None,
+        comm: "Intracomm | None" = None,
+        atoms: Atoms | None = None,
         **unknown: Any,
-    ):
+    ) -> None:
         _check_options(unknown, {"direct": direct, "uncertainty": uncertainty}, skin)
         super().__init__()
         self._lock = RLock()
@@ -101,9 +106,9 @@ class WKCalculator(Calculator):
             from .compute.ranks import MPICommunicator
             from .parallel.prediction import ParallelPredictor
 
-            comm = MPICommunicator(comm)
-            self.threads = thread_count(threads, comm.cores)
-            self.parallel = ParallelPredictor(self.model, self.potential, comm, skin, self.threads)
+            ranks = MPICommunicator(comm)
+            self.threads = thread_count(threads, ranks.cores)
+            self.parallel = ParallelPredictor(self.model, self.potential, ranks, skin, self.threads)
             self.neighbour_list = self.parallel.list
         self._checked_numbers: np.ndarray | None = None
         self._structure: Structure | None = None
@@ -149,7 +154,7 @@ class WKCalculator(Calculator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=RLock())
 
-    def get_property(self, name: str, atoms: Any = None, allow_calculation: bool = True) -> Any:
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """Compute a property, or return it if it is known; one thread at a time.
 
         Threads may share a calculator, but they wait for each other and each change of structure costs a new neighbour
@@ -167,10 +172,15 @@ class WKCalculator(Calculator):
         """
         with self._lock:
             if atoms is None and self.atoms is None:
-                raise StructureError("no structure to compute: set atoms.calc = calculator, or pass atoms")
+                raise StructureError(NO_STRUCTURE)
             return super().get_property(name, atoms, allow_calculation)
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
         """Compute energy, forces and stress at once, dipole and polarisability if they are among `properties`.
 
         Raises:
@@ -183,10 +193,12 @@ class WKCalculator(Calculator):
         with self._lock:
             self._calculate(atoms, properties, system_changes)
 
-    def _calculate(self, atoms: Any, properties: Sequence[str], system_changes: Sequence[str]) -> None:
+    def _calculate(self, atoms: Atoms | None, properties: Sequence[str], system_changes: Sequence[str]) -> None:
         if system_changes or self.atoms is None:
             super().calculate(atoms, properties, system_changes)
             self.results, self._structure = {}, None
+        if self.atoms is None:
+            raise StructureError(NO_STRUCTURE)
         energy_wanted = not set(properties) <= {*TENSOR_PROPERTIES, *TENSOR_UNCERTAINTIES}
         # results that were read from a file have no error bars
         last = "energy" if self.committee is None else "energy_std"
@@ -201,7 +213,7 @@ class WKCalculator(Calculator):
                 target = self.model.tensors[TENSOR_UNCERTAINTIES[name]]
                 self.results[name] = target.deviation(self._current(self.atoms), self.threads)
 
-    def _current(self, atoms) -> Structure:
+    def _current(self, atoms: Atoms) -> Structure:
         """Return the checked structure with its neighbours; made once for energies, tensors and error bars."""
         if self._structure is None:
             numbers, positions, cell, pbc = atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc
@@ -213,7 +225,7 @@ class WKCalculator(Calculator):
             self._structure = self.model.structure(numbers, positions, cell, neighbours)
         return self._structure
 
-    def _calculate_tensor(self, atoms, name: str) -> None:
+    def _calculate_tensor(self, atoms: Atoms, name: str) -> None:
         structure = self._current(atoms)
         target, derivatives = TENSOR_PROPERTIES[name]
         tensor = self.model.tensors[target]
@@ -222,7 +234,7 @@ class WKCalculator(Calculator):
         else:
             self.results[name] = tensor.predict(structure, self.threads).sum(axis=0)
 
-    def _calculate_energy(self, atoms) -> None:
+    def _calculate_energy(self, atoms: Atoms) -> None:
         if self.parallel is None:
             prediction = self.model.evaluate(self._current(atoms), self.threads, self.potential)
             energy = float(prediction.energies.sum())
@@ -241,7 +253,7 @@ class WKCalculator(Calculator):
         if self.committee is not None:
             self._add_uncertainty(self.committee, atoms)
 
-    def _add_uncertainty(self, committee: CommitteePotential, atoms) -> None:
+    def _add_uncertainty(self, committee: CommitteePotential, atoms: Atoms) -> None:
         """Add the error bars of the structure whose energy has just been computed."""
         species = self.model.species_of(atoms.numbers)
         if self.parallel is None:
@@ -256,14 +268,14 @@ class WKCalculator(Calculator):
             "extrapolation_grade": spread.grade,
         }
         if "stress" in self.results:
-            self.results["stress_std"] = (spread.virial / self.atoms.cell.volume)[VOIGT]
+            self.results["stress_std"] = (spread.virial / atoms.cell.volume)[VOIGT]
 
     def clear_history(self) -> None:
         """Forget the neighbour list, so that results do not depend on earlier steps; restarts need this."""
         self._structure = None
         self.neighbour_list.clear()
 
-    def _check(self, numbers, positions) -> None:
+    def _check(self, numbers: np.ndarray, positions: np.ndarray) -> None:
         """Refuse what cannot be computed."""
         if not np.isfinite(positions).all():
             bad = int(np.argmax(~np.isfinite(positions).all(axis=1)))

@@ -8,7 +8,11 @@ Use it as a client of i-PI through a socket, or inside i-PI (`<ffdirect>` with `
 The module is not called `ipi`, because i-PI would import it instead of itself.
 """
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from ipi.pes._ase import ASEDriver
 
 from wk_potential.calculator import WKCalculator  # i-PI loads the file by its path: no relative imports
@@ -28,11 +32,18 @@ class WKDriver(ASEDriver):
 
     """
 
-    def __init__(self, template, model, threads=None, precision="float64", **options):
+    def __init__(
+        self,
+        template: str,
+        model: str | Path,
+        threads: int | None = None,
+        precision: str = "float64",
+        **options: Any,
+    ) -> None:
         self._calculator = WKCalculator(model, threads, precision)
         super().__init__(template, **options)
 
-    def check_parameters(self):
+    def check_parameters(self) -> None:
         """Read the template and see that the model knows its elements.
 
         Raises:
@@ -43,7 +54,7 @@ class WKDriver(ASEDriver):
         self._calculator.model.check_composition(self.template_ase.numbers)
         self.ase_calculator = self._calculator
 
-    def compute_structure(self, cell, pos):
+    def compute_structure(self, cell: npt.ArrayLike, pos: npt.ArrayLike) -> tuple[float, np.ndarray, np.ndarray, str]:
         """Energy, forces and virial in i-PI's units; energies of the atoms in eV, as JSON.
 
         Raises:

@@ -45,7 +45,9 @@ class Coupling:
 
     """
 
-    def __init__(self, lmp, model: Model, numbers: np.ndarray, threads: int | None, precision: str, direct: bool):
+    def __init__(
+        self, lmp: Any, model: Model, numbers: np.ndarray, threads: int | None, precision: str, direct: bool
+    ) -> None:
         self.lmp, self.model = lmp, model
         self.comm = MPICommunicator(lmp.get_mpi_comm())
         self.potential = model.potential(precision, direct)
@@ -59,7 +61,9 @@ class Coupling:
         self._tags = np.zeros(0, np.int64)
         self._ghosts: GhostForces | None = None
 
-    def __call__(self, caller, step, n_own, tags, positions, forces) -> None:
+    def __call__(
+        self, caller: Any, step: int, n_own: int, tags: np.ndarray, positions: np.ndarray, forces: np.ndarray
+    ) -> None:
         """Compute; an error ends the processes of all ranks, since LAMMPS cannot handle it."""
         try:
             start, before = time.perf_counter(), self.seconds["potential"]
@@ -76,7 +80,7 @@ class Coupling:
         sys.stderr.write(f"rank {self.comm.rank} of {self.comm.size}: {text}\n")
         return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
-    def _compute(self, n_own: int, forces) -> None:
+    def _compute(self, n_own: int, forces: np.ndarray) -> None:
         lmp, comm = self.lmp, self.comm
         n = n_own + lmp.extract_setting("nghost")
         tags = self._per_atom("id", n)
@@ -117,7 +121,7 @@ class Coupling:
 
 def attach(
     lmp: Any,
-    model: Model | str | PathLike,
+    model: Model | str | PathLike[str],
     elements: Mapping[int, str],
     threads: int | None = None,
     precision: str = "float64",
@@ -194,7 +198,7 @@ def split_script(text: str) -> tuple[str, list[str], str]:
     return text[: style.start()] + text[style.end() : found.start()], found[1].split(), text[found.end() :]
 
 
-def read_script(path: str | PathLike) -> str:
+def read_script(path: str | PathLike[str]) -> str:
     """Read a LAMMPS input in any encoding that has ASCII in it, one character for each byte.
 
     LAMMPS takes bytes: written as Latin-1, the text is what it was, whatever the encoding of its comments.
@@ -212,8 +216,8 @@ def read_script(path: str | PathLike) -> str:
 
 
 def run_script(
-    model: Model | str | PathLike,
-    script: str | PathLike,
+    model: Model | str | PathLike[str],
+    script: str | PathLike[str],
     arguments: Sequence[str] = (),
     threads: int | None = None,
     precision: str = "float64",

@@ -65,7 +65,7 @@ def _free_copy(atoms: Atoms) -> Atoms:
     return copy
 
 
-def _changed(atoms: Atoms, positions=None, cell=None) -> Atoms:
+def _changed(atoms: Atoms, positions: np.ndarray | None = None, cell: np.ndarray | None = None) -> Atoms:
     copy = _free_copy(atoms)
     if cell is not None:
         copy.set_cell(cell)
@@ -87,7 +87,9 @@ def _derivative(energy: Callable[[float], float], step: float) -> float:
     return sum(weight * (energy(k * step) - energy(-k * step)) for k, weight in STENCIL) / step
 
 
-def check_forces(atoms: Atoms, step: float = 2e-3, components: int = 24, limit: float = 1e-4, seed=0) -> list[Check]:
+def check_forces(
+    atoms: Atoms, step: float = 2e-3, components: int = 24, limit: float = 1e-4, seed: int = 0
+) -> list[Check]:
     """Compare forces with finite differences of the energy.
 
     Args:
@@ -104,7 +106,7 @@ def check_forces(atoms: Atoms, step: float = 2e-3, components: int = 24, limit: 
     worst = 0.0
     for index in chosen:
 
-        def energy(shift: float, index=index) -> float:
+        def energy(shift: float, index: int = index) -> float:
             atoms.positions = start
             atoms.positions[index // 3, index % 3] += shift
             return atoms.get_potential_energy()
@@ -128,7 +130,7 @@ def check_stress(atoms: Atoms, step: float = 1e-3, limit: float = 1e-5) -> list[
     worst = 0.0
     for a, b in VOIGT:
 
-        def energy(strain: float, a=a, b=b) -> float:
+        def energy(strain: float, a: int = a, b: int = b) -> float:
             deformation = np.eye(3)
             deformation[a, b] += strain / 2
             deformation[b, a] += strain / 2
@@ -139,7 +141,12 @@ def check_stress(atoms: Atoms, step: float = 1e-3, limit: float = 1e-5) -> list[
 
 
 def check_drift(
-    atoms: Atoms, temperature: float = 300.0, timestep: float = 0.5, time: float = 1.0, limit: float = 0.1, seed=0
+    atoms: Atoms,
+    temperature: float = 300.0,
+    timestep: float = 0.5,
+    time: float = 1.0,
+    limit: float = 0.1,
+    seed: int = 0,
 ) -> list[Check]:
     """Measure the drift of the total energy at constant energy, by a linear fit.
 
@@ -201,7 +208,7 @@ def check_cutoff(
     direction = from_centre[pulled] / np.linalg.norm(from_centre[pulled])
     start = atoms.positions.copy()
 
-    def path(shifts) -> tuple[np.ndarray, np.ndarray]:
+    def path(shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         energies, forces = [], []
         for shift in shifts:
             atoms.positions = start
@@ -210,7 +217,7 @@ def check_cutoff(
             forces.append(atoms.get_forces())
         return np.array(energies), np.array(forces)
 
-    def jumps(shifts) -> tuple[np.ndarray, np.ndarray]:
+    def jumps(shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Differences along the path that are of order step^3 or less if it is smooth."""
         energies, forces = path(shifts)
         along = forces[:, pulled] @ direction
@@ -258,7 +265,7 @@ def check_rotations(
     """
     expected = _evaluate(_free_copy(atoms))
 
-    def deviations(turn) -> tuple[float, float, float]:
+    def deviations(turn: np.ndarray) -> tuple[float, float, float]:
         """Mean square deviations of energy per atom, forces and stress."""
         found = _evaluate(_changed(atoms, atoms.positions @ turn.T, atoms.cell.array @ turn.T))
         energy = ((found.energy - expected.energy) / len(atoms)) ** 2
@@ -281,7 +288,9 @@ def check_rotations(
     return rows
 
 
-def _compare(name: str, expected: _Results, found: _Results, order, limit_energy, limit_forces) -> list[Check]:
+def _compare(
+    name: str, expected: _Results, found: _Results, order: np.ndarray, limit_energy: float, limit_forces: float
+) -> list[Check]:
     energy = abs(found.energy - expected.energy) / len(order)
     forces = np.abs(found.forces - expected.forces[order]).max()
     rows = [
@@ -295,8 +304,8 @@ def _compare(name: str, expected: _Results, found: _Results, order, limit_energy
 
 
 def check_permutation(
-    atoms: Atoms, limit_energy: float = 1e-3, limit_forces: float = 1e-5, seed=0
-) -> list[Check]:  # fmt: skip
+    atoms: Atoms, limit_energy: float = 1e-3, limit_forces: float = 1e-5, seed: int = 0
+) -> list[Check]:
     """Compare with the same atoms in another order; limits in meV per atom and eV/Angstrom."""
     order = np.random.default_rng(seed).permutation(len(atoms))
     shuffled = _free_copy(atoms)[order]
@@ -306,8 +315,8 @@ def check_permutation(
 
 
 def check_translation(
-    atoms: Atoms, limit_energy: float = 1e-3, limit_forces: float = 1e-5, seed=0
-) -> list[Check]:  # fmt: skip
+    atoms: Atoms, limit_energy: float = 1e-3, limit_forces: float = 1e-5, seed: int = 0
+) -> list[Check]:
     """Compare with all atoms moved by some Angstrom, and wrapped into the cell along periodic directions."""
     moved = _free_copy(atoms)
     moved.positions += np.random.default_rng(seed).uniform(-5, 5, 3)

@@ -7,7 +7,7 @@ only the order of the error bars, so it tolerates error bars that are all too sm
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ase import Atoms
 
@@ -16,6 +16,9 @@ from ..simulation.dynamics import run_md
 from ..simulation.integrators import MDSettings
 from .learner import FAR, ActiveLearner
 from .reference import clash
+
+if TYPE_CHECKING:
+    from ase.md.md import MolecularDynamics
 
 
 class _Lost(Exception):
@@ -30,7 +33,7 @@ class _Scout:
 
     """
 
-    def __init__(self, learner: ActiveLearner, dynamics: Any):
+    def __init__(self, learner: ActiveLearner, dynamics: "MolecularDynamics") -> None:
         self.learner, self.dynamics = learner, dynamics
         self.atoms: Atoms | None = None
         self.excess, self.step = 0.0, 0
@@ -98,7 +101,7 @@ def _scout(learner: ActiveLearner, atoms: Atoms, settings: MDSettings, trajector
     """Run to the end, or until a step is far beyond the bounds."""
     scouts: list[_Scout] = []
 
-    def prepare(dynamics: Any) -> None:
+    def prepare(dynamics: "MolecularDynamics") -> None:
         scouts.append(_Scout(learner, dynamics))
         dynamics.attach(scouts[0])
 

@@ -46,13 +46,13 @@ class GrowingRegression:
     def __init__(
         self,
         density: Density,
-        order_weights,
-        noise,
-        elements,
-        baseline,
+        order_weights: np.ndarray,
+        noise: np.ndarray,
+        elements: np.ndarray,
+        baseline: np.ndarray,
         threads: int = 1,
         kept_bytes: float = DEFAULT.kept_bytes,
-    ):
+    ) -> None:
         self.density, self.order_weights, self.noise = density, np.asarray(order_weights, float), np.asarray(noise)
         self.elements, self.baseline, self.threads = elements, baseline, threads
         self.environments = Environments(Dataset([], elements), density, kept_bytes)
@@ -146,7 +146,9 @@ class GrowingRegression:
         self._element = np.concatenate([self._element, element[chosen]])
         self.support = [np.concatenate(pair) for pair in zip(self.support, new, strict=True)]
 
-    def _new_features(self, frames: range, new, order, left, lower) -> list[np.ndarray]:
+    def _new_features(
+        self, frames: range, new: Sequence[np.ndarray], order: np.ndarray, left: np.ndarray, lower: np.ndarray
+    ) -> list[np.ndarray]:
         """Features (n_labels, m) of support points to be added, at the labels of each frame."""
         columns = []
         for scaled, known in zip(self._designs(frames, new), self._features, strict=True):
@@ -155,13 +157,13 @@ class GrowingRegression:
             columns.append(solve_triangular(lower, (kernels - known @ left).T, lower=True, check_finite=False).T)
         return columns
 
-    def _designs(self, frames: range, points: list[np.ndarray]) -> list[np.ndarray]:
+    def _designs(self, frames: range, points: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Design matrices (n_labels, m) of frames, columns element after element, in units of the labels' noise."""
         design, data = Design(self.environments, points, self.order_weights), self.environments.data
         deviations = np.split(data.size * self.noise[data.kind], data.label_first[1:-1])
         return run_threads(lambda k: design.of_frame(k)[:, 0] / deviations[k][:, None], frames, self.threads)
 
-    def _grow_triangle(self, columns) -> None:
+    def _grow_triangle(self, columns: np.ndarray) -> None:
         """Add new columns (N, m) of the features, and as many unknowns, to R."""
         old = self._stacked()
         right, x, rest = np.zeros((old.shape[1], columns.shape[1])), 0.0, columns

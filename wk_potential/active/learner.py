@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -18,7 +18,11 @@ from ..simulation.integrators import MDSettings
 from ..training.options import TrainingOptions
 from ..training.task import Log, Progress
 from .model import GrowingModel
-from .reference import LabelledFile, clash
+from .reference import Facts, LabelledFile, clash
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import BaseCalculator
+    from ase.md.md import MolecularDynamics
 
 FORCES_LIMIT = 0.2  # eV/Angstrom, of the standard deviation of a force component
 GRADE_LIMIT = 5.0  # of the extrapolation grade, which is unreliable for the few frames at the start
@@ -99,7 +103,7 @@ class ActiveLearner:
     def __init__(
         self,
         atoms: Atoms,
-        reference: Any,
+        reference: "BaseCalculator",
         path: str | Path,
         initial: Sequence[Frame] = (),
         options: TrainingOptions | None = None,
@@ -110,7 +114,7 @@ class ActiveLearner:
         seed: int = 0,
         log: Log | None = None,
         progress: Progress | None = None,
-    ):
+    ) -> None:
         if not (forces_limit > 0 and grade_limit > 0):
             raise ActiveLearningError(f"the bounds must be positive, not {forces_limit} eV/Å and {grade_limit}")
         self.path, self.atoms, self.log = Path(path), atoms.copy(), log or (lambda text: None)
@@ -143,7 +147,7 @@ class ActiveLearner:
         """Return a calculator with the model as it is now."""
         return WKCalculator(self.model, self.threads, uncertainty=True)
 
-    def attach(self, dynamics: Any) -> None:
+    def attach(self, dynamics: "MolecularDynamics") -> None:
         """Attach the learner to a dynamics of ASE: its atoms get the model, and every step is checked.
 
         The observer raises an `ActiveLearningError` if the dynamics cannot continue.
@@ -204,7 +208,7 @@ class ActiveLearner:
         """Run to the end, or until the dynamics explodes after a step that can be labelled."""
         watches: list[_Watch] = []
 
-        def prepare(dynamics: Any) -> None:
+        def prepare(dynamics: "MolecularDynamics") -> None:
             watches.append(_Watch(self, dynamics))
             dynamics.attach(watches[0])
 
@@ -233,7 +237,7 @@ class ActiveLearner:
         copy = atoms.copy()
         copy.calc = self.calculator()
 
-        def facts(energy, forces) -> dict[str, Any]:
+        def facts(energy: float, forces: np.ndarray) -> dict[str, Any]:
             results = _evaluated(copy)
             errors = {
                 "grade": float(results["extrapolation_grade"].max()),
@@ -268,7 +272,7 @@ class ActiveLearner:
         grade, forces = (results[name].max() for name in ("extrapolation_grade", "forces_std"))
         return float(max(grade / self.grade_limit, forces / self.forces_limit))
 
-    def _label(self, atoms: Atoms, facts: Callable | None = None) -> Frame:
+    def _label(self, atoms: Atoms, facts: Facts | None = None) -> Frame:
         begin = time.perf_counter()
         try:
             return self.labelled.label(atoms, facts)
@@ -299,7 +303,7 @@ class ActiveLearner:
 class _Watch:
     """Observer that checks every step of a dynamics."""
 
-    def __init__(self, learner: ActiveLearner, dynamics: Any):
+    def __init__(self, learner: ActiveLearner, dynamics: "MolecularDynamics") -> None:
         self.learner, self.dynamics, self.atoms = learner, dynamics, dynamics.atoms
         self.level, self.quiet = 1.0, 0  # excess at which the reference is called; steps since
         self.last: Atoms | None = None  # the step before
@@ -370,5 +374,5 @@ def _evaluated(atoms: Atoms) -> dict[str, Any]:
     return atoms.calc.results
 
 
-def _rms(values) -> float:
+def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values))))

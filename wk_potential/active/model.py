@@ -61,7 +61,7 @@ class GrowingModel:
         progress: Progress | None = None,
         model: Model | None = None,
         limits: Limits = DEFAULT,
-    ):
+    ) -> None:
         self.options, self.threads = options or TrainingOptions(), thread_count(threads)
         self.log, self.progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
         self.limits = limits
@@ -141,7 +141,7 @@ class GrowingModel:
         info["training"]["optimised_labels"] = facts["optimised_labels"]
         self.model = completed(replace(model, scales=fit.scales, info=info, uncertainty=None), task, fit)
 
-    def _grown(self, task: Task, noise) -> Fit:
+    def _grown(self, task: Task, noise: np.ndarray) -> Fit:
         """Fit of the sparse estimator."""
         scale, first = self.model.scales[0], self.model.info["training"]["frames"]
         if self._regression is None:

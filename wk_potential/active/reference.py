@@ -1,12 +1,13 @@
 """Calls of the reference method: every label is saved to a file before it is used."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import covalent_radii
 
@@ -17,6 +18,7 @@ from ..atoms.trajectories import append_frame, drop_half_frame
 from ..errors import ReferenceFailed
 
 CLASH = 0.5  # of the sum of covalent radii: the reference is not called for atoms closer than that
+Facts: TypeAlias = Callable[[float, np.ndarray], dict[str, Any]]
 KEPT = ("charge", "spin")  # entries of `info` that the reference gets to see
 
 
@@ -46,7 +48,7 @@ class LabelledFile:
 
     """
 
-    def __init__(self, path: str | Path, reference: Any):
+    def __init__(self, path: str | Path, reference: BaseCalculator) -> None:
         self.path, self.reference, self.calls = Path(path), reference, 0
         self.frames: list[Frame] = read_frames(self.path) if drop_half_frame(self.path) else []
 
@@ -59,7 +61,7 @@ class LabelledFile:
             for f in self.frames
         )
 
-    def label(self, atoms: Atoms, facts: Any = None) -> Frame:
+    def label(self, atoms: Atoms, facts: Facts | None = None) -> Frame:
         """Call the reference for a structure, save the labelled frame and return it as it was saved.
 
         Args:

@@ -1,5 +1,6 @@
 """Energy of two isolated atoms against their distance, far outside the training set too."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ class DimerCurve:
     outer: float | None
 
 
-def dimer_curves(model: Model, distances=None) -> list[DimerCurve]:
+def dimer_curves(model: Model, distances: Sequence[float] | np.ndarray | None = None) -> list[DimerCurve]:
     """Return the curves of all pairs of elements.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..atoms.frame import Frame
 from ..atoms.kinds import TENSORS
-from ..atoms.reading import frames_of
+from ..atoms.reading import FrameSource, frames_of
 from ..model.model import Model
 from ..model.prediction import Prediction
 from .reliability import reliability
@@ -19,7 +19,7 @@ _COUNTS |= {"dipole": "n_dipoles", "polarizability": "n_polarizabilities"}
 
 def evaluate(
     model: Model,
-    data: Any,
+    data: FrameSource | Sequence[Frame],
     threads: int | None = None,
     progress: Callable[[str, float], None] | None = None,
     **reading: Any,
@@ -66,7 +66,7 @@ def _differences(frame: Frame, prediction: Prediction) -> dict[str, np.ndarray]:
     return found
 
 
-def _mean_errors(differences: Sequence[dict[str, np.ndarray]], kinds=KINDS) -> dict[str, Any]:
+def _mean_errors(differences: Sequence[dict[str, np.ndarray]], kinds: Sequence[str] = KINDS) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for kind in kinds:
         parts = [d[kind] for d in differences if kind in d]

@@ -111,7 +111,7 @@ def _scatter(axes: "Axes", x: np.ndarray, y: np.ndarray, extent: Sequence[float]
     axes.scatter(x[order], y[order], s=size, c=density[order], cmap=colours, linewidths=0, zorder=3)
 
 
-def _parity_panel(top: "Axes", below: "Axes", kind: str, reference, predicted) -> None:
+def _parity_panel(top: "Axes", below: "Axes", kind: str, reference: np.ndarray, predicted: np.ndarray) -> None:
     title, unit, factor, error_unit, error_factor = _PANELS[kind]
     difference = (predicted - reference) * error_factor
     x, y = reference * factor, predicted * factor
@@ -190,7 +190,7 @@ def calibration_figure(frames: Sequence[Frame], predictions: Sequence[Prediction
         _save(figure, path)
 
 
-def _calibration_panel(axes: "Axes", kind: str, errors, deviations) -> None:
+def _calibration_panel(axes: "Axes", kind: str, errors: np.ndarray, deviations: np.ndarray) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.9)
     observed = calibration_curve(errors, deviations)
     axes.plot(LEVELS, observed, color=BLUE, linewidth=1.8)
@@ -204,7 +204,7 @@ def _calibration_panel(axes: "Axes", kind: str, errors, deviations) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the interval", ylabel="errors within it", title=title)
 
 
-def _deviation_panel(axes: "Axes", kind: str, errors, deviations) -> None:
+def _deviation_panel(axes: "Axes", kind: str, errors: np.ndarray, deviations: np.ndarray) -> None:
     _, _, _, unit, factor = _PANELS[kind]
     low, high = np.quantile(deviations, [0, 1]) * factor * [0.8, 1.25]
     x, y = np.log10(deviations * factor), np.log10(np.maximum(errors * factor, 1e-2 * low))

@@ -14,7 +14,7 @@ LEVELS = np.linspace(0, 1, 101)  # probabilities of intervals about a prediction
 NEGLIGIBLE = 1e-3  # of the rms deviation; components below vanish by symmetry
 
 
-def calibration_curve(errors, deviations) -> np.ndarray:
+def calibration_curve(errors: np.ndarray, deviations: np.ndarray) -> np.ndarray:
     """Fractions (101,) of errors within the central interval of a normal distribution of each probability in `LEVELS`.
 
     Args:
@@ -25,23 +25,23 @@ def calibration_curve(errors, deviations) -> np.ndarray:
     return np.searchsorted(scores, norm.ppf(0.5 + LEVELS / 2), side="right") / len(scores)
 
 
-def miscalibration_area(errors, deviations) -> float:
+def miscalibration_area(errors: np.ndarray, deviations: np.ndarray) -> float:
     """Area between the calibration curve and the diagonal: 0 is perfect, 0.5 the most."""
     gap = np.abs(calibration_curve(errors, deviations) - LEVELS)
     return float(np.sum(gap[1:] + gap[:-1]) / 2 * LEVELS[1])
 
 
-def negative_log_likelihood(errors, deviations) -> float:
+def negative_log_likelihood(errors: np.ndarray, deviations: np.ndarray) -> float:
     """Mean negative logarithm of the density of a normal distribution at the errors."""
     return float(np.mean(np.log(np.sqrt(2 * np.pi) * deviations) + 0.5 * (errors / deviations) ** 2))
 
 
-def countable(deviations) -> np.ndarray:
+def countable(deviations: np.ndarray) -> np.ndarray:
     """Which of the deviations (n,) are not zero by symmetry."""
     return deviations > NEGLIGIBLE * np.sqrt(np.mean(np.square(deviations)))
 
 
-def best_factor(errors, deviations) -> float:
+def best_factor(errors: np.ndarray, deviations: np.ndarray) -> float:
     """Factor of the deviations (n,) that makes the miscalibration area smallest; 1 if there is nothing to compare."""
     own = countable(deviations) & (errors != 0)
     if not own.any():

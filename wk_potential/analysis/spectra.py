@@ -100,7 +100,7 @@ def predict_targets(
     return {name: np.array([values[k] for values in found]) for k, name in enumerate(model.tensors)}
 
 
-def correlation_spectrum(series, interval: float, resolution: float) -> tuple[np.ndarray, np.ndarray]:
+def correlation_spectrum(series: np.ndarray, interval: float, resolution: float) -> tuple[np.ndarray, np.ndarray]:
     """Wavenumbers (n,) in cm^-1 and S (n,) of the time derivative of a series, summed over its components.
 
     The integral of S over all wavenumbers is the mean square of the derivative, per fs^2.
@@ -201,7 +201,7 @@ def harmonic_spectrum(atoms: Atoms, step: float = 0.005) -> HarmonicSpectrum:
     return HarmonicSpectrum(omega / (2 * np.pi * LIGHT), infrared, raman, modes.T.reshape(len(roots), -1, 3))
 
 
-def peaks(wavenumbers, intensities, least: float = LEAST_PEAK) -> tuple[np.ndarray, np.ndarray]:
+def peaks(wavenumbers: np.ndarray, intensities: np.ndarray, least: float = LEAST_PEAK) -> tuple[np.ndarray, np.ndarray]:
     """Wavenumbers of the maxima that rise above `least` of the highest, and the intensities integrated around them.
 
     A band ends halfway to the next one.

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -41,7 +42,7 @@ def cpu_median(function: Callable[[], object], repeats: int) -> float:
     return float(np.median(times))
 
 
-def peak_rate(dtype=np.float64) -> float:
+def peak_rate(dtype: str | type[np.floating[Any]] = np.float64) -> float:
     """Multiply-adds per second of one core with all operands in registers."""
     kind, n = np.dtype(dtype), 200_000
     return 12 * n * width(kind) / cpu_median(lambda: _chains(n, kind.type(0.5)), 9)

@@ -1,19 +1,20 @@
 """Training frames and their labels: how many there are, of which kind, in which order."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import overload
 
 import numpy as np
+import numpy.typing as npt
 from ase.data import chemical_symbols
 
 from .frame import Frame
 from .kinds import KINDS, TENSORS, LabelKind
 
 
-def _sampled(counts, most: int, least: int, seed: int) -> np.ndarray:
+def _sampled(counts: np.ndarray, most: int, least: int, seed: int) -> np.ndarray:
     """Random frames, in order, as many as together have `most` (of what is counted) or fewer, but `least` at least."""
     order = np.random.default_rng(seed).permutation(len(counts))
     within = np.cumsum(np.asarray(counts)[order]) <= most
@@ -21,14 +22,14 @@ def _sampled(counts, most: int, least: int, seed: int) -> np.ndarray:
     return np.sort(order[within])
 
 
-def _constant(array) -> np.ndarray:
+def _constant(array: npt.ArrayLike) -> np.ndarray:
     """Return the array, which can no longer be changed."""
     array = np.asarray(array)
     array.flags.writeable = False
     return array
 
 
-def _starts(counts) -> np.ndarray:
+def _starts(counts: np.ndarray) -> np.ndarray:
     """Where each part begins, and where the last one ends (n + 1,)."""
     return _constant(np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
 
@@ -59,11 +60,11 @@ class Labels:
         """Number of frames."""
         return len(self.first) - 1
 
-    def rows(self, frames) -> np.ndarray:
+    def rows(self, frames: Iterable[int]) -> np.ndarray:
         """Numbers of the labels of some of the frames."""
         return np.concatenate([np.arange(self.first[k], self.first[k + 1]) for k in frames])
 
-    def subset(self, frames) -> "Labels":
+    def subset(self, frames: np.ndarray) -> "Labels":
         """Return the labels of some of the frames."""
         rows = self.rows(frames)
         return Labels(self.values[rows], self.kind[rows], self.size[rows], _starts(np.diff(self.first)[frames]))
@@ -106,7 +107,7 @@ class Dataset(Sequence[Frame]):
 
     """
 
-    def __init__(self, frames: Sequence[Frame], elements=None):
+    def __init__(self, frames: Sequence[Frame], elements: np.ndarray | None = None) -> None:
         self.frames = tuple(frames)
         if elements is None:
             elements = np.unique(np.concatenate([np.zeros(0, np.int64), *(f.numbers for f in self.frames)]))
@@ -121,14 +122,14 @@ class Dataset(Sequence[Frame]):
     @overload
     def __getitem__(self, index: slice) -> "Dataset": ...
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> "Frame | Dataset":
         """Return a frame, or for a slice a data set with the same elements."""
         return Dataset(self.frames[index], self.elements) if isinstance(index, slice) else self.frames[index]
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self.frames)
 
-    def subset(self, indices) -> "Dataset":
+    def subset(self, indices: Iterable[int]) -> "Dataset":
         """Return the data set of some of the frames, with the same elements."""
         return Dataset([self.frames[k] for k in indices], self.elements)
 
@@ -218,7 +219,7 @@ class Dataset(Sequence[Frame]):
         has = np.repeat(self.counts_by_kind[k] > 0, [1, 3 * self.n_atoms[k], 6])
         return np.where(has, np.cumsum(has) - 1, -1)
 
-    def fit_targets(self, baseline) -> np.ndarray:
+    def fit_targets(self, baseline: npt.ArrayLike) -> np.ndarray:
         """Numbers to fit (n_labels,): energies less the baseline, derivatives by positions (-forces), virials.
 
         Args:
@@ -236,7 +237,7 @@ class Dataset(Sequence[Frame]):
                 values.append(frame.stress * frame.volume)
         return np.concatenate(values)
 
-    def labels(self, baseline) -> Labels:
+    def labels(self, baseline: npt.ArrayLike) -> Labels:
         """Return the numbers to fit and what is known of them; the argument is that of `fit_targets`."""
         return Labels(self.fit_targets(baseline), self.kind, self.size, self.label_first)
 

@@ -28,7 +28,7 @@ class Neighbours(NamedTuple):
         """Centre (P,) of each pair."""
         return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
 
-    def vectors(self, positions, cell):
+    def vectors(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Vectors (P, 3) from each centre to its neighbours, Angstrom."""
         return positions[self.neighbour] - positions[self.centre] + self.shift @ cell
 
@@ -57,7 +57,7 @@ def _both_ways(n, pairs, shifts):
     return first, neighbour, shift
 
 
-def complete_cell(cell, pbc):
+def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     """Replace the vectors of non-periodic directions by unit normals, so that the cell has rank 3.
 
     Raises:
@@ -76,7 +76,14 @@ def complete_cell(cell, pbc):
     return cell
 
 
-def find_neighbours(positions, cell, pbc, cutoff, threads: int = 1, centres: int | None = None) -> Neighbours:
+def find_neighbours(
+    positions: np.ndarray,
+    cell: np.ndarray,
+    pbc: np.ndarray,
+    cutoff: float,
+    threads: int = 1,
+    centres: int | None = None,
+) -> Neighbours:
     """Return the full list of pairs within `cutoff`, self-images included.
 
     Args:
@@ -114,19 +121,25 @@ class VerletList:
     displacement beyond it.
     """
 
-    def __init__(self, cutoff: float, skin: float, threads: int = 1):
+    def __init__(self, cutoff: float, skin: float, threads: int = 1) -> None:
         self.cutoff, self.skin, self.threads = cutoff, skin, threads
         self._made_for: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-        self.current: Any = None
+        self.current: Any = None  # what `find` has returned: `Neighbours` by default
         self.n_built = 0
 
-    def update(self, positions, cell, pbc):
+    def update(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> Neighbours:
         """Return the list; it contains all pairs within the cutoff, and some beyond."""
         if not self.is_valid(positions, cell, pbc):
             self.rebuild(positions, cell, pbc)
         return self.current
 
-    def rebuild(self, positions, cell, pbc, find: Callable = find_neighbours) -> None:
+    def rebuild(
+        self,
+        positions: np.ndarray,
+        cell: np.ndarray,
+        pbc: np.ndarray,
+        find: Callable[[np.ndarray, np.ndarray, np.ndarray, float, int], Any] = find_neighbours,
+    ) -> None:
         """Rebuild the list, `current`, by a function with the arguments of `find_neighbours`."""
         self.clear()  # two lists at once would need twice the memory
         self.current = find(positions, cell, pbc, self.cutoff + self.skin, self.threads)
@@ -137,7 +150,7 @@ class VerletList:
         """Forget the list, so that the next one does not depend on earlier positions."""
         self._made_for, self.current = None, None
 
-    def is_valid(self, positions, cell, pbc) -> bool:
+    def is_valid(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> bool:
         """Whether every pair within the cutoff is still in the list."""
         if self._made_for is None:
             return False

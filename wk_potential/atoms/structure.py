@@ -50,7 +50,7 @@ class StructureLike(Protocol):
         """Periodic directions (3,)."""
 
 
-def as_structures(atoms: Any) -> tuple[bool, list[Any]]:
+def as_structures(atoms: Any) -> tuple[bool, list[StructureLike]]:
     """Return whether several structures were given, and a list of them.
 
     Raises:
@@ -65,12 +65,12 @@ def as_structures(atoms: Any) -> tuple[bool, list[Any]]:
     return True, found
 
 
-def name_of(structure: Any, k: int) -> str:
+def name_of(structure: StructureLike, k: int) -> str:
     """Name a structure in a message: its source if it has one, else its place in the list."""
     return getattr(structure, "source", "") or f"structure {k}"
 
 
-def check_finite(structure: Any, k: int = 0) -> None:
+def check_finite(structure: StructureLike, k: int = 0) -> None:
     """Refuse positions and cells that are not finite.
 
     Raises:

@@ -120,7 +120,9 @@ def tensor_labels(
     return found
 
 
-def _from_centre_of_mass(frame: _Structure, dipole, values, charge: float | None, origin: str | None) -> np.ndarray:
+def _from_centre_of_mass(
+    frame: _Structure, dipole: np.ndarray, values: dict[str, Any], charge: float | None, origin: str | None
+) -> np.ndarray:
     total = charge if charge is not None else float(values.get("charge") or 0.0)
     if not total:
         return dipole

@@ -117,6 +117,7 @@ def _check_files(output: Path, trajectory: Path, log: Path | None, is_file: bool
 @click.pass_obj
 def active(
     screen: "Screen",
+    /,
     structure: Path,
     reference: str,
     output: Path,

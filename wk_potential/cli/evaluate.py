@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def evaluate(
     screen: "Screen",
+    /,
     model: Path,
     data: tuple[Path, ...],
     json_file: Path | None,

@@ -51,6 +51,7 @@ ACTIONS, LIMIT = ("warn", "save", "stop"), 2.0  # as in `simulation.extrapolatio
 @click.pass_obj
 def md(
     screen: "Screen",
+    /,
     model: Path,
     structure: Path,
     output: Path,

@@ -33,6 +33,7 @@ OPTIMISERS = ("LBFGS", "BFGS", "FIRE")  # as in `simulation.relaxation`, which t
 @click.pass_obj
 def relax(
     screen: "Screen",
+    /,
     model: Path,
     structure: Path,
     output: Path,

@@ -1,5 +1,6 @@
 """`wk-potential spectrum`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,11 @@ from .common import Command, check_outputs, check_pictures
 from .options import PATH, frames_option, model_argument, threads_option
 
 if TYPE_CHECKING:
+    import numpy as np
+    from ase import Atoms
+
+    from ..analysis.spectra import HarmonicSpectrum, Spectrum
+    from ..model.model import Model
     from .screen import Screen
 
 _TITLES = {"infrared": "infrared", "raman": "Raman"}
@@ -87,7 +93,7 @@ def spectrum(
         screen.say(f"Written to {', '.join(written)}")
 
 
-def _warn_of_folding(screen: "Screen", images, step: float) -> None:
+def _warn_of_folding(screen: "Screen", images: Sequence["Atoms"], step: float) -> None:
     """Say so if vibrations of hydrogen are too fast for the time between frames."""
     from ..analysis.spectra import LIGHT, STRETCH
 
@@ -99,7 +105,9 @@ def _warn_of_folding(screen: "Screen", images, step: float) -> None:
         )
 
 
-def _predicted(screen: "Screen", model, images, threads):
+def _predicted(
+    screen: "Screen", model: "Model", images: Sequence["Atoms"], threads: int | None
+) -> dict[str, "np.ndarray"]:
     """Dipoles and polarisabilities of the frames."""
     from ..analysis.spectra import predict_targets
 
@@ -114,7 +122,7 @@ def _predicted(screen: "Screen", model, images, threads):
         return predict_targets(model, images, threads, report)
 
 
-def _show_bands(screen: "Screen", found) -> None:
+def _show_bands(screen: "Screen", found: "Spectrum") -> None:
     from ..analysis.spectra import peaks
 
     for name, unit in _UNITS.items():
@@ -123,7 +131,7 @@ def _show_bands(screen: "Screen", found) -> None:
             screen.table(f"Bands of the {_TITLES[name]} spectrum", ("position, cm⁻¹", f"area, {unit}"), rows)
 
 
-def _show_lines(screen: "Screen", modes) -> None:
+def _show_lines(screen: "Screen", modes: "HarmonicSpectrum") -> None:
     columns = {name: values for name in _UNITS if (values := getattr(modes, name)) is not None}
     lines = [
         (f"{k:.1f}", *(f"{values[i]:.4g}" for values in columns.values()))
@@ -134,7 +142,7 @@ def _show_lines(screen: "Screen", modes) -> None:
     screen.table("Harmonic vibrations of the relaxed last frame", heads, lines)
 
 
-def _relaxed(atoms, model, threads):
+def _relaxed(atoms: "Atoms", model: "Model", threads: int | None) -> "Atoms":
     """Return a relaxed copy with a calculator."""
     from ase.optimize import BFGS
 
@@ -149,7 +157,7 @@ def _relaxed(atoms, model, threads):
     return copy
 
 
-def _table(found) -> str:
+def _table(found: "Spectrum") -> str:
     """Wavenumbers and spectra with commas between."""
     names = [name for name in ("infrared", "raman") if getattr(found, name) is not None]
     units = {"infrared": "infrared/(km/mol/cm-1)", "raman": "raman/(Angstrom^4/amu/cm-1)"}

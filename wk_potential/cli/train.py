@@ -28,6 +28,7 @@ def _training_options(command: Any) -> Any:
 @click.pass_obj
 def train(
     screen: "Screen",
+    /,
     data: tuple[Path, ...],
     output: Path,
     config: Path | None,

@@ -19,9 +19,11 @@ import pickle
 import stat
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from types import FunctionType
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -77,12 +79,12 @@ class Sources:
 
     """
 
-    def __init__(self, root: Path, memory: Path):
+    def __init__(self, root: Path, memory: Path) -> None:
         self._root, self._memory = root, memory
         self._sources: dict[str, _Source] = {}
         self._digests: dict[str, str] = {}
         self._reader = Path(__file__).read_bytes()  # who reads otherwise shall not trust what was found
-        self._known: dict[str, list] = {}
+        self._known: dict[str, list[Any]] = {}
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             content = json.loads(memory.read_bytes())
             if content["check"] == _check(content["known"]):
@@ -125,7 +127,7 @@ class Sources:
         return self._digests[file]
 
 
-def _check(known: dict) -> str:
+def _check(known: dict[str, list[Any]]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
@@ -183,22 +185,22 @@ class _Files:
 
     """
 
-    def __init__(self, folder: Path, py_func):
+    def __init__(self, folder: Path, py_func: FunctionType) -> None:
         self._folder, self._name = folder, f"{py_func.__module__}.{py_func.__qualname__}"
         # now and not when it is needed: the files on disk may be those of another release by then
         file = Path(py_func.__code__.co_filename).relative_to(PACKAGE).as_posix()
         self._digest = _sources(folder).digest(file)
 
-    def _path(self, key) -> Path:
+    def _path(self, key: Any) -> Path:
         signature = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         return self._folder / f"{self._name}.{self._digest}.{signature}.nbc"
 
-    def save(self, key, data) -> None:
+    def save(self, key: Any, data: Any) -> None:
         content = pickle.dumps(data)
         with contextlib.suppress(OSError):
             write_whole(self._path(key), hashlib.sha256(content).digest() + content)
 
-    def load(self, key):
+    def load(self, key: Any) -> Any:
         try:
             data = self._path(key).read_bytes()
             check, content = data[:CHECK], data[CHECK:]
@@ -215,20 +217,20 @@ class _Files:
 class _Locator(_CacheLocator):
     """Where the files of a function are, in the terms of numba."""
 
-    def __init__(self, py_func):
+    def __init__(self, py_func: FunctionType) -> None:
         self._place = py_func.__qualname__
 
-    def get_cache_path(self):
+    def get_cache_path(self) -> str:
         return str(cache_folder())
 
-    def get_source_stamp(self):
+    def get_source_stamp(self) -> str:
         return ""  # the names of the files tell
 
-    def get_disambiguator(self):
+    def get_disambiguator(self) -> str:
         return self._place
 
     @classmethod
-    def from_function(cls, py_func, py_file):
+    def from_function(cls, py_func: FunctionType, py_file: str) -> "_Locator":
         return cls(py_func)
 
 
@@ -238,16 +240,17 @@ class _Impl(CompileResultCacheImpl):
 
 class _Cache(FunctionCache):
     _impl_class = _Impl
+    _cache_file: Any  # numba knows its own class only
 
-    def __init__(self, py_func):
+    def __init__(self, py_func: FunctionType) -> None:
         super().__init__(py_func)
         self._cache_file = _Files(Path(self._cache_path), py_func)
 
 
-def njit(function=None, **options):
+def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """`numba.njit` with the cache of this package, for functions of its modules; takes the same options but `cache`."""
 
-    def decorate(f):
+    def decorate(f: Any) -> Any:
         dispatcher = numba.njit(**options)(f)
         if cache_folder() is not None:
             with contextlib.suppress(OSError):  # no source files

@@ -6,12 +6,16 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, NoReturn, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
 from ..errors import MPIError, OptionTypeError, RanksDifferError
-from .threads import available_cores, run_threads
+from .threads import Task, available_cores, run_threads
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
 
 T = TypeVar("T")
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
@@ -32,7 +36,7 @@ def import_mpi() -> Any:
     return MPI
 
 
-def abort_on_error(comm) -> None:
+def abort_on_error(comm: "Intracomm") -> None:
     """Make an uncaught exception end all ranks, with its traceback and a non-zero exit code.
 
     Otherwise the failed rank would wait for the others at its end, and they would wait for it in the next reduction.
@@ -40,7 +44,7 @@ def abort_on_error(comm) -> None:
     if getattr(sys.excepthook, "ends_all_ranks", False):
         return
 
-    def hook(kind, error, trace):
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         report = "".join(traceback.format_exception(kind, error, trace))
         end_all_ranks(comm, report, INTERRUPTED if issubclass(kind, KeyboardInterrupt) else 1)
 
@@ -48,13 +52,13 @@ def abort_on_error(comm) -> None:
     sys.excepthook = hook
 
 
-def end_all_ranks(comm, report: str, code: int = 1) -> NoReturn:
+def end_all_ranks(comm: "Intracomm", report: str, code: int = 1) -> NoReturn:
     """Print a report on stderr and end the processes of all ranks."""
     sys.stderr.write(f"rank {comm.Get_rank()} of {comm.Get_size()}: {report.rstrip()}\n")
     abort(comm, code)
 
 
-def abort(comm, code: int = 1) -> NoReturn:
+def abort(comm: "Intracomm", code: int = 1) -> NoReturn:
     """End the processes of all ranks, once mpiexec has had time to take what they have written."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -101,7 +105,7 @@ class Communicator:
         """Call the function."""
         return function(*args)
 
-    def each(self, work: Callable[[Any], T], tasks: Sequence, threads: int = 1) -> list[T]:
+    def each(self, work: Callable[[Task], T], tasks: Sequence[Task], threads: int = 1) -> list[T]:
         """Return [work(task) for task in tasks]."""
         return run_threads(work, tasks, threads)
 
@@ -132,7 +136,7 @@ class MPICommunicator(Communicator):
 
     """
 
-    def __init__(self, comm):
+    def __init__(self, comm: "Intracomm") -> None:
         self._mpi = import_mpi()
         if not isinstance(comm, self._mpi.Intracomm):
             raise OptionTypeError(f"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, not {comm!r}")
@@ -145,7 +149,7 @@ class MPICommunicator(Communicator):
     def cores(self) -> int:
         """Cores for each rank where those on one machine share its cores evenly, at least 1."""
         node = self.mpi.Split_type(self._mpi.COMM_TYPE_SHARED)
-        everyones = set().union(*node.allgather(available_cores()))
+        everyones: set[int] = set().union(*node.allgather(available_cores()))
         share = max(1, len(everyones) // node.Get_size())
         node.Free()
         return min(share, len(available_cores()))
@@ -171,7 +175,7 @@ class MPICommunicator(Communicator):
         """Call a function on the first rank; all return what it returns, or raise what it raises."""
         return self.mpi.bcast(self.together(function if self.rank == 0 else lambda *args: None, *args))
 
-    def each(self, work: Callable[[Any], T], tasks: Sequence, threads: int = 1) -> list[T]:
+    def each(self, work: Callable[[Task], T], tasks: Sequence[Task], threads: int = 1) -> list[T]:
         """Return [work(task) for task in tasks] on all ranks; rank r of n does the tasks r, r + n, r + 2n, ...
 
         The function must not communicate.

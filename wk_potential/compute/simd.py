@@ -9,6 +9,8 @@ intrinsics `load`, `store`, `fma`, ... below are made of them, and so are those 
 `kernel.lanes`, whose loops have to be unrolled when the code is written.
 """
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -24,7 +26,7 @@ CONTRACT = ("contract",)
 
 
 @register_jitable
-def width(like) -> int:
+def width(like: np.ndarray | np.dtype[Any]) -> int:
     """Return how many numbers of the type of an array, or of a NumPy dtype, make a vector."""
     return BYTES // like.itemsize
 
@@ -51,7 +53,7 @@ def integer(value: int) -> ir.Constant:
     return ir.Constant(ir.IntType(64), value)
 
 
-def vector_of(element) -> ir.VectorType:
+def vector_of(element: ir.Type) -> ir.VectorType:
     """LLVM type of a vector of an LLVM type, double or float."""
     return ir.VectorType(element, BYTES // (8 if isinstance(element, ir.DoubleType) else 4))
 
@@ -125,7 +127,7 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, llvm_vector(fe_type.dtype))
 
 
-def llvm_vector(dtype) -> ir.VectorType:
+def llvm_vector(dtype: types.Type) -> ir.VectorType:
     """LLVM type of a vector of numba type float64 or float32."""
     return vector_of(ir.DoubleType() if dtype == types.float64 else ir.FloatType())
 

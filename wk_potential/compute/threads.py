@@ -5,12 +5,16 @@ needed, and no setting of the process changes.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from numbers import Integral
+from typing import TypeVar
 
 from ..errors import OptionsError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 def available_cores() -> set[int]:
@@ -49,7 +53,7 @@ def _pool(size: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(size, thread_name_prefix="wk")
 
 
-def run_threads(work: Callable, tasks: Sequence, threads: int) -> list:
+def run_threads(work: Callable[[Task], Result], tasks: Collection[Task], threads: int) -> list[Result]:
     """Return [work(task) for task in tasks], at most `threads` at a time, tasks taken up as threads come free."""
     if threads == 1 or len(tasks) == 1:
         return [work(task) for task in tasks]

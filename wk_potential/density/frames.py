@@ -92,7 +92,9 @@ def _fill_rows(density, centres, first, index, vectors, species, forces, stress,
                     jacobian[row + v] += 0.5 * (r[b] * flat[p, a] + r[a] * flat[p, b])
 
 
-def frame_environments(frame: Frame, density: Density, elements, derivatives: bool = True) -> FrameEnvironments:
+def frame_environments(
+    frame: Frame, density: Density, elements: np.ndarray, derivatives: bool = True
+) -> FrameEnvironments:
     """Expand the environments of a frame; rows only for the kinds of label that it has.
 
     Args:
@@ -122,7 +124,7 @@ def frame_environments(frame: Frame, density: Density, elements, derivatives: bo
 class _Kept:
     """Environments of frames that are kept, up to some number of bytes: those that are offered first."""
 
-    def __init__(self, most_bytes: float):
+    def __init__(self, most_bytes: float) -> None:
         self._free, self._n_frames, self._lock = most_bytes, 0, Lock()
         self._found: dict[tuple[int, bool], FrameEnvironments] = {}  # by frame and whether there are derivatives
 
@@ -162,12 +164,12 @@ class Environments:
 
     """
 
-    def __init__(self, data: Dataset, density: Density, most_bytes: float = 0.0):
+    def __init__(self, data: Dataset, density: Density, most_bytes: float = 0.0) -> None:
         self.data, self.density = data, density
         self._kept = _Kept(most_bytes)
         self._numbers = self._kept.new_frames(len(data))  # under which frames are kept
 
-    def subset(self, indices) -> "Environments":
+    def subset(self, indices: np.ndarray) -> "Environments":
         """Return the environments of some of the frames; both keep the same."""
         out = copy.copy(self)
         out.data, out._numbers = self.data.subset(indices), self._numbers[indices]

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.interpolate import CubicSpline
 from scipy.special import ive
 
@@ -24,13 +25,13 @@ class RadialTable(NamedTuple):
     slopes: np.ndarray
 
 
-def cutoff_function(r, cutoff: float, width: float):
+def cutoff_function(r: npt.ArrayLike, cutoff: float, width: float) -> np.ndarray:
     """Smooth step: 1 below cutoff - width, 0 beyond the cutoff, two continuous derivatives at both ends."""
     x = np.clip((np.asarray(r, float) - (cutoff - width)) / width, 0.0, 1.0)
     return 1.0 - x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
 
 
-def overlap(l: int, r, r2, width: float, growth: float):
+def overlap(l: int, r: npt.ArrayLike, r2: npt.ArrayLike, width: float, growth: float) -> np.ndarray:
     """Angular component l of the overlap of two normalised Gaussians at distances r, r2 along one direction.
 
     R_l(r, r') = 4 pi (A / 2 pi)^(3/2) exp(-A (r - r')^2 / 2) exp(-x) i_l(x), A = 1/(sigma(r)^2 + sigma(r')^2),
@@ -47,7 +48,9 @@ def overlap(l: int, r, r2, width: float, growth: float):
     return 4 * np.pi * (a / (2 * np.pi)) ** 1.5 * np.exp(-0.5 * a * (r - r2) ** 2) * bessel
 
 
-def radial_table(cutoff, cutoff_width, width, growth, lmax, tolerance) -> RadialTable:
+def radial_table(
+    cutoff: float, cutoff_width: float, width: float, growth: float, lmax: int, tolerance: float
+) -> RadialTable:
     """Radial functions with sum_n phi_nl(r) phi_nl(r') = f_c(r) R_l(r, r') f_c(r') up to `tolerance`.
 
     The kernel is diagonalised by Gauss-Legendre quadrature with the measure r^2 dr (atoms at uniform density),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class BilinearForm:
     factors: list[TruncatedForm]
     couplings: list[tuple[int, int, np.ndarray]]
 
-    def values(self, coefficients) -> np.ndarray:
+    def values(self, coefficients: np.ndarray) -> np.ndarray:
         """Values (n, 2L + 1) for environments (n, n_lm, Q)."""
         y = [features(f.block, coefficients) @ f.vectors.T for f in self.factors]
         return self._coupled(y, y)
@@ -38,7 +39,7 @@ class BilinearForm:
         factors = sum((2 * f.block.L + 1) * f.vectors.size for f in self.factors)
         return factors + sum((2 * self.factors[j].block.L + 1) * core.size for _, j, core in self.couplings)
 
-    def _coupled(self, left, right) -> np.ndarray:
+    def _coupled(self, left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> np.ndarray:
         out = np.zeros((len(left[0]), 2 * self.momentum + 1))
         for i, j, core in self.couplings:
             cg = real_cg(self.factors[i].block.L, self.factors[j].block.L, self.momentum)
@@ -46,7 +47,7 @@ class BilinearForm:
             out += np.tensordot(products, cg, 2)
         return out
 
-    def derivatives(self, coefficients, directions) -> np.ndarray:
+    def derivatives(self, coefficients: np.ndarray, directions: np.ndarray) -> np.ndarray:
         """Derivatives (n, 2L + 1) along directions (n, n_lm, Q)."""
         y = [features(f.block, coefficients) @ f.vectors.T for f in self.factors]
         dy = [feature_derivatives(f.block, coefficients, directions) @ f.vectors.T for f in self.factors]
@@ -75,7 +76,7 @@ def pack_tensor(form: BilinearForm) -> PackedBilinearForm:
     )
 
 
-def tensor_to_arrays(forms: Sequence[BilinearForm]) -> tuple[dict, dict[str, np.ndarray]]:
+def tensor_to_arrays(forms: Sequence[BilinearForm]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return description and arrays of the forms of all elements, for a file."""
     blocks, arrays = to_arrays([form.factors for form in forms])
     couplings = [[z, i, j, *core.shape] for z, form in enumerate(forms) for i, j, core in form.couplings]
@@ -84,7 +85,9 @@ def tensor_to_arrays(forms: Sequence[BilinearForm]) -> tuple[dict, dict[str, np.
     return {"blocks": blocks, "couplings": couplings}, arrays
 
 
-def tensor_from_arrays(momentum: int, n_elements: int, description: dict, arrays) -> list[BilinearForm]:
+def tensor_from_arrays(
+    momentum: int, n_elements: int, description: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> list[BilinearForm]:
     """Inverse of `tensor_to_arrays`."""
     factors, cores = from_arrays(n_elements, description["blocks"], arrays), arrays["cores"]
     out = [BilinearForm(momentum, f, []) for f in factors]

@@ -208,7 +208,7 @@ def tensor_gradient(tensor, component, n_channels, c, x, y, z, gy, gz, grad):
         features_adjoint(forms, block, n_channels, c, LANES, LANES, stride, x, grad)
 
 
-def factor_room(L):
+def factor_room(L: np.ndarray) -> np.ndarray:
     """Numbers that one feature or factor of LANES atoms may take in the work space."""
     return (2 * L + 2) * LANES
 

@@ -5,6 +5,7 @@ Kernels of orders 1 to 4 are quadratic in them: with c the density coefficients 
 says which pairs of features make which order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,7 @@ class Block:
         return self.n_single + sum(len(pairs) for _, _, pairs in self.groups)
 
 
-def all_blocks(lmax: int, channels) -> list[Block]:
+def all_blocks(lmax: int, channels: Sequence[int] | np.ndarray) -> list[Block]:
     """Blocks with all products, those that vanish or repeat others left out.
 
     Args:
@@ -64,7 +65,7 @@ def all_blocks(lmax: int, channels) -> list[Block]:
     return out
 
 
-def restricted(block: Block, keep) -> Block:
+def restricted(block: Block, keep: np.ndarray) -> Block:
     """Return the block with those of its products for which `keep` (len(block),) is true; all others stay."""
     groups, first = [], block.n_single
     for l1, l2, pairs in block.groups:
@@ -75,7 +76,7 @@ def restricted(block: Block, keep) -> Block:
     return Block(block.L, block.constant, block.channels, tuple(groups))
 
 
-def _products(block: Block, c, d) -> np.ndarray:
+def _products(block: Block, c: np.ndarray, d: np.ndarray) -> np.ndarray:
     """(n, 2 L + 1, n_products): sum of CG c_{l1 q1} d_{l2 q2}."""
     parts = []
     for l1, l2, pairs in block.groups:
@@ -87,7 +88,7 @@ def _products(block: Block, c, d) -> np.ndarray:
     return np.concatenate(parts, axis=2) if parts else np.zeros((len(c), 2 * block.L + 1, 0))
 
 
-def features(block: Block, c) -> np.ndarray:
+def features(block: Block, c: np.ndarray) -> np.ndarray:
     """Features (n, 2 L + 1, P) of environments c (n, n_lm, Q)."""
     big_l = block.L
     constant = np.ones((len(c), 2 * big_l + 1, int(block.constant)))
@@ -95,7 +96,7 @@ def features(block: Block, c) -> np.ndarray:
     return np.concatenate([constant, single, _products(block, c, c)], axis=2)
 
 
-def feature_derivatives(block: Block, c, d) -> np.ndarray:
+def feature_derivatives(block: Block, c: np.ndarray, d: np.ndarray) -> np.ndarray:
     """Derivatives (n, 2 L + 1, P) of the features of environments c along directions d, both (n, n_lm, Q)."""
     big_l = block.L
     constant = np.zeros((len(c), 2 * big_l + 1, int(block.constant)))
@@ -111,7 +112,7 @@ def multiplicities(block: Block) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def order_products(left: Block, right: Block, order_weights) -> np.ndarray:
+def order_products(left: Block, right: Block, order_weights: np.ndarray) -> np.ndarray:
     """Factors (P, P') of the products of features of two blocks in sum_nu a_nu k^(nu), nu <= 4."""
     a = np.concatenate([order_weights, np.zeros(4 - len(order_weights))])
     # by the degrees 0, 1, 2 of the two features: orders 1, 3 are split between the two triangles
@@ -126,6 +127,6 @@ def _degrees(block: Block) -> np.ndarray:
     return degree
 
 
-def order_factors(block: Block, order_weights) -> np.ndarray:
+def order_factors(block: Block, order_weights: np.ndarray) -> np.ndarray:
     """Factors (P, P) of the products of two features of a block in the invariant kernel."""
     return order_products(block, block, order_weights) / (2 * block.L + 1)

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..kernel.coupling import real_cg
 from .features import Block
@@ -36,7 +38,7 @@ def _padded_vectors(form: TruncatedForm) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _coupling_terms(l1: int, l2: int, big_l: int, width: int):
+def _coupling_terms(l1: int, l2: int, big_l: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Terms of the product of l1 and l2 in L, and of its derivatives by the two factors.
 
     Returns:
@@ -65,12 +67,12 @@ def _firsts(sizes: Sequence[int]) -> list[int]:
     return [0, *np.cumsum(sizes, dtype=int).tolist()][:-1]
 
 
-def _joined(parts, shape, kind):
+def _joined(parts: Sequence[np.ndarray], shape: int | tuple[int, ...], kind: npt.DTypeLike) -> np.ndarray:
     """Parts one after the other; an empty array of a shape if there are none."""
     return np.ascontiguousarray(np.concatenate(parts) if parts else np.zeros(shape), kind)
 
 
-def pack_forms(factors: Sequence[TruncatedForm], dtype=np.float64) -> PackedForm:
+def pack_forms(factors: Sequence[TruncatedForm], dtype: npt.DTypeLike = np.float64) -> PackedForm:
     """Quadratic forms of one central element.
 
     Args:
@@ -113,7 +115,7 @@ def pack_forms(factors: Sequence[TruncatedForm], dtype=np.float64) -> PackedForm
     )
 
 
-def to_arrays(factors: Sequence[Sequence[TruncatedForm]]) -> tuple[list, dict[str, np.ndarray]]:
+def to_arrays(factors: Sequence[Sequence[TruncatedForm]]) -> tuple[list[list[Any]], dict[str, np.ndarray]]:
     """Return description and arrays of the quadratic forms of all elements, for a file."""
     description, pairs, vectors, values = [], [np.zeros((0, 2), np.int16)], [], []
     for element, forms in enumerate(factors):
@@ -133,7 +135,9 @@ def to_arrays(factors: Sequence[Sequence[TruncatedForm]]) -> tuple[list, dict[st
     }
 
 
-def from_arrays(n_elements: int, description: list, arrays) -> list[list[TruncatedForm]]:
+def from_arrays(
+    n_elements: int, description: list[list[Any]], arrays: dict[str, np.ndarray]
+) -> list[list[TruncatedForm]]:
     """Inverse of `to_arrays`."""
     out: list[list[TruncatedForm]] = [[] for _ in range(n_elements)]
     pairs, vectors, values = (arrays[f"mapped_{name}"] for name in ("pairs", "vectors", "values"))

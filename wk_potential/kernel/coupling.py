@@ -5,12 +5,14 @@ tensor) or -1 (pseudotensor), stored flat: sigma = +1 first, then L, then M, the
 has sigma = +1 only.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from itertools import pairwise, product
 from math import factorial, sqrt
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import OptionsError
 from .lanes import BITS, MOST
@@ -133,7 +135,7 @@ def iteration_terms(lmax: int, nu: int) -> Terms:
     return product_terms(lmax, nu - 1, 1)
 
 
-def _sorted_terms(items, n_out: int) -> Terms:
+def _sorted_terms(items: Iterable[tuple[int, int, int, float]], n_out: int) -> Terms:
     rows = sorted((int(o), int(a), int(b), float(w)) for o, a, b, w in items)
     o = np.array([r[0] for r in rows], np.int64)
     start = np.searchsorted(o, np.arange(n_out + 1)).astype(np.int32)
@@ -160,12 +162,12 @@ class Groups(NamedTuple):
     w: np.ndarray
 
 
-def _grouped(n_out: int, o, b, a, w, dtype) -> Groups:
+def _grouped(n_out: int, o: np.ndarray, b: np.ndarray, a: np.ndarray, w: np.ndarray, dtype: npt.DTypeLike) -> Groups:
     """Groups from the terms' indices."""
     order = np.lexsort((a, b, o))
     o, b, a, w = (x[order] for x in (o, b, a, w))
 
-    def places_and_counts(key):
+    def places_and_counts(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Place of each term among those of equal key, and the number of these."""
         _, first, inverse, count = np.unique(key, True, True, True)
         return np.arange(len(key)) - first[inverse], count[inverse]
@@ -184,17 +186,17 @@ def _grouped(n_out: int, o, b, a, w, dtype) -> Groups:
     return Groups(start, first, indices, w.astype(dtype))
 
 
-def _outputs(terms: Terms):
+def _outputs(terms: Terms) -> np.ndarray:
     """Output (n_terms,) of each term."""
     return np.repeat(np.arange(len(terms.start) - 1), np.diff(terms.start))
 
 
-def _scaled(terms: Terms, norm) -> Terms:
+def _scaled(terms: Terms, norm: np.ndarray) -> Terms:
     """The same map between kernels whose components are multiplied by norm^(1/2)."""
     return terms._replace(w=terms.w * np.sqrt(norm[_outputs(terms)] / (norm[terms.a] * norm[terms.b])))
 
 
-def forward_groups(terms: Terms, symmetric: bool, dtype) -> Groups:
+def forward_groups(terms: Terms, symmetric: bool, dtype: npt.DTypeLike) -> Groups:
     """Groups of a term list; where both factors are one array (`symmetric`), they are swapped for fewer groups."""
     a, b = terms.a.copy(), terms.b.copy()
     for first, last in pairwise(terms.start if symmetric else []):
@@ -209,7 +211,7 @@ def forward_groups(terms: Terms, symmetric: bool, dtype) -> Groups:
     return _grouped(len(terms.start) - 1, _outputs(terms), b, a, terms.w, dtype)
 
 
-def adjoint_groups(terms: Terms, n_a: int, dtype) -> Groups:
+def adjoint_groups(terms: Terms, n_a: int, dtype: npt.DTypeLike) -> Groups:
     """Groups (a, b) of a term list, the sum being over the outputs, for the gradients in both factors."""
     return _grouped(n_a, terms.a, terms.b, _outputs(terms), terms.w, dtype)
 
@@ -236,7 +238,7 @@ class WignerTerms(NamedTuple):
 
 
 @cache
-def wigner_terms(lmax: int, order: int, dtype=np.float64) -> WignerTerms:
+def wigner_terms(lmax: int, order: int, dtype: npt.DTypeLike = np.float64) -> WignerTerms:
     """Term lists for kernels of orders 1 to `order` (at most 6) with angular momenta to `lmax` (at most 6).
 
     The iteration of blocks of support points is done in `dtype`, which is to be that of the blocks.

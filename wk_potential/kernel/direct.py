@@ -6,6 +6,7 @@ Environments and support points are arrays (n_lm, Q) of density coefficients, ro
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..compute.jit import njit
 from .iteration import gradient, gradient_tangent, inner, invariants, iterate, iterate_tangent, workspace
@@ -27,7 +28,7 @@ class Support(NamedTuple):
     weights: np.ndarray
 
 
-def in_blocks(rows, dtype=np.float64):
+def in_blocks(rows: np.ndarray, dtype: npt.DTypeLike = np.float64) -> np.ndarray:
     """Rearrange (n, ...) into (n_blocks, k, lanes), k the size of a row; the last block is padded with zeros."""
     n, k, lanes = len(rows), int(np.prod(rows.shape[1:])), lanes_of(dtype)
     padded = np.zeros((-(-n // lanes) * lanes, k), dtype)
@@ -35,7 +36,12 @@ def in_blocks(rows, dtype=np.float64):
     return np.ascontiguousarray(padded.reshape(-1, lanes, k).transpose(0, 2, 1))
 
 
-def make_support(coefficients, weights, tangents=None, dtype=np.float64) -> Support:
+def make_support(
+    coefficients: np.ndarray,
+    weights: np.ndarray,
+    tangents: np.ndarray | None = None,
+    dtype: npt.DTypeLike = np.float64,
+) -> Support:
     """Support points from coefficients (n, n_lm, Q), weights (n,) and tangents (n, n_lm, Q) or None.
 
     The kernel is computed in `dtype`; float32 needs the `wigner_terms` of float32 too.

@@ -7,6 +7,7 @@ vectors of `compute.simd`. The element type is that of the arrays.
 """
 
 import numpy as np
+import numpy.typing as npt
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -32,7 +33,7 @@ MOST = 3  # terms in a group, whose indices are packed in one word: fewer loads,
 BITS = 16  # of each index
 
 
-def lanes_of(dtype) -> int:
+def lanes_of(dtype: npt.DTypeLike) -> int:
     """Support points in a block: 16 of float64, 32 of float32."""
     return VECTORS * width(np.dtype(dtype))
 

@@ -197,7 +197,7 @@ def evaluate_committee(
     species, n = structure.species, len(structure.neighbours.first) - 1
     energies = np.zeros((n, members[0][0].shape[1]))
 
-    def work(atoms) -> _Sums:
+    def work(atoms: np.ndarray) -> _Sums:
         sums = _Sums(energies, np.zeros((len(species), 3, LANES)), np.zeros((3, 3, LANES)), np.full(2, -1))
         for layer, of_layer in zip(potential.layers, members, strict=True):
             for element, (forms, columns) in enumerate(zip(layer.energies, of_layer, strict=True)):
@@ -211,7 +211,7 @@ def evaluate_committee(
 
     parts = run_threads(work, divided(potential.costs, potential.densities, structure, threads), threads)
     refuse_clash(part.clash for part in parts)
-    forces, virial = parts[0].forces, sum(part.virial for part in parts)
+    forces, virial = parts[0].forces, sum((part.virial for part in parts), np.zeros((3, 3, LANES)))
     for part in parts[1:]:
         forces += part.forces
     return Deviations(energies, forces, 0.5 * (virial + virial.transpose(1, 0, 2)), np.zeros(n))

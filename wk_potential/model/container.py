@@ -26,7 +26,7 @@ _LINE = re.compile(rb"(wk_potential model " + _NUMBERS + rb") sha256=([0-9a-f]{6
 _KINDS = "biuf"  # NumPy's letters of booleans, integers and floating point numbers
 
 
-def write_container(path, header: dict, arrays: dict[str, np.ndarray]) -> None:
+def write_container(path: str | Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Write header and arrays to `path`, atomically."""
     index, chunks, offset = {}, [], 0
     for name, array in arrays.items():
@@ -41,7 +41,7 @@ def write_container(path, header: dict, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(path, identity + b" sha256=" + digest + b"\n" + body)
 
 
-def read_container(path) -> tuple[dict, dict[str, np.ndarray]]:
+def read_container(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return header and arrays of a model file.
 
     Raises:
@@ -79,7 +79,7 @@ def read_container(path) -> tuple[dict, dict[str, np.ndarray]]:
     return header, {name: _array(path, name, entry, content) for name, entry in index}
 
 
-def _array(path, name: str, entry: Any, content: memoryview) -> np.ndarray:
+def _array(path: str | Path, name: str, entry: Any, content: memoryview) -> np.ndarray:
     """Return the array that an entry of the header describes.
 
     Raises:

@@ -1,12 +1,13 @@
 """Elements and compositions that a model knows."""
 
 import numpy as np
+import numpy.typing as npt
 from ase.data import chemical_symbols
 
 from ..errors import UnknownElementError
 
 
-def species_of(numbers, elements) -> np.ndarray:
+def species_of(numbers: npt.ArrayLike, elements: np.ndarray) -> np.ndarray:
     """Return the species (N,) of atoms: the place of each one's element among those of the model.
 
     Args:
@@ -29,7 +30,7 @@ def species_of(numbers, elements) -> np.ndarray:
     return index
 
 
-def is_determined(species, compositions) -> bool:
+def is_determined(species: np.ndarray, compositions: np.ndarray) -> bool:
     """Whether the training set determines the energy baseline of a composition.
 
     Args:

@@ -107,7 +107,7 @@ class Potential:
         """Of the layers."""
         return [layer.density for layer in self.layers]
 
-    def work(self, species, n_neighbours) -> np.ndarray:
+    def work(self, species: np.ndarray, n_neighbours: np.ndarray | int) -> np.ndarray:
         """Predicted work (n,) of centres; see `predicted_work`."""
         return predicted_work(self.costs, self.densities, species, n_neighbours)
 
@@ -273,7 +273,9 @@ def _mapped_energies(density, projection, element, forms, sizes, atoms, structur
             _add_forces(batch[lane], hood, gradient, sums)
 
 
-def predicted_work(costs, densities: Iterable[PackedDensity], species, n_neighbours) -> np.ndarray:
+def predicted_work(
+    costs: np.ndarray, densities: Iterable[PackedDensity], species: np.ndarray, n_neighbours: np.ndarray | int
+) -> np.ndarray:
     """Predicted work (n,) of centres, in multiply-adds of the kernel.
 
     Args:
@@ -287,7 +289,9 @@ def predicted_work(costs, densities: Iterable[PackedDensity], species, n_neighbo
     return costs[species] + pair * n_neighbours
 
 
-def divided(costs, densities: Iterable[PackedDensity], structure: Structure, threads: int) -> list[np.ndarray]:
+def divided(
+    costs: np.ndarray, densities: Iterable[PackedDensity], structure: Structure, threads: int
+) -> list[np.ndarray]:
     """Centres in parts of about equal `predicted_work`, one for each thread, sorted by element if there are several."""
     first = structure.neighbours.first
     if threads == 1:
@@ -299,7 +303,9 @@ def divided(costs, densities: Iterable[PackedDensity], structure: Structure, thr
     return np.split(order, shares)
 
 
-def evaluate(potential: Potential, structure: Structure, threads: int = 1, stages: int = len(PARTS)):
+def evaluate(
+    potential: Potential, structure: Structure, threads: int = 1, stages: int = len(PARTS)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Energies (n,) in eV, forces (N, 3) in eV/Angstrom and strain derivative of the energy (3, 3) in eV.
 
     All belong to the energy of the n centres. Atoms that are only neighbours get the part of their forces that these
@@ -317,7 +323,7 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
     """
     species, energies = structure.species, np.zeros(len(structure.neighbours.first) - 1)
 
-    def work(atoms) -> Sums:
+    def work(atoms: np.ndarray) -> Sums:
         sums = Sums(energies, np.zeros((len(species), 3)), np.zeros((3, 3)), np.full(2, -1))
         own = [atoms[species[atoms] == element] for element in range(len(potential.layers[0].energies))]
         for layer in potential.layers:
@@ -337,7 +343,7 @@ def evaluate(potential: Potential, structure: Structure, threads: int = 1, stage
 
     parts = run_threads(work, divided(potential.costs, potential.densities, structure, threads), threads)
     refuse_clash(part.clash for part in parts)
-    forces, virial = parts[0].forces, sum(part.virial for part in parts)
+    forces, virial = parts[0].forces, sum((part.virial for part in parts), np.zeros((3, 3)))
     for part in parts[1:]:
         forces += part.forces
     return energies, forces, 0.5 * (virial + virial.T)

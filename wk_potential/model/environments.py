@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -31,7 +30,7 @@ class EnvironmentPool:
     coefficients: list[np.ndarray]
 
 
-def as_arrays(atoms: StructureLike, elements, cutoff: float) -> Structure:
+def as_arrays(atoms: StructureLike, elements: np.ndarray, cutoff: float) -> Structure:
     """Return positions, cell, species and neighbours of a structure.
 
     Args:
@@ -51,7 +50,7 @@ def as_arrays(atoms: StructureLike, elements, cutoff: float) -> Structure:
 
 
 def expand_structures(
-    structures: Sequence[Any], elements, densities: Sequence[Density], threads: int = 1
+    structures: Sequence[StructureLike], elements: np.ndarray, densities: Sequence[Density], threads: int = 1
 ) -> EnvironmentPool:
     """Expand the environments of structures.
 

@@ -7,7 +7,7 @@ kind of label scales the spread of the members to the errors found on left-out f
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -89,9 +89,9 @@ class Uncertainty(Summarised):
             members.append([np.ascontiguousarray(columns[r]) for r in rows])
         return CommitteePotential(self, Potential(layers), members)
 
-    def to_arrays(self) -> tuple[dict, dict[str, np.ndarray]]:
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return description and arrays, for a file."""
-        facts: dict = {"lmax": self.lmax, "channels": self.channels, "blocks": []}
+        facts: dict[str, Any] = {"lmax": self.lmax, "channels": self.channels, "blocks": []}
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         for n, forms in enumerate(self.forms):
             blocks, more = to_arrays(forms)
@@ -100,7 +100,7 @@ class Uncertainty(Summarised):
         return facts, arrays
 
     @classmethod
-    def from_arrays(cls, facts: dict, arrays: dict[str, np.ndarray]) -> "Uncertainty":
+    def from_arrays(cls, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Uncertainty":
         """Inverse of `to_arrays`."""
         forms = []
         for n, blocks in enumerate(facts["blocks"]):
@@ -143,7 +143,7 @@ class CommitteePotential(Summarised):
         found = evaluate_committee(self.potential, self.members, structure, threads)
         return found._replace(close=count_close(structure, self.uncertainty.closest))
 
-    def spread(self, deviations: Deviations, species) -> Spread:
+    def spread(self, deviations: Deviations, species: np.ndarray) -> Spread:
         """Calibrated standard deviations.
 
         Args:
@@ -165,6 +165,6 @@ class CommitteePotential(Summarised):
         )
 
 
-def _rms(values) -> np.ndarray:
+def _rms(values: np.ndarray) -> np.ndarray:
     """Root mean square over the members, the last axis."""
     return np.sqrt(np.mean(values**2, axis=-1))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 from ase.data import chemical_symbols
 
 from ..atoms.neighbours import Neighbours
@@ -57,7 +58,7 @@ class Model:
     scales: list[Scale]
     baseline: np.ndarray
     compositions: np.ndarray
-    info: dict = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, TensorProperty] = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
     repulsion: Repulsion | None = None
@@ -150,7 +151,7 @@ class Model:
             message = f"rounding to float32 changes forces of this model by up to {deviation:.1e} eV/Angstrom"
             warnings.warn(message, PrecisionWarning, stacklevel=3)
 
-    def species_of(self, numbers) -> np.ndarray:
+    def species_of(self, numbers: npt.ArrayLike) -> np.ndarray:
         """Return the place (N,) of each atom's element in `elements`.
 
         Raises:
@@ -159,7 +160,7 @@ class Model:
         """
         return species_of(numbers, self.elements)
 
-    def check_elements(self, structures: Sequence[Any]) -> None:
+    def check_elements(self, structures: Sequence[StructureLike]) -> None:
         """Refuse structures with elements that the model does not know.
 
         Raises:
@@ -316,7 +317,9 @@ class Model:
         weights = np.array(facts["order_weights"])
         return [KernelPart(density, w) for density, w in zip(tensor.densities, weights, strict=True)]
 
-    def structure(self, numbers, positions, cell, neighbours: Neighbours) -> Structure:
+    def structure(
+        self, numbers: npt.ArrayLike, positions: npt.ArrayLike, cell: npt.ArrayLike, neighbours: Neighbours
+    ) -> Structure:
         """Arrays as `predict` and the targets in `tensors` take them.
 
         Args:
@@ -331,7 +334,7 @@ class Model:
         species = self.species_of(numbers)
         return Structure(np.ascontiguousarray(positions, float), np.array(cell, float), species, neighbours)
 
-    def check_composition(self, numbers) -> None:
+    def check_composition(self, numbers: npt.ArrayLike) -> None:
         """Give a `CompositionWarning` if the training set does not determine the baseline of a composition."""
         if not is_determined(self.species_of(numbers), self.compositions):
             warnings.warn(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Scale(Summarised):
         return Layer(density, density.projection.astype(kind), [pack_forms(factors, kind) for factors in mapped])
 
 
-def scale_to_arrays(scale: Scale) -> tuple[dict, dict[str, np.ndarray]]:
+def scale_to_arrays(scale: Scale) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return description and arrays of a scale, for a file."""
     support = scale.support
     facts, arrays = density_to_arrays(scale.density)
@@ -71,7 +72,7 @@ def scale_to_arrays(scale: Scale) -> tuple[dict, dict[str, np.ndarray]]:
     return facts, arrays
 
 
-def scale_from_arrays(facts: dict, arrays: dict[str, np.ndarray]) -> Scale:
+def scale_from_arrays(facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> Scale:
     """Inverse of `scale_to_arrays`."""
     cuts = np.cumsum(arrays["support_counts"])[:-1]
     present = [n for n in ("coefficients", "weights", "tangents") if f"support_{n}" in arrays]

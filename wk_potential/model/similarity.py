@@ -9,7 +9,7 @@ from scipy.linalg import lapack, solve_triangular
 from ..compute.threads import run_threads
 from ..density.expansion import Density
 from ..errors import StructureError
-from ..kernel.coupling import wigner_terms
+from ..kernel.coupling import WignerTerms, wigner_terms
 from ..kernel.direct import in_blocks, kernel_rows
 from .environments import EnvironmentPool
 
@@ -49,7 +49,14 @@ def environment_kernels(
         lmax, weights, blocks = part.density.lmax, part.order_weights[z], in_blocks(right)
         terms = wigner_terms(lmax, len(weights))
 
-        def work(batch, weights=weights, blocks=blocks, left=left, lmax=lmax, terms=terms) -> None:
+        def work(
+            batch: np.ndarray,
+            weights: np.ndarray = weights,
+            blocks: np.ndarray = blocks,
+            left: np.ndarray = left,
+            lmax: int = lmax,
+            terms: WignerTerms = terms,
+        ) -> None:
             found = np.zeros((len(weights), blocks.shape[0] * blocks.shape[2]))
             for i in batch:
                 kernel_rows(terms, lmax, len(weights), left[i], blocks, found)
@@ -73,7 +80,9 @@ def kernel_matrix(
     return out / np.outer(*roots)
 
 
-def _matrix(parts, a: EnvironmentPool, b: EnvironmentPool, per_atom: bool, threads: int) -> np.ndarray:
+def _matrix(
+    parts: Sequence[KernelPart], a: EnvironmentPool, b: EnvironmentPool, per_atom: bool, threads: int
+) -> np.ndarray:
     shape = (len(a.species), len(b.species)) if per_atom else (a.n_structures, b.n_structures)
     out = np.zeros(shape)
     for z in np.intersect1d(a.species, b.species):
@@ -90,7 +99,7 @@ def _matrix(parts, a: EnvironmentPool, b: EnvironmentPool, per_atom: bool, threa
     return out
 
 
-def _own_kernels(parts, pool: EnvironmentPool, per_atom: bool, threads: int) -> np.ndarray:
+def _own_kernels(parts: Sequence[KernelPart], pool: EnvironmentPool, per_atom: bool, threads: int) -> np.ndarray:
     """Kernels (n,) of structures or atoms with themselves."""
     groups = np.arange(len(pool.species)) if per_atom else pool.structure
     out = np.zeros(groups[-1] + 1 if len(groups) else 0) if per_atom else np.zeros(pool.n_structures)

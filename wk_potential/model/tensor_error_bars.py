@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,9 +43,9 @@ class TensorSpread(Summarised):
         """Deviations (K, 2L + 1) of the members from the value of the sum over all centres."""
         return self.members.T @ tensor_terms_of(layers, structure, threads)
 
-    def to_arrays(self) -> tuple[dict, dict[str, np.ndarray]]:
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return description and arrays, for a file."""
-        facts: dict = {"lmax": self.lmax, "channels": self.channels, "forms": []}
+        facts: dict[str, Any] = {"lmax": self.lmax, "channels": self.channels, "forms": []}
         arrays = {"members": self.members}
         for n, forms in enumerate(self.forms):
             description, more = tensor_to_arrays(forms)
@@ -53,7 +54,9 @@ class TensorSpread(Summarised):
         return facts, arrays
 
     @classmethod
-    def from_arrays(cls, momentum: int, n_elements: int, facts: dict, arrays) -> "TensorSpread":
+    def from_arrays(
+        cls, momentum: int, n_elements: int, facts: dict[str, Any], arrays: dict[str, np.ndarray]
+    ) -> "TensorSpread":
         """Inverse of `to_arrays`."""
         forms = [
             tensor_from_arrays(momentum, n_elements, description, within(f"scale{n}_", arrays))
@@ -62,7 +65,9 @@ class TensorSpread(Summarised):
         return cls(momentum, facts["lmax"], facts["channels"], forms, arrays["members"])
 
 
-def tensor_layers(densities: Sequence[Density], momentum: int, forms) -> list[TensorLayer]:
+def tensor_layers(
+    densities: Sequence[Density], momentum: int, forms: Sequence[Sequence[BilinearForm]]
+) -> list[TensorLayer]:
     """Layers of forms by length scale and element."""
     scales = zip(densities, forms, strict=True)
     return [TensorLayer(pack(d), momentum, [pack_tensor(f) for f in of_scale]) for d, of_scale in scales]

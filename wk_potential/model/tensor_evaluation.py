@@ -110,7 +110,9 @@ def _add_tensors(density, element, tensor, sizes, atoms, structure, values, deri
             )  # fmt: skip
 
 
-def evaluate_tensors(layers: Sequence[TensorLayer], structure: Structure, threads: int = 1, derivatives: bool = False):
+def evaluate_tensors(
+    layers: Sequence[TensorLayer], structure: Structure, threads: int = 1, derivatives: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Spherical components (n, 2L + 1) of the centres, and derivatives (2L + 1, N, 3) of their sum or none of them.
 
     Args:
@@ -127,7 +129,7 @@ def evaluate_tensors(layers: Sequence[TensorLayer], structure: Structure, thread
     n, width = len(structure.neighbours.first) - 1, 2 * layers[0].momentum + 1
     values = np.zeros((n, width))
 
-    def work(atoms):
+    def work(atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         slopes, clash = np.zeros((width if derivatives else 0, len(species), 3)), np.full(2, -1)
         for layer in layers:
             for element, (form, sizes) in enumerate(zip(layer.forms, layer.work_sizes, strict=True)):
@@ -155,7 +157,7 @@ def tensor_terms_of(layers: Sequence[TensorLayer], structure: Structure, threads
     species, width = structure.species, 2 * layers[0].momentum + 1
     counts = [feature_count(form) for layer in layers for form in layer.forms]
 
-    def work(atoms):
+    def work(atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts, clash = [np.zeros((n, width)) for n in counts], np.full(2, -1)
         targets = iter(parts)
         for layer in layers:

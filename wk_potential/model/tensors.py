@@ -28,13 +28,13 @@ _SYMMETRIC = np.array([
 BASES = {"dipole": {1: _VECTOR}, "polarizability": {0: _ISOTROPIC, 2: _SYMMETRIC}}
 
 
-def to_spherical(name: str, momentum: int, values) -> np.ndarray:
+def to_spherical(name: str, momentum: int, values: np.ndarray) -> np.ndarray:
     """Components (..., 2L + 1) of dipoles (..., 3) or symmetric polarisabilities (..., 3, 3); norms are kept."""
     basis = BASES[name][momentum]
     return np.tensordot(values, basis, (tuple(range(1 - basis.ndim, 0)), tuple(range(1, basis.ndim))))
 
 
-def to_cartesian(name: str, momentum: int, components) -> np.ndarray:
+def to_cartesian(name: str, momentum: int, components: np.ndarray) -> np.ndarray:
     """Return the part (..., 3) or (..., 3, 3) of a dipole or polarisability that components (..., 2L + 1) make."""
     return np.tensordot(components, BASES[name][momentum], 1)
 

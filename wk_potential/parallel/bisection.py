@@ -20,7 +20,7 @@ class Coordinates(NamedTuple):
     heights: np.ndarray
 
 
-def lattice_coordinates(positions, inverse, pbc) -> Coordinates:
+def lattice_coordinates(positions: np.ndarray, inverse: np.ndarray, pbc: np.ndarray) -> Coordinates:
     """Return the wrapped coordinates of atoms.
 
     Computed number by number: a matrix product may round differently on another processor, and ranks must agree.
@@ -37,7 +37,7 @@ def lattice_coordinates(positions, inverse, pbc) -> Coordinates:
     return Coordinates(scaled + wrapped, wrapped, 1.0 / np.sqrt(np.sum(inverse**2, axis=0)))
 
 
-def share(points, work, part: int, n_parts: int) -> np.ndarray:
+def share(points: np.ndarray, work: np.ndarray, part: int, n_parts: int) -> np.ndarray:
     """Return the sorted points of one of `n_parts` parts of about equal work.
 
     The set is cut in two across its longest side, each half again, and so on; only the half with the part is followed.

@@ -27,12 +27,12 @@ class Domain(NamedTuple):
         """Atoms of the structure that are centres."""
         return self.atoms[: len(self.neighbours.first) - 1]
 
-    def positions(self, positions, cell):
+    def positions(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Positions (n, 3) of the local atoms, Angstrom."""
         return positions[self.atoms] + self.images @ cell
 
 
-def _halo(scaled, centres, reach, pbc):
+def _halo(scaled: np.ndarray, centres: np.ndarray, reach: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Atoms (n,) and images (n, 3) in the parallelepiped around the centres, but for the centres themselves."""
     low, high = scaled[centres].min(axis=0) - reach, scaled[centres].max(axis=0) + reach
     # one direction after the other: most atoms and images are out after the first
@@ -54,7 +54,14 @@ def _halo(scaled, centres, reach, pbc):
 
 
 def make_domain(
-    positions, cell, pbc, cutoff: float, threads: int = 1, *, centres: np.ndarray, coordinates: Coordinates
+    positions: np.ndarray,
+    cell: np.ndarray,
+    pbc: np.ndarray,
+    cutoff: float,
+    threads: int = 1,
+    *,
+    centres: np.ndarray,
+    coordinates: Coordinates,
 ) -> Domain:
     """Make the domain of some centres; time and memory go with their number and that of the halo.
 

@@ -31,7 +31,7 @@ class GhostForces:
 
     """
 
-    def __init__(self, comm: MPICommunicator, tags, n_own: int):
+    def __init__(self, comm: MPICommunicator, tags: np.ndarray, n_own: int) -> None:
         self._comm = comm
         own, ghosts = np.asarray(tags[:n_own], np.int64), np.asarray(tags[n_own:], np.int64)
         to_directory, counts = self._by_rank(own % comm.size)
@@ -52,17 +52,17 @@ class GhostForces:
         self._index = index[:, 0].copy()
 
     @staticmethod
-    def _check_found(directory, found, asked):
+    def _check_found(directory: np.ndarray, found: np.ndarray, asked: np.ndarray) -> np.ndarray:
         known = np.append(directory[:, 0], -1)[found]
         if np.any(known != asked):
             raise LammpsError(f"no rank owns the atom with tag {asked[np.argmax(known != asked)]}")
         return found
 
-    def _by_rank(self, destination):
+    def _by_rank(self, destination: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Order of things by destination, and how many go to each rank."""
         return np.argsort(destination, kind="stable"), np.bincount(destination, minlength=self._comm.size)
 
-    def _exchange(self, rows, counts):
+    def _exchange(self, rows: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Send rows (n, k), sorted by destination; return those that come and how many from each rank."""
         comm, rows = self._comm.mpi, np.ascontiguousarray(rows)
         received = np.zeros_like(counts)
@@ -72,7 +72,7 @@ class GhostForces:
         comm.Alltoallv([rows, counts * width], [out, received * width])
         return out, received
 
-    def send_home(self, forces) -> None:
+    def send_home(self, forces: np.ndarray) -> None:
         """Add the forces on ghosts to those on their owners' atoms.
 
         Args:

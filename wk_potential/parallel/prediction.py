@@ -34,14 +34,18 @@ class ParallelPredictor:
 
     """
 
-    def __init__(self, model: Model, potential: Potential, comm: MPICommunicator, skin: float, threads: int = 1):
+    def __init__(
+        self, model: Model, potential: Potential, comm: MPICommunicator, skin: float, threads: int = 1
+    ) -> None:
         self.model, self.potential, self.comm, self.threads = model, potential, comm, threads
         self.list = VerletList(model.cutoff, skin, threads)
         self.seconds = dict.fromkeys(("neighbours", "evaluation", "communication"), 0.0)
         self.imbalance = 1.0
         self._work: np.ndarray | None = None
 
-    def predict(self, numbers, positions, cell, pbc) -> tuple[float, Evaluation]:
+    def predict(
+        self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+    ) -> tuple[float, Evaluation]:
         """Energy, and energies, forces and virial of all atoms.
 
         Args:
@@ -70,7 +74,9 @@ class ParallelPredictor:
         virial = sums[4 * n : 4 * n + 9].reshape(3, 3)
         return float(sums[-1]), Evaluation(sums[3 * n : 4 * n].copy(), sums[: 3 * n].reshape(n, 3).copy(), virial)
 
-    def deviations(self, committee: CommitteePotential, species, positions, cell) -> Deviations:
+    def deviations(
+        self, committee: CommitteePotential, species: np.ndarray, positions: np.ndarray, cell: np.ndarray
+    ) -> Deviations:
         """Deviations of the committee's members for the structure that was predicted last.
 
         Args:
@@ -92,7 +98,7 @@ class ParallelPredictor:
     def _count(self, part: str, start: float) -> None:
         self.seconds[part] += time.perf_counter() - start
 
-    def _evaluate(self, numbers, positions, cell) -> np.ndarray:
+    def _evaluate(self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Forces, energies, virial and energy of this rank's centres in one row."""
         domain: Domain = self.list.current
         local = domain.positions(positions, cell)
@@ -110,7 +116,7 @@ class ParallelPredictor:
         out[-1] = part.energies.sum()
         return out
 
-    def _rebuild(self, numbers, positions, cell, pbc) -> None:
+    def _rebuild(self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
         """Divide the structure by the work that the last list tells, and make this rank's list."""
         start = time.perf_counter()
         comm, n = self.comm, len(numbers)
@@ -118,24 +124,25 @@ class ParallelPredictor:
         inverse = comm.mpi.bcast(comm.together(lambda: np.linalg.inv(complete_cell(cell, pbc))))
         coordinates = lattice_coordinates(positions, inverse, pbc)
         points = coordinates.scaled * coordinates.heights
-        known = self._work is not None and len(self._work) == n
-        if not known:
-            self._work = self.potential.work(species, 0)
-        for _ in range(1 if known else 2):
-            centres = share(points, self._work, comm.rank, comm.size)
+        work, divisions = self._work, 1
+        if work is None or len(work) != n:
+            work = self._work = self.potential.work(species, 0)
+            divisions = 2
+        for _ in range(divisions):
+            centres = share(points, work, comm.rank, comm.size)
             find = partial(make_domain, centres=centres, coordinates=coordinates)
             comm.together(self.list.rebuild, positions, cell, pbc, find)
             counts = np.zeros(n, np.int32)
             counts[centres] = np.diff(self.list.current.neighbours.first)
-            self._work = self.potential.work(species, comm.total_counts(counts))
-            largest = comm.maximum(int(np.sum(self._work[centres])))[0]
-            self.imbalance = float(largest * comm.size / max(np.sum(self._work), 1.0))
+            work = self._work = self.potential.work(species, comm.total_counts(counts))
+            largest = comm.maximum(int(np.sum(work[centres])))[0]
+            self.imbalance = float(largest * comm.size / max(np.sum(work), 1.0))
             if self.imbalance < UNEVEN:
                 break
         self._count("neighbours", start)
 
 
-def _checksum(*arrays) -> int:
+def _checksum(*arrays: np.ndarray) -> int:
     """Checksum of arrays, bit by bit."""
     out = 0
     for array in arrays:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms, units
@@ -13,6 +13,9 @@ from ..errors import DynamicsError, ExtrapolationError, FinishedError
 from .explosion import has_exploded
 from .extrapolation import Action, ExtrapolationGuard
 from .integrators import MDSettings, make_dynamics, noise_from, restore, set_velocities, variables_of
+
+if TYPE_CHECKING:
+    from ase.md.md import MolecularDynamics
 
 _COLUMNS = {
     "step": "step",
@@ -58,13 +61,13 @@ class _Recorder:
     def __init__(
         self,
         atoms: Atoms,
-        dynamics: Any,
+        dynamics: "MolecularDynamics",
         settings: MDSettings,
         free: int,
         trajectory: Path,
         log: IO[str],
         progress: Callable[[str, float], None] | None,
-    ):
+    ) -> None:
         self.atoms, self.dynamics, self.settings, self.free = atoms, dynamics, settings, free
         self.trajectory, self.log, self.progress = trajectory, log, progress
         now = 2 * atoms.get_kinetic_energy() / (free * units.kB)
@@ -192,7 +195,7 @@ def run_md(
     log: str | Path | None = None,
     restart: bool = False,
     progress: Callable[[str, float], None] | None = None,
-    prepare: Callable[[Any], None] | None = None,
+    prepare: Callable[["MolecularDynamics"], None] | None = None,
 ) -> MDSummary:
     """Run molecular dynamics; existing files are overwritten, or continued.
 
@@ -247,7 +250,7 @@ def run_md(
 
 
 def _attach_guard(
-    dynamics: Any, atoms: Atoms, settings: MDSettings, action: Action, unknown: Path, restart: bool
+    dynamics: "MolecularDynamics", atoms: Atoms, settings: MDSettings, action: Action, unknown: Path, restart: bool
 ) -> None:
     """Attach the extrapolation guard; a continued run appends to the saved structures."""
     if not restart:
@@ -255,7 +258,7 @@ def _attach_guard(
     dynamics.attach(ExtrapolationGuard(atoms, action, unknown, settings.grade_limit, lambda: dynamics.nsteps))
 
 
-def _run_to_the_end(dynamics: Any, settings: MDSettings, trajectory: Path) -> None:
+def _run_to_the_end(dynamics: "MolecularDynamics", settings: MDSettings, trajectory: Path) -> None:
     """Take all steps; an error says at which step, and what the files hold."""
     try:
         dynamics.run(settings.steps - dynamics.nsteps)

@@ -46,7 +46,7 @@ class ExtrapolationGuard:
         path: str | Path | None = None,
         limit: float = LIMIT,
         step: Callable[[], int] | None = None,
-    ):
+    ) -> None:
         if action not in ACTIONS:
             raise OptionsError(f"unknown action {action!r}: choose one of {', '.join(ACTIONS)}")
         if action != "warn" and path is None:

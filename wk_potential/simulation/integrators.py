@@ -1,13 +1,16 @@
 """Settings of molecular dynamics, initial velocities, and ASE's integrators with the state of their thermostats."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from ase import Atoms, units
 
 from ..errors import DynamicsError
 from .extrapolation import LIMIT, Action
+
+if TYPE_CHECKING:
+    from ase.md.md import MolecularDynamics
 
 Ensemble = Literal["nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible"]
 ENSEMBLES: tuple[str, ...] = get_args(Ensemble)
@@ -54,7 +57,7 @@ class MDSettings:
     on_extrapolation: Action | None = None
     grade_limit: float = LIMIT
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check the settings.
 
         Raises:
@@ -128,7 +131,7 @@ def set_velocities(atoms: Atoms, temperature: float, rng: np.random.Generator) -
         atoms.set_momenta(atoms.get_momenta() * np.sqrt(kinetic / atoms.get_kinetic_energy()))
 
 
-def make_dynamics(atoms: Atoms, settings: MDSettings, rng: np.random.Generator) -> tuple[Any, int]:
+def make_dynamics(atoms: Atoms, settings: MDSettings, rng: np.random.Generator) -> tuple["MolecularDynamics", int]:
     """Return ASE's integrator and the number of degrees of freedom in the temperature."""
     from ase.md import nose_hoover_chain
     from ase.md.bussi import Bussi
@@ -174,7 +177,7 @@ def noise_from(seed: int, step: int) -> np.random.Generator:
     return np.random.default_rng([seed, step, 1])
 
 
-def variables_of(dynamics: Any) -> list[tuple[Any, str, np.ndarray]]:
+def variables_of(dynamics: "MolecularDynamics") -> list[tuple[Any, str, np.ndarray]]:
     """Variables of thermostat and barostat: owner, name and value."""
     owners = [getattr(dynamics, name, None) for name in ("_thermostat", "_barostat")]
     return [
@@ -185,7 +188,7 @@ def variables_of(dynamics: Any) -> list[tuple[Any, str, np.ndarray]]:
     ]
 
 
-def restore(dynamics: Any, values) -> None:
+def restore(dynamics: "MolecularDynamics", values: np.ndarray | None) -> None:
     """Set the variables of thermostat and barostat to the values in a frame."""
     found = variables_of(dynamics)
     if values is None or np.size(values) != sum(value.size for _, _, value in found):

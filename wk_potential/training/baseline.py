@@ -38,7 +38,7 @@ def fit_baseline(data: Dataset, isolated_atoms: dict[str, float] | None = None) 
     return baseline, rows[singular > 1e-8 * singular[0]]
 
 
-def element_weights(elements, given: dict[str, float]) -> np.ndarray:
+def element_weights(elements: np.ndarray, given: dict[str, float]) -> np.ndarray:
     """Weights (n,) of the elements' atoms in the density: as given, else the covalent radius in Angstrom.
 
     Hydrogen matters less than the carbon to which it is bound, and the radii say about how much less: likelihood and

@@ -84,7 +84,9 @@ def _covariances(environments: Environments, stray: float, comm: Communicator) -
     return plain / count, (plain + moved) / count
 
 
-def _add_frame(environments: Environments, k: int, stray: float, plain, moved, count) -> None:
+def _add_frame(
+    environments: Environments, k: int, stray: float, plain: np.ndarray, moved: np.ndarray, count: np.ndarray
+) -> None:
     """Add c c^T of the environments of frame k, what straying atoms add to it, and their number."""
     density, found = environments.density, environments.of_frame(k)
     n_l, n, n_atoms = density.lmax + 1, density.projection.shape[3], len(found.centres)

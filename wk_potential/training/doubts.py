@@ -70,7 +70,7 @@ def _zeroed(frame: Frame, small: float) -> int:
     return int(still.sum()) if len(moving) and np.sqrt(np.mean(moving**2)) > small else 0
 
 
-def stress_doubt(predicted, labelled, limits: DoubtLimits = DEFAULT.doubts) -> str:
+def stress_doubt(predicted: np.ndarray, labelled: np.ndarray, limits: DoubtLimits = DEFAULT.doubts) -> str:
     """Return a warning if virials (n,) contradict those predicted from energies and forces alone, else nothing."""
     correlation = predicted @ labelled / ((np.linalg.norm(predicted) * np.linalg.norm(labelled)) or 1.0)
     # the six components of a stress count as one number, for they are correlated
@@ -83,7 +83,7 @@ def stress_doubt(predicted, labelled, limits: DoubtLimits = DEFAULT.doubts) -> s
     )
 
 
-def virials_without_stress(kernel, noise, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+def virials_without_stress(kernel: np.ndarray, noise: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     """Predict virials from the other labels; returns them and those labelled, per sqrt(atom).
 
     Args:

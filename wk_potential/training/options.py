@@ -46,7 +46,7 @@ class TrainingOptions(BaseModel):
 
     if not TYPE_CHECKING:  # type checkers see the fields
 
-        def __init__(self, **values: Any):
+        def __init__(self, **values: Any) -> None:
             """Validate options, naming what is wrong.
 
             Raises:

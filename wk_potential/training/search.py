@@ -7,8 +7,9 @@ noise of highest likelihood) or of cross-validation errors (sparse). Only frames
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -33,7 +34,18 @@ class _Search:
     Ranks take every decision together: the time that counts, and the file, are those of the first.
     """
 
-    def __init__(self, data: Dataset, options, names, score, log, progress, memory, comm, limits: Limits):
+    def __init__(
+        self,
+        data: Dataset,
+        options: TrainingOptions,
+        names: Sequence[str],
+        score: Callable[[Dataset, TrainingOptions], float],
+        log: Log,
+        progress: Progress,
+        memory: Path | None,
+        comm: Communicator,
+        limits: Limits,
+    ) -> None:
         self.limits, self.data, self.options, self.names, self.score = limits.search, data, options, names, score
         self.log, self.progress, self.memory, self.comm = log, progress, memory, comm
         fixed = options.model_dump(mode="json", exclude=set(names))
@@ -45,7 +57,7 @@ class _Search:
         self.best, self.found, self.tried = -np.inf, options, 0
         self.lmax = options.lmax
 
-    def options_at(self, x) -> TrainingOptions:
+    def options_at(self, x: np.ndarray) -> TrainingOptions:
         """Return the options that a point stands for."""
         plain = [v if name in LINEAR else np.exp(v) for name, v in zip(self.names, x, strict=True)]
         values = {name: float(f"{v:.{self.limits.digits}g}") for name, v in zip(self.names, plain, strict=True)}
@@ -106,7 +118,7 @@ def optimise(
     memory: Path | None = None,
     comm: Communicator | None = None,
     limits: Limits = DEFAULT,
-) -> tuple[TrainingOptions, dict]:
+) -> tuple[TrainingOptions, dict[str, Any]]:
     """Return the options of the highest score found, and remarks on the search for the header.
 
     A quadratic model of the score is kept and its maximum tried (SciPy's COBYQA, a trust-region method that needs no

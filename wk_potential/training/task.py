@@ -1,13 +1,15 @@
 """What the steps of training share: the task, the result, the prediction of what it will take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..atoms.dataset import Dataset, Labels
+from ..atoms.kinds import LabelKind
 from ..compute.ranks import Communicator
 from ..density.expansion import Density
 from ..density.frames import Environments
@@ -140,7 +142,9 @@ def part_of(task: Task, stage: str, n_parts: int) -> Callable[[float], None]:
     return report
 
 
-def score_of_errors(errors, kinds, importance=DEFAULT.importance) -> float:
+def score_of_errors(
+    errors: npt.ArrayLike, kinds: Sequence[LabelKind], importance: Sequence[float] = DEFAULT.importance
+) -> float:
     """Score of errors of unseen labels, higher is better: minus the weighted sum of their logarithms.
 
     With logarithms no kind of label is given up for another.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -21,13 +21,13 @@ from ..atoms.neighbours import find_neighbours
 from ..atoms.reading import FrameSource, frames_of
 from ..compute.ranks import Communicator, MPICommunicator
 from ..compute.threads import thread_count
-from ..errors import DataError, OptionsError
+from ..errors import DataError, MappingError, OptionsError
 from ..model.error_bars import Uncertainty
 from ..model.model import Model
 from .error_bars.rigidity import fit_uncertainty, frames_of_error_bars
 from .full.fit import fit_full
 from .limits import DEFAULT, ChoiceLimits, Limits
-from .mapping.mapping import MappingError, map_model
+from .mapping.mapping import map_model
 from .options import TrainingOptions
 from .repulsion import choose_repulsion
 from .search import optimise
@@ -35,6 +35,9 @@ from .sparse.fit import fit_sparse
 from .task import Fit, LeftOut, Log, Progress, Task, make_task
 from .tensors.fit import fit_tensors, tensor_score
 from .trials import tried
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
 
 UNITS = {"length": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
 
@@ -45,7 +48,7 @@ def train(
     threads: int | None = None,
     log: Log | None = None,
     progress: Progress | None = None,
-    comm: Any = None,
+    comm: "Intracomm | Communicator | None" = None,
     search_file: str | Path | None = None,
     limits: Limits = DEFAULT,
     **keywords: Any,
@@ -83,13 +86,13 @@ def train(
         options = TrainingOptions.checked({**given, **keywords}, "train")
     own = {name: value for name, value in options.reading.items() if name in options.model_fields_set}
     frames = frames_of(data, **{name: value for name, value in own.items() if name in keywords or not _read(data)})
-    comm = comm if comm is None or isinstance(comm, Communicator) else MPICommunicator(comm)
+    ranks = comm if comm is None or isinstance(comm, Communicator) else MPICommunicator(comm)
     return train_frames(
-        frames, options, threads, log, progress, comm, None if search_file is None else Path(search_file), limits
+        frames, options, threads, log, progress, ranks, None if search_file is None else Path(search_file), limits
     )
 
 
-def _read(data: Any) -> bool:
+def _read(data: object) -> bool:
     """Whether the data are frames, which have been read."""
     return isinstance(data, Frame) or (isinstance(data, Sequence) and all(isinstance(x, Frame) for x in data))
 

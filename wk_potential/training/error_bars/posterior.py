@@ -16,14 +16,14 @@ class Posterior:
 
     """
 
-    def __init__(self, rows, noise, prior):
+    def __init__(self, rows: np.ndarray, noise: np.ndarray, prior: np.ndarray) -> None:
         self.noise, self.prior = noise, prior
         scaled = np.concatenate([rows * prior / noise[:, None], np.eye(len(prior))])
         self.triangle = qr(scaled, mode="r", overwrite_a=True, check_finite=False)[0][: len(prior)]
         # b b^T are the variances of the labels
         self.whitened = solve_triangular(self.triangle, (rows * prior).T, trans="T", check_finite=False).T
 
-    def left_out_deviations(self, folds) -> np.ndarray:
+    def left_out_deviations(self, folds: np.ndarray) -> np.ndarray:
         """Standard deviations (n,) of the labels if those of the same fold (n,) were left out."""
         variances = np.zeros(len(self.noise))
         for fold in np.unique(folds):
@@ -34,7 +34,7 @@ class Posterior:
             variances[own] = np.sum(rows**2, axis=0)
         return np.sqrt(variances)
 
-    def draws(self, n: int, rng) -> np.ndarray:
+    def draws(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Draws (R, n) of the weights less their mean, made of orthogonal vectors as far as there are so many."""
         size = len(self.prior)
         normal = rng.normal(size=(size, n))

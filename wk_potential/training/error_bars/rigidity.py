@@ -51,7 +51,9 @@ class FrameFeatures:
     atoms: np.ndarray
 
 
-def frame_features(scales: Sequence[Environments], forms, k: int) -> FrameFeatures:
+def frame_features(
+    scales: Sequence[Environments], forms: Sequence[Sequence[Sequence[TruncatedForm]]], k: int
+) -> FrameFeatures:
     """Features of one frame, with the derivatives that its labels measure.
 
     Args:
@@ -78,7 +80,7 @@ def frame_features(scales: Sequence[Environments], forms, k: int) -> FrameFeatur
     return FrameFeatures(labels, atoms)
 
 
-def _with_gradients(forms: Sequence[TruncatedForm], c):
+def _with_gradients(forms: Sequence[TruncatedForm], c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Features (n, R) of environments c (n, n_lm, Q) of one element, and their gradients (n, R, n_lm * Q)."""
     values, gradients = [np.zeros((len(c), 0))], [np.zeros((len(c), 0, c[0].size))]
     for form in forms:
@@ -102,7 +104,9 @@ def _with_gradients(forms: Sequence[TruncatedForm], c):
     return np.concatenate(values, axis=1), np.concatenate(gradients, axis=1)
 
 
-def coarse_forms(model: Model, data: Dataset, densities: Sequence[Density], threads: int = 1, limits: Limits = DEFAULT):
+def coarse_forms(
+    model: Model, data: Dataset, densities: Sequence[Density], threads: int = 1, limits: Limits = DEFAULT
+) -> list[list[list[TruncatedForm]]]:
     """Forms of few products and eigenvalues, by length scale and element; orders above 4 are left out.
 
     Args:
@@ -195,7 +199,11 @@ def fit_uncertainty(
 
 
 def _features(
-    data: Dataset, densities: Sequence[Density], forms, threads: int, progress: Callable[[float], None] | None
+    data: Dataset,
+    densities: Sequence[Density],
+    forms: Sequence[Sequence[Sequence[TruncatedForm]]],
+    threads: int,
+    progress: Callable[[float], None] | None,
 ) -> list[FrameFeatures]:
     """Features of all frames; arguments as in `fit_uncertainty` and `frame_features`."""
     scales, found = [Environments(data, density) for density in densities], []
@@ -227,7 +235,7 @@ class _Errors:
     each_atom: float
 
     @classmethod
-    def of(cls, data: Dataset, residuals) -> "_Errors":
+    def of(cls, data: Dataset, residuals: Sequence[np.ndarray | None]) -> "_Errors":
         """Take the residuals (n_labels,) of each frame, None for those that were not computed."""
         kind, size = data.kind, data.size
         known = np.repeat([r is not None for r in residuals], data.label_counts)
@@ -239,7 +247,7 @@ class _Errors:
         return cls(values, known, kind, rms[kind] * size, float(rms[kind[0]]))
 
 
-def _calibration(errors: _Errors, deviations, of_frames, limits: ErrorBarLimits) -> np.ndarray:
+def _calibration(errors: _Errors, deviations: np.ndarray, of_frames: np.ndarray, limits: ErrorBarLimits) -> np.ndarray:
     """Factors (5,) of standard deviations; see `Uncertainty`.
 
     Args:

@@ -25,9 +25,18 @@ from .posterior import Posterior
 
 
 def fit_spread(
-    momentum: int, densities: Sequence[Density], supports: list[list[TensorSupport]], order_weights, sampled: Dataset,
-    data: Dataset, residuals, n_frames: int, threads: int = 1, seed: int = 0, limits: Limits = DEFAULT,
-) -> TensorSpread:  # fmt: skip
+    momentum: int,
+    densities: Sequence[Density],
+    supports: Sequence[Sequence[TensorSupport]],
+    order_weights: np.ndarray,
+    sampled: Dataset,
+    data: Dataset,
+    residuals: np.ndarray,
+    n_frames: int,
+    threads: int = 1,
+    seed: int = 0,
+    limits: Limits = DEFAULT,
+) -> TensorSpread:
     """Error bars of a part of angular momentum L.
 
     Args:

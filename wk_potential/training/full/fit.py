@@ -46,7 +46,7 @@ def fit_full(task: Task) -> Fit:
     return _solved(task, scales, kernel, by_scale, noise, score)
 
 
-def refit_full(task: Task, order_weights, noise) -> Fit:
+def refit_full(task: Task, order_weights: np.ndarray, noise: np.ndarray) -> Fit:
     """Fit again, perhaps to more frames, with given hyperparameters.
 
     Args:
@@ -59,7 +59,14 @@ def refit_full(task: Task, order_weights, noise) -> Fit:
     return _solved(task, scales, _covariance(task, scales, order_weights), order_weights, np.asarray(noise))
 
 
-def _solved(task: Task, scales: list[FlatEnvironments], kernel, order_weights, noise, score=0.0) -> Fit:
+def _solved(
+    task: Task,
+    scales: list[FlatEnvironments],
+    kernel: np.ndarray | None,
+    order_weights: np.ndarray,
+    noise: np.ndarray,
+    score: float = 0.0,
+) -> Fit:
     """Solve for the covariance (N, N) of the labels, which is overwritten."""
     alpha, residuals, log_likelihood = task.comm.first(solve, kernel, noise, task.labels, task.threads)
     errors = leave_one_out_errors(task.data, residuals)
@@ -99,7 +106,7 @@ def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | N
     return out.reshape(-1, n, n) if task.comm.rank == 0 else None
 
 
-def _hyperparameters(task: Task, gram, labels: Labels) -> tuple[np.ndarray, np.ndarray, float]:
+def _hyperparameters(task: Task, gram: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray, float]:
     """Weights (n,) of the Gram matrices (n, N, N), noise (3,), and the score of the leave-one-out errors."""
     task.log("Maximising the marginal likelihood (of order weights and noise)")
     weights, noise, score = choose_hyperparameters(gram, labels, task.options, task.log, task.threads, task.limits)
@@ -110,7 +117,7 @@ def _hyperparameters(task: Task, gram, labels: Labels) -> tuple[np.ndarray, np.n
     return weights, noise, score
 
 
-def _covariance(task: Task, scales: list[FlatEnvironments], order_weights) -> np.ndarray:
+def _covariance(task: Task, scales: list[FlatEnvironments], order_weights: np.ndarray) -> np.ndarray:
     """Upper triangle of the kernel of all labels, on the first rank."""
     n, rows = scales[0].n_labels, label_rows(scales[0], task.comm)
     report = part_of(task, "covariance", len(scales))
@@ -135,7 +142,7 @@ def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvi
     predict_cost(task, 8e-9 * (largest + stored), (assembly / task.comm.size + solutions) / task.threads)
 
 
-def leave_one_out_errors(data: Dataset, residuals) -> dict[str, float]:
+def leave_one_out_errors(data: Dataset, residuals: np.ndarray) -> dict[str, float]:
     """Mean absolute and rms errors for the header, of leave-one-out residuals (n_labels,)."""
     n_atoms, errors = data.n_atoms[data.frame_of_label], {}
     for kind, name in ERRORS.items():
@@ -158,7 +165,9 @@ def _describe(errors: dict[str, float]) -> str:
     return ", ".join(parts) + " (MAE)"
 
 
-def full_support(flat: FlatEnvironments, alpha, n_elements: int, shape: tuple[int, int]) -> list[SupportPoints]:
+def full_support(
+    flat: FlatEnvironments, alpha: np.ndarray, n_elements: int, shape: tuple[int, int]
+) -> list[SupportPoints]:
     """Support points (weight and tangent each) of the exact model, one list entry for each element.
 
     Args:

@@ -22,7 +22,7 @@ class FramePool:
 
     """
 
-    def __init__(self, coefficients: Sequence[np.ndarray]):
+    def __init__(self, coefficients: Sequence[np.ndarray]) -> None:
         counts = [len(c) for c in coefficients]
         self.coefficients = np.concatenate(coefficients)
         self.first = np.concatenate([[0], np.cumsum(counts)])
@@ -34,9 +34,15 @@ class FramePool:
 
 
 def add_gram(
-    pool: FramePool, lmax: int, momentum: int, sets, out, frames, threads: int = 1,
+    pool: FramePool,
+    lmax: int,
+    momentum: int,
+    sets: np.ndarray,
+    out: np.ndarray,
+    frames: np.ndarray,
+    threads: int = 1,
     progress: Callable[[float], None] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Add the kernels of angular momentum L between frames, of one central element.
 
     Args:
@@ -56,7 +62,7 @@ def add_gram(
     pairs = np.diff(pool.first) * (pool.first[-1] - pool.first[:-1])
     total = max(pairs[frames].sum(), 1)
 
-    def work(frame):
+    def work(frame: int) -> None:
         for i in range(pool.first[frame], pool.first[frame + 1]):
             right = slice(pool.first[frame] // lanes, None)
             c = pool.coefficients[i]
@@ -67,11 +73,17 @@ def add_gram(
     run_threads(work, frames, threads)
 
 
-def parts_of(progress: Callable[[float], None] | None, pools: Sequence[FramePool]) -> list:
+def parts_of(
+    progress: Callable[[float], None] | None, pools: Sequence[FramePool]
+) -> list[Callable[[float], None] | None]:
     """Return what `add_gram` of each pool reports to: its share of the pairs times the fraction done."""
     pairs = np.array([float(pool.first[-1]) ** 2 for pool in pools])
     shares = pairs / max(pairs.sum(), 1.0)
-    return [None if progress is None else lambda done, share=share: progress(share * done) for share in shares]
+
+    def part(share: float) -> Callable[[float], None] | None:
+        return None if progress is None else lambda done: progress(share * done)
+
+    return [part(share) for share in shares]
 
 
 def frame_rows(pools: Sequence[FramePool], momentum: int, comm: Communicator | None = None) -> SharedRows:
@@ -81,9 +93,14 @@ def frame_rows(pools: Sequence[FramePool], momentum: int, comm: Communicator | N
 
 
 def energy_gram(
-    pools: Sequence[FramePool], lmax: int, momentum: int, order: int, threads: int = 1, progress=None,
+    pools: Sequence[FramePool],
+    lmax: int,
+    momentum: int,
+    order: int,
+    threads: int = 1,
+    progress: Callable[[float], None] | None = None,
     comm: Communicator | None = None,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Kernels (n_elements, order, N, N) of each central element and order, on the first rank if there are several."""
     rows = frame_rows(pools, momentum, comm)
     size = (len(pools[0].first) - 1) * (2 * momentum + 1)

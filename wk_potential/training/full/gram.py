@@ -4,10 +4,11 @@ Orders 1 and 2 are linear in invariants of one environment, so that they are pro
 summed over pairs of environments (`gram_pairs.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ...compute.jit import njit
 from ...compute.ranks import Communicator
@@ -74,7 +75,7 @@ def flatten(environments: Environments, progress: Callable[[float], None] | None
     )
 
 
-def some_frames(flat: FlatEnvironments, frames) -> FlatEnvironments:
+def some_frames(flat: FlatEnvironments, frames: np.ndarray) -> FlatEnvironments:
     """Return the environments of some of the frames, given in order."""
     if len(frames) == len(flat.energy_label):
         return flat
@@ -136,15 +137,22 @@ def _add_invariants(c, d, out):
 
 
 def _low_orders(
-    flat: FlatEnvironments, lmax: int, order: int, targets, factors, out, rows: SharedRows, threads: int
+    flat: FlatEnvironments,
+    lmax: int,
+    order: int,
+    targets: np.ndarray,
+    factors: np.ndarray,
+    out: np.ndarray,
+    rows: SharedRows,
+    threads: int,
 ) -> None:
     """Add the upper triangles of orders 1 and 2 to out[targets[element]], times factors[element], both (n, order)."""
     channels = flat.coefficients.shape[1] // (lmax + 1) ** 2
     frame = np.repeat(np.arange(len(flat.energy_label)), np.diff(flat.frame_first))
     energy = flat.energy_label[frame]
 
-    def add_products(matrix, features, factor):
-        def work(block):
+    def add_products(matrix: np.ndarray, features: np.ndarray, factor: float) -> None:
+        def work(block: slice) -> None:
             matrix[block, block.start :] += (factor * features[block]) @ features[block.start :].T
 
         run_threads(work, rows.own_rows(), threads)
@@ -157,20 +165,34 @@ def _low_orders(
         np.add.at(scalars, flat.label[derivatives], flat.jacobian[derivatives, :channels])
         add_products(out[targets[element, 0]], scalars, factors[element, 0])
         if order > 1:
+
+            def invariants(l: int, element: int = element) -> np.ndarray:
+                return _invariants(flat, element, l, channels)
+
             ls = range(lmax + 1)
-            parts = run_threads(lambda l, z=element: _invariants(flat, z, l, channels), ls, threads)
-            for l, part in zip(ls, parts, strict=True):
+            for l, part in zip(ls, run_threads(invariants, ls, threads), strict=True):
                 add_products(out[targets[element, 1]], part, factors[element, 1] / (2 * l + 1))
 
 
-def _assemble(flat, lmax, order, targets, factors, mixtures, out, rows, threads, progress) -> None:
+def _assemble(
+    flat: FlatEnvironments,
+    lmax: int,
+    order: int,
+    targets: np.ndarray,
+    factors: np.ndarray,
+    mixtures: np.ndarray,
+    out: np.ndarray,
+    rows: SharedRows,
+    threads: int,
+    progress: Callable[[float], None] | None,
+) -> None:
     _low_orders(flat, lmax, order, targets, factors, out, rows, threads)
     n_frames = len(flat.energy_label)
     pairs = np.array([(a, b) for a in rows.own_frames() for b in range(a, n_frames)]).reshape(-1, 2)
     channels = flat.coefficients.shape[1] // (lmax + 1) ** 2
     higher = np.ascontiguousarray(targets[:, 2:][:, : mixtures.shape[1]])
 
-    def work(batch):
+    def work(batch: np.ndarray) -> None:
         add_pairs(hessian_terms(lmax), lmax, channels, batch, flat, higher, mixtures, out)
         if progress:
             progress(len(batch) / len(pairs))
@@ -179,7 +201,15 @@ def _assemble(flat, lmax, order, targets, factors, mixtures, out, rows, threads,
         run_threads(work, np.array_split(pairs, max(1, len(pairs) // 16)), threads)
 
 
-def _add_energies(flat: FlatEnvironments, lmax: int, sets, outs, rows: SharedRows, threads: int, progress) -> None:
+def _add_energies(
+    flat: FlatEnvironments,
+    lmax: int,
+    sets: Sequence[np.ndarray] | np.ndarray,
+    outs: Sequence[np.ndarray] | np.ndarray,
+    rows: SharedRows,
+    threads: int,
+    progress: Callable[[float], None] | None,
+) -> None:
     """Add the upper triangles of kernels where no label is a derivative: of each element those of its sets, to its out.
 
     Args:
@@ -205,9 +235,15 @@ def label_rows(flat: FlatEnvironments, comm: Communicator | None = None) -> Shar
 
 
 def force_gram(
-    flat: FlatEnvironments, lmax: int, order: int, n_elements: int, threads: int = 1, progress=None,
-    comm: Communicator | None = None, out: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+    flat: FlatEnvironments,
+    lmax: int,
+    order: int,
+    n_elements: int,
+    threads: int = 1,
+    progress: Callable[[float], None] | None = None,
+    comm: Communicator | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Gram matrices (n_elements, order, N, N) of all labels, for each central element and order of the kernel.
 
     Args:
@@ -238,9 +274,14 @@ def force_gram(
 
 
 def add_covariance(
-    flat: FlatEnvironments, lmax: int, order_weights, out, threads: int = 1, progress=None,
+    flat: FlatEnvironments,
+    lmax: int,
+    order_weights: npt.ArrayLike,
+    out: np.ndarray,
+    threads: int = 1,
+    progress: Callable[[float], None] | None = None,
     rows: SharedRows | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Add the kernel of all labels with given order weights to the upper triangle of out (N, N).
 
     Args:

@@ -90,7 +90,9 @@ def _blocks(n: int) -> list[tuple[int, int]]:
     return [(first, min(n, first + BLOCK)) for first in range(0, n, BLOCK)][::-1]
 
 
-def inverse_of_sum(matrices, weights, diagonal, threads: int = 1):
+def inverse_of_sum(
+    matrices: np.ndarray, weights: np.ndarray, diagonal: np.ndarray, threads: int = 1
+) -> tuple[np.ndarray, float]:
     """Inverse (n, n) of sum_nu w_nu matrices[nu] + diag(diagonal), and the log determinant of that sum.
 
     Cholesky factorisation by blocks of columns; the rows below a block hold the inverse of the factor left of it and
@@ -116,7 +118,7 @@ def inverse_of_sum(matrices, weights, diagonal, threads: int = 1):
         matrix[own, own], matrix[last:, own] = root, 0.0
         _pack(np.concatenate([matrix[own, :last], below.T], axis=1), -1.0, panels)
 
-        def subtract(rows, below=below, last=last):
+        def subtract(rows: tuple[int, int], below: np.ndarray = below, last: int = last) -> None:
             if rows[0] >= last:
                 _subtract(matrix, rows[0], rows[1], below[rows[0] - last : rows[1] - last], panels)
 
@@ -129,10 +131,10 @@ def inverse_of_sum(matrices, weights, diagonal, threads: int = 1):
     return inverse, log_det
 
 
-def traces(inverse, alpha, matrices, threads: int = 1):
+def traces(inverse: np.ndarray, alpha: np.ndarray, matrices: np.ndarray, threads: int = 1) -> np.ndarray:
     """tr[(inverse - alpha alpha^T) matrices[nu]] for each nu."""
 
-    def work(rows):
+    def work(rows: tuple[int, int]) -> np.ndarray:
         out = np.zeros(len(matrices))
         _traces(inverse, alpha, matrices, rows[0], rows[1], out)
         return out

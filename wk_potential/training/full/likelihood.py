@@ -23,7 +23,9 @@ from .inverse import inverse_of_sum, mirror, traces
 FEW_KINDS = {LabelKind.ENERGY: "energy_noise", LabelKind.STRESS: "stress_noise"}
 
 
-def _start(gram, labels: Labels, options: TrainingOptions, share: float):
+def _start(
+    gram: np.ndarray, labels: Labels, options: TrainingOptions, share: float
+) -> tuple[np.ndarray, np.ndarray, list[int], list[LabelKind]]:
     """Return where the search begins: weights, noise, and which weights and kinds of noise are free.
 
     The weights give each order an equal part of the labels' variance, the noise is a share of their rms.
@@ -41,7 +43,7 @@ def _start(gram, labels: Labels, options: TrainingOptions, share: float):
 
 
 def choose_hyperparameters(
-    gram,
+    gram: np.ndarray,
     labels: Labels,
     options: TrainingOptions,
     report: Callable[[str], None],
@@ -89,7 +91,9 @@ def choose_hyperparameters(
     return weights, noise, score
 
 
-def _lowered(kind: LabelKind, kernel, noise, score: float, labels: Labels, threads: int, limits: Limits) -> float:
+def _lowered(
+    kind: LabelKind, kernel: np.ndarray, noise: np.ndarray, score: float, labels: Labels, threads: int, limits: Limits
+) -> float:
     """Noise of energies or virials, lowered as far as leave-one-out errors become smaller.
 
     Where the kernel does not describe all of the labels, the likelihood favours the many forces over the few others.
@@ -115,7 +119,7 @@ def _lowered(kind: LabelKind, kernel, noise, score: float, labels: Labels, threa
 
 
 def maximise_likelihood(
-    gram, labels: Labels, options: TrainingOptions, report: Callable[[str], None], threads: int = 1,
+    gram: np.ndarray, labels: Labels, options: TrainingOptions, report: Callable[[str], None], threads: int = 1,
     start: float = DEFAULT.full.noise_starts[0], limits: Limits = DEFAULT,
 ) -> tuple[np.ndarray, np.ndarray, float]:  # fmt: skip
     """Weights (n,) of Gram matrices (n, N, N) and noise (3,) of highest marginal likelihood, and its logarithm.
@@ -137,13 +141,13 @@ def maximise_likelihood(
     by_kind = [(labels.kind == k).astype(float) * labels.size**2 for k in LabelKind]
     steps = 0
 
-    def unpack(x):
+    def unpack(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         w, s = weights.copy(), noise.copy()
         w[free_orders] *= np.exp(x[: len(free_orders)])
         s[free_kinds] *= np.exp(x[len(free_orders) :])
         return w, s
 
-    def objective(x):
+    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal steps
         w, s = unpack(x)
         try:
@@ -152,7 +156,7 @@ def maximise_likelihood(
             return 1e12, np.zeros_like(x)
         alpha = inverse @ labels.values
         value = 0.5 * labels.values @ alpha + 0.5 * log_det
-        slopes = traces(inverse, alpha, gram, threads) if free_orders else []
+        slopes = traces(inverse, alpha, gram, threads) if free_orders else np.zeros(0)
         by_weight = [0.5 * w[nu] * slopes[nu] for nu in free_orders]
         by_noise = [s[k] ** 2 * (np.diag(inverse) - alpha**2) @ by_kind[k] for k in free_kinds]
         steps += 1
@@ -172,7 +176,15 @@ def maximise_likelihood(
     return weights, noise, highest
 
 
-def _raised(gram, weights, noise, labels: Labels, options: TrainingOptions, threads: int, limits: Limits):
+def _raised(
+    gram: np.ndarray,
+    weights: np.ndarray,
+    noise: np.ndarray,
+    labels: Labels,
+    options: TrainingOptions,
+    threads: int,
+    limits: Limits,
+) -> tuple[np.ndarray, float]:
     """`raised_noise` for weights of Gram matrices; the noise of forces stays if the options set it."""
     free = options.forces_noise is None and labels.has(LabelKind.FORCES) and labels.n_frames > 1
     kernel, factors = np.tensordot(weights, gram, 1), limits.full.noise_factors
@@ -180,8 +192,8 @@ def _raised(gram, weights, noise, labels: Labels, options: TrainingOptions, thre
 
 
 def raised_noise(
-    kernel,
-    noise,
+    kernel: np.ndarray,
+    noise: np.ndarray,
     labels: Labels,
     threads: int = 1,
     factors: Sequence[float] = DEFAULT.full.noise_factors,
@@ -206,7 +218,9 @@ def raised_noise(
     return candidates[last], scores[last]
 
 
-def left_out_score(kernel, noise, labels: Labels, threads: int = 1, limits: Limits = DEFAULT) -> float:
+def left_out_score(
+    kernel: np.ndarray, noise: np.ndarray, labels: Labels, threads: int = 1, limits: Limits = DEFAULT
+) -> float:
     """Score of the leave-one-frame-out errors, higher is better; arguments as in `raised_noise`."""
     residuals = solve(kernel.copy(), noise, labels, threads)[1] / labels.size
     kinds = labels.kinds
@@ -215,7 +229,9 @@ def left_out_score(kernel, noise, labels: Labels, threads: int = 1, limits: Limi
     )
 
 
-def solve(kernel, noise, labels: Labels, threads: int = 1) -> tuple[np.ndarray, np.ndarray, float]:
+def solve(
+    kernel: np.ndarray, noise: np.ndarray, labels: Labels, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Dual coefficients (N,), leave-one-frame-out errors (N,) and log marginal likelihood.
 
     One triangle of the matrix keeps the covariance, the other becomes its Cholesky factor and then its inverse.

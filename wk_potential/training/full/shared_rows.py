@@ -1,5 +1,7 @@
 """Rows of the matrices of all labels, shared among ranks: who fills which, and how they come together."""
 
+from typing import Any
+
 import numpy as np
 
 from ...compute.ranks import Communicator
@@ -22,7 +24,7 @@ class SharedRows:
 
     """
 
-    def __init__(self, counts, sizes, comm: Communicator | None = None):
+    def __init__(self, counts: np.ndarray, sizes: np.ndarray, comm: Communicator | None = None) -> None:
         self.comm = comm or Communicator()
         self._row_first = np.concatenate([[0], np.cumsum(counts)])
         first = np.flatnonzero(np.diff(self._row_first[:-1] // ROWS, prepend=-1))
@@ -34,7 +36,7 @@ class SharedRows:
             self.holders[block] = np.argmin(loads)
             loads[self.holders[block]] += costs[block]
 
-    def _rows(self, block) -> slice:
+    def _rows(self, block: int | np.integer[Any]) -> slice:
         first, last = self._frame_first[block : block + 2]
         return slice(int(self._row_first[first]), int(self._row_first[last]))
 
@@ -47,7 +49,7 @@ class SharedRows:
         """Blocks of rows that this rank fills."""
         return [self._rows(block) for block in np.flatnonzero(self.holders == self.comm.rank)]
 
-    def collect(self, matrices) -> None:
+    def collect(self, matrices: np.ndarray) -> None:
         """Bring the upper triangles of matrices (n, N, N) to the first rank; the others keep the rows they filled."""
         for block in np.flatnonzero(self.holders > 0):
             if self.comm.rank in (0, self.holders[block]):

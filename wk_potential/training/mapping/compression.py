@@ -58,13 +58,13 @@ class ExactForm:
     importance: np.ndarray
 
 
-def channel_counts(support: SupportPoints, *others) -> np.ndarray:
+def channel_counts(support: SupportPoints, *others: np.ndarray) -> np.ndarray:
     """Channels (lmax + 1,) in use of each l; those of padding are zero in all coefficients (n, n_lm, Q)."""
     tangents = [] if support.tangents is None else [support.tangents]
     return used_channels(support.coefficients, *tangents, *others)
 
 
-def used_channels(*arrays) -> np.ndarray:
+def used_channels(*arrays: np.ndarray) -> np.ndarray:
     """Channels (lmax + 1,) in use of each l in any of the arrays (n, n_lm, Q)."""
     used = np.any([np.any(x != 0.0, axis=0) for x in arrays], axis=0)
     lmax = int(np.sqrt(len(used))) - 1
@@ -72,7 +72,7 @@ def used_channels(*arrays) -> np.ndarray:
     return np.array([c[-1] + 1 if len(c) else 0 for c in channels])
 
 
-def dense_form(block: Block, support: SupportPoints, order_weights) -> np.ndarray:
+def dense_form(block: Block, support: SupportPoints, order_weights: np.ndarray) -> np.ndarray:
     """W (P, P), exactly."""
     half = np.zeros((len(block), len(block)))
     for part in chunks(len(support), (2 * block.L + 1) * len(block)):
@@ -87,7 +87,9 @@ def dense_form(block: Block, support: SupportPoints, order_weights) -> np.ndarra
     return half + half.T
 
 
-def _screened(block: Block, w, samples: Samples, most: int, value_weight: float) -> tuple[Block, np.ndarray]:
+def _screened(
+    block: Block, w: np.ndarray, samples: Samples, most: int, value_weight: float
+) -> tuple[Block, np.ndarray]:
     """Keep as many products as allowed: those that would matter most if all were independent.
 
     Args:
@@ -119,7 +121,11 @@ def _screened(block: Block, w, samples: Samples, most: int, value_weight: float)
 
 
 def _all_matrices(
-    support: SupportPoints, order_weights, counts, threads: int = 1, most: int = DEFAULT.mapping.most_features
+    support: SupportPoints,
+    order_weights: np.ndarray,
+    counts: np.ndarray,
+    threads: int = 1,
+    most: int = DEFAULT.mapping.most_features,
 ) -> tuple[list[Block], list[np.ndarray]]:
     blocks = all_blocks(len(counts) - 1, counts)
     largest = max(map(len, blocks))
@@ -153,7 +159,7 @@ class DenseForms:
     def of(
         cls,
         support: SupportPoints,
-        order_weights,
+        order_weights: np.ndarray,
         samples: Samples,
         threads: int = 1,
         limits: MappingLimits = DEFAULT.mapping,
@@ -187,7 +193,7 @@ class DenseForms:
         return run_threads(make, range(len(self.blocks)), threads)
 
 
-def _diagonalised(block: Block, full, samples: Samples, value_weight: float) -> ExactForm:
+def _diagonalised(block: Block, full: np.ndarray, samples: Samples, value_weight: float) -> ExactForm:
     mean, values, changes = moments(block, samples)
     factor, metric = (
         value_factor(np.trace(values), np.trace(changes), value_weight),
@@ -228,7 +234,9 @@ def compress(forms: list[ExactForm], threshold: float) -> list[TruncatedForm]:
     return out
 
 
-def _with_constant(form: ExactForm, keep, vectors, values, linear):
+def _with_constant(
+    form: ExactForm, keep: np.ndarray, vectors: np.ndarray, values: np.ndarray, linear: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Add the column of the constant feature, and the rows that make the linear and the constant term."""
     mean = form.mean[keep]
     size = np.sqrt(np.sqrt(np.sum((linear @ form.metric[np.ix_(keep, keep)]) * linear)) + 1e-300)
@@ -244,7 +252,9 @@ def rounded(factors: list[TruncatedForm]) -> list[TruncatedForm]:
     return [replace(f, vectors=f.vectors.astype(np.float32).astype(float)) for f in factors]
 
 
-def exact(support: SupportPoints, order_weights, limits: MappingLimits = DEFAULT.mapping) -> list[TruncatedForm]:
+def exact(
+    support: SupportPoints, order_weights: np.ndarray, limits: MappingLimits = DEFAULT.mapping
+) -> list[TruncatedForm]:
     """Eigendecompositions with nothing dropped."""
     counts, out = channel_counts(support), []
     for block, w in zip(*_all_matrices(support, order_weights, counts, most=limits.most_features), strict=True):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -86,7 +87,7 @@ def map_model(
     return replace(model, scales=scales, info={**model.info, "mapping": facts})
 
 
-def _summary(facts: dict, forms: list[Elements]) -> str:
+def _summary(facts: dict[str, Any], forms: list[Elements]) -> str:
     """Deviations and cost of the forms, for people."""
     size = sum(f.vectors.nbytes for scale in forms for element in scale for f in element) / 1e6
     return (
@@ -125,7 +126,9 @@ def default_tolerance(model: Model, limits: MappingLimits = DEFAULT.mapping) -> 
     return float(np.clip(limits.share * max(found, default=0.0), limits.least_tolerance, limits.most_tolerance))
 
 
-def _facts(model: Model, forms: list[Elements], tolerance: float, comparison: "_Comparison", expected) -> dict:
+def _facts(
+    model: Model, forms: list[Elements], tolerance: float, comparison: "_Comparison", expected: np.ndarray
+) -> dict[str, Any]:
     """What the header says of the forms: their deviations from the expected forces, and their cost."""
     double, single = (
         Potential([s.with_forms(f, p) for s, f in zip(model.scales, forms, strict=True)])
@@ -174,7 +177,7 @@ def _search(
     data: Dataset,
     tolerances: Sequence[float],
     comparison: "_Comparison",
-    expected,
+    expected: np.ndarray,
     progress: Callable[[float], None],
     limits: Limits,
 ) -> Elements:
@@ -188,7 +191,7 @@ def _search(
         names = ", ".join(chemical_symbols[z] for z in alone)
         raise MappingError(f"no atom of {names} has a neighbour in the frames, so its environments are not known")
 
-    def deviation(factors) -> float:
+    def deviation(factors: Elements) -> float:
         return len(model.scales) * comparison.deviations(Potential([scale.with_forms(factors)]), expected)[0]
 
     dense = []
@@ -213,7 +216,9 @@ def _search(
     raise MappingError(f"no mapped form is within {tolerances[-1]:g} eV/Å: the best has {least:.1e}; take 0 for exact")
 
 
-def _deviation_at(dense: list[list[ExactForm]], deviation: Callable[[Elements], float], thresholds, k: int) -> float:
+def _deviation_at(
+    dense: list[list[ExactForm]], deviation: Callable[[Elements], float], thresholds: np.ndarray, k: int
+) -> float:
     """Deviation of the forms with the k-th threshold."""
     return deviation([compress(forms, thresholds[k]) for forms in dense])
 
@@ -221,7 +226,9 @@ def _deviation_at(dense: list[list[ExactForm]], deviation: Callable[[Elements], 
 class _Comparison:
     """Some frames and rattled copies of them, on which forces are compared."""
 
-    def __init__(self, model: Model, data: Dataset, threads: int, rng, limits: MappingLimits):
+    def __init__(
+        self, model: Model, data: Dataset, threads: int, rng: np.random.Generator, limits: MappingLimits
+    ) -> None:
         self.threads = threads
         self.structures = []
         n_atoms, n_elements = 0, len(model.elements)
@@ -241,7 +248,7 @@ class _Comparison:
         """Return all force components, eV/Angstrom."""
         return np.concatenate([evaluate(potential, s, self.threads)[1].ravel() for s in self.structures])
 
-    def deviations(self, potential: Potential, expected) -> tuple[float, float]:
+    def deviations(self, potential: Potential, expected: np.ndarray) -> tuple[float, float]:
         """Largest and rms deviation of a force component from those expected, eV/Angstrom."""
         errors = self.forces(potential) - expected
         return float(np.max(np.abs(errors))), float(np.sqrt(np.mean(errors**2)))

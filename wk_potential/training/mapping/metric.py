@@ -50,12 +50,12 @@ def value_factor(values: float, changes: float, weight: float) -> float:
     return weight * changes / max(values, 1e-300)
 
 
-def metric_of(values, changes, weight: float) -> np.ndarray:
+def metric_of(values: np.ndarray, changes: np.ndarray, weight: float) -> np.ndarray:
     """Metric (P, P) of second moments, positive definite; `weight` is that of the features beside their changes."""
     metric = changes + value_factor(np.trace(values), np.trace(changes), weight) * values
     diagonal = np.diag_indices(len(metric))
     metric[diagonal] *= 1 + RIDGE
-    metric[diagonal] += max(1e-3 * RIDGE * np.mean(metric[diagonal]), 1e-300) if len(metric) else 0.0
+    metric[diagonal] += max(float(1e-3 * RIDGE * np.mean(metric[diagonal])), 1e-300) if len(metric) else 0.0
     return metric
 
 

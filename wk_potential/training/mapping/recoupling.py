@@ -5,21 +5,28 @@ invariants that four angular momenta have. So products of high L are written wit
 components: for lmax = 3 nothing beyond L = 2 is left. Terms of second and third order move likewise.
 """
 
+from collections.abc import Sequence
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 
 from ...forms.features import Block, all_blocks
 from ...kernel.coupling import real_cg
 
-_PAIRINGS = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
+_Pairing: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+_PAIRINGS: tuple[_Pairing, ...] = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
 
 
-def _invariant(l, pairing, big_l: int, vectors):
-    """Values (n,) of (a b)_L . (c d)_L for vectors of angular momenta l, or None if they do not couple to L."""
+def _couples(l: Sequence[int], pairing: _Pairing, big_l: int) -> bool:
+    """Whether both pairs of angular momenta couple to L."""
     (i, j), (k, m) = pairing
-    if not max(abs(l[i] - l[j]), abs(l[k] - l[m])) <= big_l <= min(l[i] + l[j], l[k] + l[m]):
-        return None
+    return max(abs(l[i] - l[j]), abs(l[k] - l[m])) <= big_l <= min(l[i] + l[j], l[k] + l[m])
+
+
+def _invariant(l: Sequence[int], pairing: _Pairing, big_l: int, vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Values (n,) of (a b)_L . (c d)_L for vectors of angular momenta l."""
+    (i, j), (k, m) = pairing
     first = np.einsum("abM,na,nb->nM", real_cg(l[i], l[j], big_l), vectors[i], vectors[j])
     second = np.einsum("abM,na,nb->nM", real_cg(l[k], l[m], big_l), vectors[k], vectors[m])
     return np.sum(first * second, axis=1)
@@ -38,10 +45,9 @@ def recoupling(l: tuple[int, int, int, int], big_l: int) -> list[tuple[int, int,
     candidates = []
     for k, pairing in enumerate(_PAIRINGS):
         for other in range(max(l) * 2 + 1):
-            values = _invariant(l, pairing, other, vectors)
-            if values is not None:
+            if _couples(l, pairing, other):
                 odd = (l[pairing[0][0]] + l[pairing[0][1]] + other) % 2
-                candidates.append((other, odd, k, values))
+                candidates.append((other, odd, k, _invariant(l, pairing, other, vectors)))
     for level in sorted({c[:2] for c in candidates}):
         usable = [c for c in candidates if c[:2] <= level]
         matrix = np.stack([c[3] for c in usable], axis=1)
@@ -59,7 +65,7 @@ def _third_order(l: int, l1: int, l2: int) -> tuple[int, float]:
     rng = np.random.default_rng(0)
     vectors = [rng.normal(size=2 * x + 1) for x in momenta]
 
-    def value(k):
+    def value(k: int) -> float:
         i, j = (x for x in range(3) if x != k)
         cg = real_cg(momenta[i], momenta[j], momenta[k])
         return np.einsum("abM,a,b,M", cg, vectors[i], vectors[j], vectors[k])
@@ -67,7 +73,7 @@ def _third_order(l: int, l1: int, l2: int) -> tuple[int, float]:
     return alone, float(value(0) / value(alone))
 
 
-def _folded(t, l1: int, l2: int, big_l: int, axis: int):
+def _folded(t: np.ndarray, l1: int, l2: int, big_l: int, axis: int) -> tuple[int, int, np.ndarray]:
     """Bring the factors of (b c)_L, whose channels are two axes of t, into the order l1 <= l2 and q1 <= q2."""
     swapped = np.swapaxes(t, axis, axis + 1) * (-1) ** (l1 + l2 + big_l)
     if l1 != l2:
@@ -81,21 +87,21 @@ def _folded(t, l1: int, l2: int, big_l: int, axis: int):
 class _Target:
     """Blocks with all products and the matrices that are built up of them."""
 
-    def __init__(self, lmax: int, channels):
+    def __init__(self, lmax: int, channels: np.ndarray) -> None:
         self.blocks = all_blocks(lmax, channels)
         self.matrices = [np.zeros((len(b), len(b))) for b in self.blocks]
-        self.groups = {}
+        self.groups: dict[tuple[int, int, int], tuple[int, slice, np.ndarray]] = {}
         for n, block in enumerate(self.blocks):
             first = block.n_single
             for l1, l2, pairs in block.groups:
                 self.groups[block.L, l1, l2] = n, slice(first, first + len(pairs)), pairs
                 first += len(pairs)
 
-    def _add(self, n: int, rows, columns, part) -> None:
+    def _add(self, n: int, rows: slice, columns: slice, part: np.ndarray) -> None:
         self.matrices[n][rows, columns] += 0.5 * part
         self.matrices[n][columns, rows] += 0.5 * part.T
 
-    def add_quartic(self, big_l: int, l, t) -> None:
+    def add_quartic(self, big_l: int, l: Sequence[int], t: np.ndarray) -> None:
         """Add sum t[a, b, c, d] (a b)_L . (c d)_L."""
         l1, l2, t = _folded(t, l[0], l[1], big_l, 0)
         l3, l4, t = _folded(t, l[2], l[3], big_l, 2)
@@ -104,7 +110,7 @@ class _Target:
             _, columns, r = self.groups[big_l, l3, l4]
             self._add(n, rows, columns, t[p[:, :1], p[:, 1:], r[:, 0], r[:, 1]])
 
-    def add_cubic(self, l, t) -> None:
+    def add_cubic(self, l: tuple[int, int, int], t: np.ndarray) -> None:
         """Add sum t[a, b, c] a_l . (b c)_l."""
         alone, factor = _third_order(*l)
         big_l, (la, lb) = l[alone], (x for k, x in enumerate(l) if k != alone)
@@ -114,21 +120,23 @@ class _Target:
             block = self.blocks[n]
             self._add(n, slice(int(block.constant), block.n_single), columns, t[:, p[:, 0], p[:, 1]])
 
-    def add_quadratic(self, l: int, t) -> None:
+    def add_quadratic(self, l: int, t: np.ndarray) -> None:
         """Add sum t[a, b] a_l . b_l as the constant times (a b)_0."""
         n, columns, p = self.groups[0, l, l]
         _, _, t = _folded(t / real_cg(l, l, 0)[0, 0, 0], l, l, 0, 0)
         self._add(n, slice(0, 1), columns, t[p[:, 0], p[:, 1]][None])
 
 
-def _unfolded(part, p, l1: int, l2: int, n1: int, n2: int, big_l: int):
+def _unfolded(part: np.ndarray, p: np.ndarray, l1: int, l2: int, n1: int, n2: int, big_l: int) -> np.ndarray:
     """Spread the rows of `part` (pairs, ...) over two axes of channels, symmetric where the factors have one l."""
     t = np.zeros((n1, n2, *part.shape[1:]))
     t[p[:, 0], p[:, 1]] = part
     return 0.5 * (t + np.swapaxes(t, 0, 1) * (-1) ** (l1 + l2 + big_l)) if l1 == l2 else t
 
 
-def recoupled(blocks: list[Block], matrices, channels) -> tuple[list[Block], list[np.ndarray]]:
+def recoupled(
+    blocks: Sequence[Block], matrices: Sequence[np.ndarray], channels: np.ndarray
+) -> tuple[list[Block], list[np.ndarray]]:
     """Blocks and matrices W (P, P) of the same polynomial with the lowest L.
 
     Args:

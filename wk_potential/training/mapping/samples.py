@@ -24,7 +24,7 @@ class Samples:
     directions: np.ndarray
 
 
-def choose_frames(data: Dataset, rng, limits: SampleLimits = DEFAULT.samples) -> Dataset:
+def choose_frames(data: Dataset, rng: np.random.Generator, limits: SampleLimits = DEFAULT.samples) -> Dataset:
     """Return random frames, with each element in at least one of them."""
     present = data.element_counts > 0
     order = rng.permutation(len(data))

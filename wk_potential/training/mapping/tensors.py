@@ -49,7 +49,9 @@ def parity(block: Block) -> int:
     return (block.L + sum(block.groups[0][:2])) % 2 if block.groups else 0
 
 
-def exact_form(support: TensorSupport, momentum: int, order_weights, counts=None) -> BilinearForm:
+def exact_form(
+    support: TensorSupport, momentum: int, order_weights: np.ndarray, counts: np.ndarray | None = None
+) -> BilinearForm:
     """Return the polynomial that is the sum over support points.
 
     Args:
@@ -95,7 +97,9 @@ class Compression:
 
     """
 
-    def __init__(self, form: BilinearForm, samples: Samples, value_weight: float = DEFAULT.mapping.value_weight):
+    def __init__(
+        self, form: BilinearForm, samples: Samples, value_weight: float = DEFAULT.mapping.value_weight
+    ) -> None:
         self.form = form
         found = [moments(f.block, samples, centred=False) for f in form.factors]
         self.metrics = [metric_of(values, changes, value_weight) for _, values, changes in found]
@@ -141,7 +145,7 @@ class Compression:
 def compressed(
     supports: Sequence[TensorSupport],
     momentum: int,
-    order_weights,
+    order_weights: np.ndarray,
     samples: Sequence[Samples],
     tolerance: float,
     limits: Limits = DEFAULT,
@@ -181,7 +185,12 @@ def compressed(
 
 
 def coarse(
-    support: TensorSupport, momentum: int, order_weights, samples: Samples, threshold: float, limits: Limits = DEFAULT
+    support: TensorSupport,
+    momentum: int,
+    order_weights: np.ndarray,
+    samples: Samples,
+    threshold: float,
+    limits: Limits = DEFAULT,
 ) -> BilinearForm:
     """Form of one element with what is above a threshold times its largest part; arguments as those of `exact_form`."""
     counts = used_channels(support.coefficients, samples.coefficients, samples.directions)

@@ -1,8 +1,9 @@
 """The design matrix of the sparse estimator: what each support point adds to each label, streamed frame by frame."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from ...atoms.kinds import LabelKind
 from ...compute.ranks import Communicator
@@ -13,7 +14,7 @@ from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
 from .regression import TriangularFactor
 
 
-def kernel_matrices(support: list[np.ndarray], lmax: int, order: int) -> np.ndarray:
+def kernel_matrices(support: Sequence[np.ndarray], lmax: int, order: int) -> np.ndarray:
     """Kernels (order, M, M) among the support points, elements one after the other."""
     terms = wigner_terms(lmax, order)
     out = np.zeros((order, *2 * (sum(len(s) for s in support),)))
@@ -39,7 +40,7 @@ class Design:
 
     """
 
-    def __init__(self, environments: Environments, support: list[np.ndarray], sets):
+    def __init__(self, environments: Environments, support: Sequence[np.ndarray], sets: np.ndarray) -> None:
         self.environments, self.sets = environments, np.atleast_2d(np.asarray(sets, float))
         self._counts, self._blocks = [len(s) for s in support], [in_blocks(s) for s in support]
         self._terms = wigner_terms(environments.density.lmax, self.sets.shape[1])
@@ -76,8 +77,8 @@ class Design:
 
 def stream_design(
     design: Design,
-    folds,
-    baseline,
+    folds: np.ndarray,
+    baseline: np.ndarray,
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
     comm: Communicator | None = None,
@@ -117,7 +118,7 @@ def stream_design(
     return factors
 
 
-def deal(costs, folds, n_ranks: int) -> np.ndarray:
+def deal(costs: npt.ArrayLike, folds: npt.ArrayLike, n_ranks: int) -> np.ndarray:
     """Rank (n,) that each frame is given to.
 
     Fold after fold goes to rank after rank. Where there are more ranks than folds, those that share a fold have about

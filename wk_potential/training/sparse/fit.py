@@ -1,6 +1,7 @@
 """The sparse estimator: support environments with weights, chosen by the kernel, fitted by cross-validation."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -12,7 +13,7 @@ from ...model.support import SupportPoints
 from ..doubts import stress_doubt
 from ..task import Fit, LeftOut, Task, kept_gigabytes, predict_cost, score_of_errors
 from .design import Design, kernel_matrices, stream_design
-from .regression import SparseRegression, left_out_errors
+from .regression import SparseRegression, TriangularFactor, left_out_errors
 from .selection import candidates, mean_kernels, select_support
 
 NAMES = {  # of errors, for people and the header
@@ -67,7 +68,9 @@ def _support(task: Task, n_support: int) -> tuple[list[np.ndarray], np.ndarray, 
     return support, weights, mean
 
 
-def _cross_validated(task: Task, regression: SparseRegression, amplitude, noise) -> tuple[dict[str, float], float]:
+def _cross_validated(
+    task: Task, regression: SparseRegression, amplitude: np.ndarray, noise: np.ndarray
+) -> tuple[dict[str, float], float]:
     """Cross-validation errors for the header, and their score; warns of labels that contradict each other."""
     held_out, kinds = regression.errors(amplitude, noise), regression.kinds
     errors = {f"cross_validation_{NAMES[k]}_rmse": float(held_out[k]) for k in kinds}
@@ -78,7 +81,7 @@ def _cross_validated(task: Task, regression: SparseRegression, amplitude, noise)
     return errors, score_of_errors(held_out[kinds], kinds, task.limits.importance)
 
 
-def _left_out(task: Task, design: Design, solution, leverage, noise) -> LeftOut:
+def _left_out(task: Task, design: Design, solution: np.ndarray, leverage: np.ndarray, noise: np.ndarray) -> LeftOut:
     """Leave-one-out errors of some of the frames.
 
     Args:
@@ -96,7 +99,7 @@ def _left_out(task: Task, design: Design, solution, leverage, noise) -> LeftOut:
         rows = matrix @ leverage / deviation[:, None]
         return deviation * left_out_errors(rows, (labels.values[own] - matrix @ solution) / deviation)
 
-    def residuals(frames) -> list[np.ndarray | None]:
+    def residuals(frames: np.ndarray) -> list[np.ndarray | None]:
         few = [frames[n] for n in data.subset(frames).sampled(task.limits.sparse.left_out_labels, 2, task.options.seed)]
         found = dict(zip(few, task.comm.each(residual, few, task.threads), strict=True))
         return [found.get(k) for k in frames]
@@ -104,7 +107,9 @@ def _left_out(task: Task, design: Design, solution, leverage, noise) -> LeftOut:
     return LeftOut(residuals)
 
 
-def _warn_of_contradiction(task: Task, regression: SparseRegression, amplitude, noise, held_out) -> None:
+def _warn_of_contradiction(
+    task: Task, regression: SparseRegression, amplitude: np.ndarray, noise: np.ndarray, held_out: np.ndarray
+) -> None:
     """Log where stresses and energies contradict each other, as those of plane-wave codes may (Pulay stress)."""
     energy, stress = LabelKind.ENERGY, LabelKind.STRESS
     if energy not in regression.kinds or stress not in regression.kinds:
@@ -122,7 +127,7 @@ def _warn_of_contradiction(task: Task, regression: SparseRegression, amplitude, 
         )
 
 
-def _warn_of_sign(task: Task, regression: SparseRegression, amplitude, noise) -> None:
+def _warn_of_sign(task: Task, regression: SparseRegression, amplitude: np.ndarray, noise: np.ndarray) -> None:
     """Warn if the stresses have the opposite sign of what the other labels imply."""
     if LabelKind.STRESS in regression.kinds and len(regression.kinds) > 1:
         weights = regression.weights(amplitude, noise * WITHOUT_STRESS)
@@ -157,14 +162,18 @@ def _folds(task: Task, n_frames: int) -> np.ndarray:
     return np.random.default_rng(task.options.seed).permutation(n_frames) % min(task.limits.sparse.folds, n_frames)
 
 
-def _stream(task: Task, environments: Environments, support, sets, stage: str):
+def _stream(
+    task: Task, environments: Environments, support: Sequence[np.ndarray], sets: np.ndarray, stage: str
+) -> list[list[TriangularFactor]]:
     """Triangular factors of the labels of some or all frames; see `stream_design`."""
     design, folds = Design(environments, support, sets), _folds(task, len(environments.data))
     streamed = lambda fraction: task.progress(stage, fraction)  # noqa: E731
     return stream_design(design, folds, task.baseline, task.threads, streamed, task.comm)
 
 
-def _search_order_weights(task: Task, support, mean, fixed):
+def _search_order_weights(
+    task: Task, support: Sequence[np.ndarray], mean: np.ndarray, fixed: Sequence[float | None]
+) -> tuple[np.ndarray, np.ndarray]:
     """Order weights and noise by cross-validation, with some of the support points and of the frames."""
     limits = task.limits.sparse
     share = min(1.0, limits.search_support / sum(map(len, support)))

@@ -6,9 +6,11 @@ cross-validation, from the factors alone. The kernel's own matrix K_MM is diagon
 threshold are dropped, so that nothing is divided by rounding errors.
 """
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import qr, solve_triangular
 from scipy.optimize import minimize
 
@@ -23,13 +25,13 @@ LEAST_EIGENVALUE = 1e-11  # of K_MM, relative to the largest: smaller ones are r
 class TriangularFactor:
     """R of the QR decomposition of rows that come in batches, [design, target]; R^T R is their Gram matrix."""
 
-    def __init__(self, n_columns: int):
+    def __init__(self, n_columns: int) -> None:
         self.factor = np.zeros((0, n_columns))
         self.n_rows = 0
         self._waiting: list[np.ndarray] = []
         self._n_waiting = 0
 
-    def add(self, rows) -> None:
+    def add(self, rows: np.ndarray) -> None:
         """Take up rows (n, n_columns)."""
         self._waiting.append(rows)
         self._n_waiting += len(rows)
@@ -65,19 +67,19 @@ class TriangularFactor:
         self.merge()
 
 
-def whitening(kernel):
+def whitening(kernel: np.ndarray) -> np.ndarray:
     """Matrix T (M, r) with T^T K T = 1 on the directions of K above the threshold."""
     values, vectors = np.linalg.eigh(kernel)
     keep = values > LEAST_EIGENVALUE * values[-1]
     return vectors[:, keep] / np.sqrt(values[keep])
 
 
-def _weights(triangle, basis) -> np.ndarray:
+def _weights(triangle: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """Weights (M,) of least squares."""
     return basis @ solve_triangular(triangle[:, :-1], triangle[:, -1])
 
 
-def left_out_errors(rows, residuals) -> np.ndarray:
+def left_out_errors(rows: np.ndarray, residuals: np.ndarray) -> np.ndarray:
     """Errors (n,) at labels of the least-squares fit without them, exact: (1 - rows rows^T)^-1 residuals.
 
     Args:
@@ -108,10 +110,10 @@ class SparseRegression:
     def __init__(
         self,
         factors: list[list[TriangularFactor]],
-        kernels,
+        kernels: np.ndarray,
         comm: Communicator | None = None,
         limits: Limits = DEFAULT,
-    ):
+    ) -> None:
         self.kernels, self.comm, self.limits = kernels, comm or Communicator(), limits
         self.n_folds, n_columns = len(factors), factors[0][0].factor.shape[1]
         own = range(self.comm.rank, self.n_folds, self.comm.size)
@@ -145,18 +147,20 @@ class SparseRegression:
     def _first_basis(self) -> np.ndarray:
         return whitening(self.kernels[0])
 
-    def _basis(self, amplitudes) -> np.ndarray:
+    def _basis(self, amplitudes: np.ndarray) -> np.ndarray:
         """Whitening of the kernel; one kernel alone is diagonalised once."""
         if len(self.kernels) == 1:
             return self._first_basis / np.sqrt(amplitudes[0])
         return whitening(np.tensordot(amplitudes, self.kernels, 1))
 
-    def _columns(self, factor: TriangularFactor, amplitudes):
+    def _columns(self, factor: TriangularFactor, amplitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Design (n, M) under the kernel and target (n,)."""
         design = factor.factor[:, :-1].reshape(-1, *self.kernels.shape[:2])
         return np.tensordot(design, amplitudes, (1, 0)), factor.factor[:, -1]
 
-    def _triangle(self, factors, amplitudes, noise, basis):
+    def _triangle(
+        self, factors: Sequence[TriangularFactor], amplitudes: np.ndarray, noise: np.ndarray, basis: np.ndarray
+    ) -> np.ndarray:
         """R (r, r + 1) of the QR decomposition of [design / noise, target / noise; 1, 0] in the whitened basis."""
         rank = basis.shape[1]
         rows = [np.eye(rank, rank + 1)]
@@ -165,7 +169,7 @@ class SparseRegression:
             rows.append(np.column_stack([design @ basis, target]) / noise[k])
         return qr(np.concatenate(rows), mode="r", overwrite_a=True, check_finite=False)[0][:rank]
 
-    def _misfit(self, factors, amplitudes, weights) -> np.ndarray:
+    def _misfit(self, factors: Sequence[TriangularFactor], amplitudes: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Sum of squared residuals (3,)."""
         out = np.zeros(len(LabelKind))
         for k in self.kinds:
@@ -173,22 +177,22 @@ class SparseRegression:
             out[k] = np.sum((design @ weights - target) ** 2)
         return out
 
-    def predicted(self, kind: LabelKind, amplitudes, weights) -> tuple[np.ndarray, np.ndarray]:
+    def predicted(self, kind: LabelKind, amplitudes: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Two vectors with the same inner products as the predictions and the labels of a kind."""
         design, target = self._columns(self.all[kind], amplitudes)
         return design @ weights, target
 
-    def weights(self, amplitudes, noise) -> np.ndarray:
+    def weights(self, amplitudes: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Weights (M,) of the support points, fitted to all folds."""
         return self.fitted(amplitudes, noise)[0]
 
-    def fitted(self, amplitudes, noise) -> tuple[np.ndarray, np.ndarray]:
+    def fitted(self, amplitudes: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (M,), and the matrix (M, r) that turns design / noise into the rows of `left_out_errors`."""
         basis = self._basis(amplitudes)
         triangle = self._triangle(self.all, amplitudes, noise, basis)
         return _weights(triangle, basis), solve_triangular(triangle[:, :-1], basis.T, trans="T").T
 
-    def errors(self, amplitudes, noise) -> np.ndarray:
+    def errors(self, amplitudes: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
         basis = self._basis(amplitudes)
         misfits = np.zeros((self.n_folds, len(LabelKind)))
@@ -198,7 +202,15 @@ class SparseRegression:
         total = self.comm.total(misfits).sum(axis=0)
         return np.sqrt(total / np.maximum([f.n_rows for f in self.all], 1))
 
-    def choose(self, amplitudes, noise, fixed_noise, directions, evaluations: int, progress=None):
+    def choose(
+        self,
+        amplitudes: np.ndarray,
+        noise: np.ndarray,
+        fixed_noise: Sequence[float | None],
+        directions: npt.ArrayLike,
+        evaluations: int,
+        progress: Callable[[float], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Amplitudes (n_sets,) and noise (3,) of least cross-validation error, from a starting guess.
 
         They have the highest `score_of_errors`, which gives no kind up for another. (The marginal likelihood of a
@@ -216,16 +228,16 @@ class SparseRegression:
         # one noise is redundant: only ratios to the amplitudes matter
         most = LabelKind.FORCES if LabelKind.FORCES in self.kinds else self.kinds[0]
         free = [k for k in self.kinds if fixed_noise[k] is None and k != most]
-        directions = np.atleast_2d(directions)
-        n, least = len(directions), self.limits.sparse.least_noise * self.rms()
+        moves = np.atleast_2d(directions)
+        n, least = len(moves), self.limits.sparse.least_noise * self.rms()
         count = 0
 
-        def unpack(x):
+        def unpack(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             s = noise.copy()
             s[free] = np.maximum(s[free] * np.exp(x[n:]), least[free])
-            return amplitudes * np.exp(x[:n] @ directions), s
+            return amplitudes * np.exp(x[:n] @ moves), s
 
-        def loss(x):
+        def loss(x: np.ndarray) -> float:
             nonlocal count
             count += 1
             if progress:

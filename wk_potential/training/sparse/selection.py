@@ -8,7 +8,7 @@ import numpy as np
 from ...compute.ranks import Communicator
 from ...compute.threads import run_threads
 from ...density.frames import Environments
-from ...kernel.coupling import wigner_terms
+from ...kernel.coupling import WignerTerms, wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows
 from .design import kernel_matrices
 
@@ -44,7 +44,16 @@ def mean_kernels(pools: Sequence[np.ndarray], lmax: int, order: int, seed: int) 
 class _Element:
     """The candidates of one central element and the Cholesky factor so far."""
 
-    def __init__(self, coefficients, n_most, terms, lmax, order_weights, threads, comm):
+    def __init__(
+        self,
+        coefficients: np.ndarray,
+        n_most: int,
+        terms: WignerTerms,
+        lmax: int,
+        order_weights: np.ndarray,
+        threads: int,
+        comm: Communicator,
+    ) -> None:
         self.coefficients, self.comm = coefficients, comm
         self.terms, self.lmax, self.order_weights, self.threads = terms, lmax, order_weights, threads
         self.blocks = in_blocks(coefficients)
@@ -65,13 +74,13 @@ class _Element:
         self.factor = np.zeros((min(n_most, len(coefficients)), self.own.stop - self.own.start))
         self.chosen: list[int] = []
 
-    def column(self, i):
+    def column(self, i: int) -> np.ndarray:
         """Kernel (n,) of the rank's candidates with candidate i."""
         first, last = self.edges[self.comm.rank :][:2]
         lanes = self.blocks.shape[2]
         out = np.zeros((len(self.order_weights), (last - first) * lanes))
 
-        def work(span):
+        def work(span: tuple[int, int]) -> None:
             start, end = span
             rows = np.zeros((len(out), (end - start) * lanes))
             kernel_rows(self.terms, self.lmax, len(out), self.coefficients[i], self.blocks[start:end], rows)
@@ -81,7 +90,7 @@ class _Element:
         run_threads(work, [span for span in pairwise(edges) if span[1] > span[0]], self.threads)
         return self.order_weights @ out[:, : self.factor.shape[1]]
 
-    def choose(self):
+    def choose(self) -> None:
         """Take the candidate of largest residual."""
         i = self.comm.share(int(np.argmax(self.residual)), 0)
         earlier = self.factor[: len(self.chosen)]
@@ -101,7 +110,7 @@ def select_support(
     coefficients: list[np.ndarray],
     n_support: int,
     lmax: int,
-    order_weights,
+    order_weights: np.ndarray,
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
     comm: Communicator | None = None,

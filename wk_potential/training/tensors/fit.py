@@ -74,7 +74,7 @@ def tensor_score(task: Task) -> float:
 class _Regression:
     """Frames, densities and environments of one kind of tensor."""
 
-    def __init__(self, task: Task, name: str):
+    def __init__(self, task: Task, name: str) -> None:
         self.task, self.name = task, name
         self.data = task.data.with_tensor(name)
         self.values = np.array([getattr(frame, name) for frame in self.data])
@@ -215,7 +215,9 @@ def _predict(task: Task, name: str, estimator: str, data: Dataset, densities: li
     predict_cost(task, 8e-9 * ((matrices + 3) * searched**2 + stored), seconds)
 
 
-def _fit_momentum(task: Task, kernels: FullKernels | SparseKernels, labels, n_atoms) -> TensorFit:
+def _fit_momentum(
+    task: Task, kernels: FullKernels | SparseKernels, labels: np.ndarray, n_atoms: np.ndarray
+) -> TensorFit:
     """Choose hyperparameters by likelihood and solve.
 
     Args:
@@ -238,7 +240,7 @@ def _fit_momentum(task: Task, kernels: FullKernels | SparseKernels, labels, n_at
     return TensorFit(by_scale, found, solution, score)
 
 
-def tensor_labels(components, n_atoms) -> Labels:
+def tensor_labels(components: np.ndarray, n_atoms: np.ndarray) -> Labels:
     """Labels of spherical components (F, 2L + 1) of frames with (F,) atoms.
 
     They count as energies: sums over atoms, whose errors grow with the root of the number of atoms.
@@ -248,7 +250,7 @@ def tensor_labels(components, n_atoms) -> Labels:
     return Labels(components.ravel(), kind, size, np.arange(n_frames + 1) * width)
 
 
-def _check_origin(task: Task, data: Dataset, residuals) -> None:
+def _check_origin(task: Task, data: Dataset, residuals: np.ndarray) -> None:
     """Warn if the errors of dipoles follow the centre of mass: then a charge or an origin is not as stated."""
     shifts = np.array([centre_of_mass(frame) for frame in data])
     errors = residuals[:, [2, 0, 1]]

@@ -5,7 +5,7 @@ each with 2L + 1 weights, the kernel of two frames is K_ns K_ss^-1 K_sn (Nystroe
 number of environments and not quadratically.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,7 @@ class FullKernels:
 
     """
 
-    def __init__(self, task: Task, scales: Sequence[Environments]):
+    def __init__(self, task: Task, scales: Sequence[Environments]) -> None:
         self.task, self.data = task, scales[0].data
         # (n, n_lm, Q) of each length scale, element and frame
         self._coefficients: list[list[list[np.ndarray]]] = []
@@ -58,7 +58,7 @@ class FullKernels:
             by_frame = [scale.by_element(k) for k in range(len(self.data))]
             self._coefficients.append([list(of_element) for of_element in zip(*by_frame, strict=True)])
 
-    def matrices(self, momentum: int, frames) -> np.ndarray | None:
+    def matrices(self, momentum: int, frames: np.ndarray) -> np.ndarray | None:
         """Kernels (n, N, N) of L between some frames, of each scale, element and order, on the first rank."""
         task, grams, report = self.task, [], part_of(self.task, "Gram matrices", len(self._coefficients))
         for scale in self._coefficients:
@@ -67,7 +67,15 @@ class FullKernels:
             grams.append(energy_gram(pools, lmax, momentum, order, task.threads, report, task.comm))
         return np.concatenate([g.reshape(-1, *g.shape[2:]) for g in grams]) if task.comm.rank == 0 else None
 
-    def solved(self, momentum: int, order_weights, noise: float, labels: Labels, gram, searched) -> Solution:
+    def solved(
+        self,
+        momentum: int,
+        order_weights: np.ndarray,
+        noise: float,
+        labels: Labels,
+        gram: np.ndarray | None,
+        searched: np.ndarray,
+    ) -> Solution:
         """Fit with these hyperparameters.
 
         Args:
@@ -112,7 +120,7 @@ class SparseKernels:
 
     """
 
-    def __init__(self, task: Task, scales: Sequence[Environments], width: int):
+    def __init__(self, task: Task, scales: Sequence[Environments], width: int) -> None:
         self.task, self.scales, self.data = task, scales, scales[0].data
         n_support = most_support(task.options, len(scales), width, task.limits.tensors)
         self.supports = [self._select(n, n_support) for n in range(len(scales))]
@@ -123,14 +131,14 @@ class SparseKernels:
         task, n_scales = self.task, len(self.scales)
         lmax, order = task.options.lmax, task.options.order
 
-        def report(stage: str):
+        def report(stage: str) -> Callable[[float], None]:
             return lambda fraction: task.progress(stage, (n + fraction) / n_scales)
 
         pools = candidates(self.scales[n], task.limits.sparse.candidates, task.options.seed, report("environments"))
         weights = 1.0 / (order * np.maximum(mean_kernels(pools, lmax, order, task.options.seed), 1e-300))
         return select_support(pools, n_support, lmax, weights, task.threads, report("support points"), task.comm)
 
-    def _frame_rows(self, k: int, momentum: int, sets) -> list[np.ndarray]:
+    def _frame_rows(self, k: int, momentum: int, sets: np.ndarray) -> list[np.ndarray]:
         """Kernels (n_sets, 2L + 1, M (2L + 1)) of a frame with the support points of each length scale and element.
 
         Args:
@@ -150,7 +158,9 @@ class SparseKernels:
                 out.append(rows.reshape(len(own), width, -1))
         return out
 
-    def _rows(self, frames, momentum: int, sets, stage: str) -> Iterator[list[np.ndarray]]:
+    def _rows(
+        self, frames: Sequence[int] | np.ndarray, momentum: int, sets: np.ndarray, stage: str
+    ) -> Iterator[list[np.ndarray]]:
         """`_frame_rows` of some frames, one after the other, on all ranks."""
         task = self.task
         step = 4 * task.threads * task.comm.size
@@ -169,7 +179,7 @@ class SparseKernels:
             for pool in pools
         ]
 
-    def matrices(self, momentum: int, frames) -> np.ndarray | None:
+    def matrices(self, momentum: int, frames: np.ndarray) -> np.ndarray | None:
         """Kernels as those of `FullKernels`, by the support points."""
         task, order, width = self.task, self.task.options.order, 2 * momentum + 1
         sets = np.broadcast_to(np.eye(order), (len(self.scales), len(task.elements), order, order)).copy()
@@ -185,7 +195,15 @@ class SparseKernels:
                     out[-1] += known @ known.T
         return np.array(out)
 
-    def solved(self, momentum: int, order_weights, noise: float, labels: Labels, gram, searched) -> Solution:
+    def solved(
+        self,
+        momentum: int,
+        order_weights: np.ndarray,
+        noise: float,
+        labels: Labels,
+        gram: np.ndarray | None,
+        searched: np.ndarray,
+    ) -> Solution:
         """Fit with these hyperparameters, see `FullKernels.solved`."""
         task, width = self.task, 2 * momentum + 1
         targets, sizes = (x.reshape(-1, width) for x in (labels.values, labels.size))
@@ -201,7 +219,7 @@ class SparseKernels:
             if k in few:
                 kept.append(rows)
 
-        def fit():
+        def fit() -> tuple[np.ndarray, np.ndarray]:
             factors[LabelKind.ENERGY].merge()
             regression = SparseRegression([factors], kernel[None], limits=task.limits)
             weights, leverage = regression.fitted(np.ones(1), np.full(len(LabelKind), noise))
