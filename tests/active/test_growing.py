@@ -43,6 +43,7 @@ def predicted(model, support, weights, frame):
     return design[:, 0] @ np.concatenate(weights), data.fit_targets(model.baseline)
 
 
+@pytest.mark.train
 def test_growing_equals_fit_at_once(grown, copper_frames):
     """Tall-skinny QR in the whitened basis, of the same support points and hyperparameters, all at once."""
     model, noise, regression, _ = grown
@@ -95,6 +96,7 @@ def test_support_grows_by_what_is_new_only(grown, copper_frames):
 # --- growing model ---
 
 
+@pytest.mark.train
 def test_update_of_full_model_equals_exact_regression(copper_frames):
     model = GrowingModel(copper_frames[:6], QUICK.model_copy(update={"estimator": "full"}), 1)
     before = model.model.info
@@ -119,6 +121,7 @@ def test_update_of_full_model_equals_exact_regression(copper_frames):
     assert np.abs(forces[0] - forces[1]).max() < 1e-7
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("options", [QUICK, SPARSE], ids=["full", "sparse"])
 def test_growing_model(options, copper_frames, tmp_path):
     """Hyperparameters stay until the labels have grown by half; a saved model goes on where it was."""
@@ -141,6 +144,7 @@ def test_growing_model(options, copper_frames, tmp_path):
     assert other.model.info["training"]["optimised_labels"] == 4 * 19
 
 
+@pytest.mark.train
 def test_update_that_fails(copper_frames, monkeypatch):
     """A noise that is too small for new frames ends in a training, not in an error."""
     model = GrowingModel(copper_frames[:4], QUICK, 1)

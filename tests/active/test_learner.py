@@ -76,6 +76,7 @@ def make(tmp_path, copper, reference):
 # --- the loop ---
 
 
+@pytest.mark.train
 def test_learning_pays(make, copper, reference):
     """The bound is kept: where the reference was not called, the error is about what it allows."""
     learner = make()
@@ -96,6 +97,7 @@ def test_learning_pays(make, copper, reference):
     assert np.sqrt(np.mean(forces**2)) > 0.5
 
 
+@pytest.mark.train
 def test_labels_are_saved_before_they_are_used(make, monkeypatch):
     learner = make()
     seen = []
@@ -111,6 +113,7 @@ def test_labels_are_saved_before_they_are_used(make, monkeypatch):
     assert len(seen) == len(learner.labelled.frames) - 5
 
 
+@pytest.mark.train
 def test_exploring_labels_the_least_certain_frame_of_all_runs(make, copper, reference, tmp_path):
     """Run by run the frame is the one of the largest bar; at the end none is beyond the bounds."""
     learner = make(forces_limit=0.03, most_calls=7)
@@ -136,6 +139,7 @@ def test_exploring_labels_the_least_certain_frame_of_all_runs(make, copper, refe
     assert explore(easy, runs[:1], tmp_path / "runs")
 
 
+@pytest.mark.train
 def test_exploring_meets_new_neighbours(tmp_path):
     """A gold atom that comes from afar, out of sight of all first frames, is noticed and learned."""
     atoms = Atoms("Cu2Au", [[0, 0, 0], [2.3, 0, 0], [8.5, 0.5, 0]])
@@ -149,6 +153,7 @@ def test_exploring_meets_new_neighbours(tmp_path):
     assert learner.model.uncertainty.closest[1, 0] < 4.6
 
 
+@pytest.mark.train
 def test_any_dynamics_of_ase(make, copper):
     learner = make(forces_limit=0.02)
     atoms = copper.copy()
@@ -160,12 +165,14 @@ def test_any_dynamics_of_ase(make, copper):
     assert atoms.calc.model is learner.model
 
 
+@pytest.mark.train
 def test_calls_can_be_limited(make, reference):
     learner = make(most_calls=6, forces_limit=0.01)
     assert not learner.run(RUN, learner.path.with_suffix(".traj"))
     assert len(reference.structures) == len(learner.labelled.frames) == 6
 
 
+@pytest.mark.train
 def test_second_start_does_nothing(make, reference):
     learner = make()
     learner.run(RUN, learner.path.with_suffix(".traj"))
@@ -177,6 +184,7 @@ def test_second_start_does_nothing(make, reference):
     assert again.path.read_bytes() == data
 
 
+@pytest.mark.train
 def test_failing_reference(make, reference, copper):
     learner = make(forces_limit=0.01)
     reference.fail = True
@@ -189,6 +197,7 @@ def test_failing_reference(make, reference, copper):
     assert len(again.labelled.frames) == 7
 
 
+@pytest.mark.train
 def test_blown_up_frames_are_not_labelled(make, reference):
     """Atoms that a step throws upon each other: the step before is labelled, and the dynamics goes back to it."""
     learner = make(forces_limit=1e-3)
@@ -208,6 +217,7 @@ def test_blown_up_frames_are_not_labelled(make, reference):
     assert np.array(json.loads(reference.structures[-1])) == pytest.approx(sound, abs=1e-5)
 
 
+@pytest.mark.train
 def test_clash_without_a_step_before(make, copper):
     learner = make()
     atoms = copper.copy()
@@ -219,6 +229,7 @@ def test_clash_without_a_step_before(make, copper):
 # --- interruptions ---
 
 
+@pytest.mark.train
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("where", ["in a call", "after a call", "after saving the label", "between steps"])
 def test_kill(where, tmp_path, copper, monkeypatch):
@@ -286,6 +297,7 @@ def test_kill(where, tmp_path, copper, monkeypatch):
     assert Model.load(tmp_path / "cu.wkp").info["training"]["frames"] == len(frames)
 
 
+@pytest.mark.train
 def test_half_a_frame_is_cut_off(make, reference):
     learner = make()
     text = learner.labelled.path.read_text()
