@@ -158,12 +158,16 @@ def check_drift(
         limit: meV per atom and ps; the fit to a single picosecond is uncertain by some hundredths.
         seed: of the velocities.
 
+    Raises:
+        DynamicsError: temperature, time step or time make no sense.
+
     """
     from ase.md.verlet import VelocityVerlet
 
     from .simulation.explosion import has_exploded
-    from .simulation.integrators import set_velocities
+    from .simulation.integrators import MDSettings, set_velocities
 
+    steps = MDSettings("nve", temperature, timestep, time).steps
     atoms = _free_copy(atoms)
     set_velocities(atoms, temperature, np.random.default_rng(seed))
     dynamics = VelocityVerlet(atoms, timestep * units.fs)
@@ -171,7 +175,7 @@ def check_drift(
     dynamics.attach(lambda: found.append(atoms.get_total_energy()))
     name, unit = "drift at constant energy", "meV/atom/ps"
     try:
-        dynamics.run(max(round(1000 * time / timestep), 10))
+        dynamics.run(max(steps, 10))
     except Exception as error:
         if not has_exploded(error, atoms):
             raise
@@ -349,7 +353,13 @@ def run_checks(atoms: Atoms, temperature: float = 300.0, timestep: float = 0.5, 
         atoms: with a calculator. Take a structure of a simulation: one at its minimum tests little.
         temperature, timestep, time: of `check_drift`.
 
+    Raises:
+        DynamicsError: temperature, time step or time make no sense.
+
     """
+    from .simulation.integrators import MDSettings
+
+    MDSettings("nve", temperature, timestep, time)  # refuses what makes no sense, before the other checks take time
     checks = (check_forces, check_stress, check_cutoff, check_rotations, check_permutation, check_translation)
     rows = [row for check in (*checks, check_supercell) for row in check(atoms)]
     return rows + check_drift(atoms, temperature, timestep, time)

@@ -209,7 +209,7 @@ def model_header_with_an_array_of_objects():
 @case
 def model_header_with_parts_that_do_not_fit():
     change = lambda header: header["scales"][0].update(lmax=[3])  # noqa: E731
-    return with_header(change), [r"bad\.wkp: the parts of the model do not fit each other"]
+    return with_header(change), [r"bad\.wkp: its parts do not fit each other"]
 
 
 @case
@@ -278,9 +278,33 @@ def dynamics_with_a_negative_seed():
 
 
 @case
+def dynamics_with_an_interval_beyond_all_bounds():
+    structure()
+    return ["md", "cu.wkp", "cu.xyz", "-o", "md.traj", "--interval", 30 * "9"], ["interval must be a positive number"]
+
+
+@case
 def dynamics_at_a_temperature_that_is_no_number():
     structure()
     return ["md", "cu.wkp", "cu.xyz", "-o", "md.traj", "--temperature", "nan"], ["temperature of nan K"]
+
+
+@case
+def relaxation_to_no_force():
+    structure()
+    return ["relax", "cu.wkp", "cu.xyz", "-o", "r.xyz", "--fmax", "0"], ["fmax must be positive"]
+
+
+@case
+def check_with_a_time_step_that_is_no_number():
+    structure()
+    return ["check", "cu.wkp", "cu.xyz", "--timestep", "nan"], ["timestep must be a positive number"]
+
+
+@case
+def mapping_to_a_tolerance_that_is_no_number():
+    save(frames())
+    return ["map", "cu.wkp", "data.xyz", "-o", "m.wkp", "--tolerance", "inf"], ["the tolerance must be a number"]
 
 
 @case

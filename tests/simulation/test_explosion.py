@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
 
 from wk_potential.errors import (
     ActiveLearningError,
@@ -31,8 +32,10 @@ def test_our_errors_tell_by_their_class():
 @pytest.mark.parametrize("where", ["positions", "momenta", "cell"])
 def test_other_errors_tell_by_the_structure(where):
     atoms = bulk("Cu")
-    for error in (ValueError("arrays of unequal shape"), np.linalg.LinAlgError(), RuntimeError(), ZeroDivisionError()):
+    for error in (ValueError("arrays of unequal shape"), RuntimeError(), TypeError()):
         assert not has_exploded(error, atoms)
+    for error in (np.linalg.LinAlgError("Eigenvalues did not converge"), ZeroDivisionError(), OverflowError()):
+        assert has_exploded(error, atoms)
     if where == "cell":
         atoms.cell[0, 0] = np.nan
     else:
@@ -64,3 +67,21 @@ def test_faults_of_a_calculator_are_not_taken_for_explosions(tmp_path):
     with pytest.raises(ValueError, match=r"shape|broadcast|size") as raised:
         relax(atoms)
     assert not isinstance(raised.value, RelaxationError)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy, about numbers that overflow
+@pytest.mark.parametrize("barostat_time", [1e-6, 1e-300])
+def test_a_barostat_that_explodes_before_the_atoms(tmp_path, barostat_time):
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    with pytest.raises(DynamicsError, match="stopped at step"):
+        run_md(atoms, MDSettings("npt-flexible", time=0.02, barostat_time=barostat_time), tmp_path / "md.traj")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"thermostat_time": 1e300}, {"interval": 10**30}, {"pressure": np.nan}, {"temperature": 1e200}, {"seed": -1}],
+)
+def test_settings_beyond_all_bounds(settings):
+    with pytest.raises(DynamicsError, match=r"must|makes no sense"):
+        MDSettings("npt", **settings)

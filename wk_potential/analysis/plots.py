@@ -59,7 +59,8 @@ def check_format(path: str | Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    if Path(path).suffix[1:].lower() not in Figure().canvas.get_supported_filetypes():
+    known = set(Figure().canvas.get_supported_filetypes()) - {"pgf"}  # which needs TeX
+    if Path(path).suffix[1:].lower() not in known:
         raise OptionsError(f"{path}: no format of pictures has this ending; use .png, .pdf or .svg")
 
 

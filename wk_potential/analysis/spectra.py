@@ -33,6 +33,7 @@ INTENSITY = constants.N_A * constants.e**2 / (12 * constants.epsilon_0 * constan
 KINETIC = constants.atomic_mass * 1e10 / constants.e
 STRETCH = 4500.0  # cm^-1: above the vibrations of hydrogen
 WINDOW_WIDTH = 1.175  # full width at half maximum of the window's transform, in units of 1 / t_max
+SMALLEST = 1e-9  # setting of a spectrum
 LEAST_PEAK = 0.01  # of the highest band
 
 
@@ -136,6 +137,19 @@ def correlation_spectrum(series: np.ndarray, interval: float, resolution: float)
     return wavenumbers, spectrum
 
 
+def check_settings(interval: float, temperature: float, resolution: float) -> None:
+    """Refuse settings of a spectrum that make no sense; arguments as of `spectrum`.
+
+    Raises:
+        SpectrumError: one of them is not a positive number.
+
+    """
+    settings = {"time between frames": interval, "temperature": temperature, "resolution": resolution}
+    for name, value in settings.items():
+        if not SMALLEST <= value <= 1 / SMALLEST:
+            raise SpectrumError(f"the {name} must be a positive number, not {value:g}")
+
+
 def spectrum(targets: dict[str, np.ndarray], interval: float, temperature: float, resolution: float = 10.0) -> Spectrum:
     """Spectra of dipoles (n, 3) and polarisabilities (n, 3, 3) of frames that are `interval` fs apart.
 
@@ -146,9 +160,10 @@ def spectrum(targets: dict[str, np.ndarray], interval: float, temperature: float
         resolution: cm^-1.
 
     Raises:
-        SpectrumError: the trajectory is too short for the resolution.
+        SpectrumError: a setting makes no sense, or the trajectory is too short for the resolution.
 
     """
+    check_settings(interval, temperature, resolution)
     infrared = raman = None
     wavenumbers = np.zeros(0)
     beta = KINETIC / (units.kB * temperature)  # of mass-weighted coordinates, fs^2 / (Angstrom^2 amu)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import OptionsError, SpectrumError
+from ..errors import SpectrumError
 from .common import Command, check_outputs, check_pictures
 from .options import PATH, frames_option, model_argument, threads_option
 
@@ -61,7 +61,7 @@ def spectrum(
       wk-potential md water.wkp water.xyz --time 20 --interval 4 -o water.traj
       wk-potential spectrum water.traj water.wkp --plot water.png -o water.csv --harmonic
     """
-    from ..analysis.spectra import frames_interval, frames_temperature, harmonic_spectrum
+    from ..analysis.spectra import check_settings, frames_interval, frames_temperature, harmonic_spectrum
     from ..analysis.spectra import spectrum as correlate
     from ..atoms.files import write_atomically
     from ..atoms.trajectories import read_trajectory
@@ -69,12 +69,11 @@ def spectrum(
 
     check_outputs(output)
     check_pictures(plot)
-    if resolution <= 0:
-        raise OptionsError(f"--resolution must be positive, not {resolution:g}")
     loaded = Model.load(model)
     images = read_trajectory(trajectory, frames)
     step = frames_interval(images, interval)
     kelvin = temperature if temperature is not None else frames_temperature(images)
+    check_settings(step, kelvin, resolution)
     _warn_of_folding(screen, images, step)
     found = correlate(_predicted(screen, loaded, images, threads), step, kelvin, resolution)
     modes = harmonic_spectrum(_relaxed(images[-1], loaded, threads)) if harmonic else None

@@ -391,12 +391,9 @@ class Model:
                 repulsion = Repulsion(**within("repulsion_", arrays))
             basis = arrays["elements"], scales, arrays["baseline"], arrays["compositions"]
             return cls(*basis, header, tensors, uncertainty, repulsion)
-        except KeyError as error:
-            raise ModelFileError(f"{path}: the model lacks {error}; copy or make it again") from error
         except Exception as error:  # NumPy and others raise errors of many classes when the header is damaged
-            raise ModelFileError(
-                f"{path}: the parts of the model do not fit each other; copy or make it again"
-            ) from error
+            what = f"the model lacks {error}" if isinstance(error, KeyError) else "its parts do not fit each other"
+            raise ModelFileError(f"{path}: {what}; copy or make it again") from error
 
 
 load = Model.load

@@ -81,7 +81,7 @@ class _Recorder:
         if not (np.isfinite(potential) and np.isfinite(temperature)):
             raise DynamicsError("the energy is not finite any more")
         if temperature > self.hottest:
-            raise DynamicsError(f"the temperature has reached {temperature:.0f} K")
+            raise DynamicsError(f"the temperature has reached {temperature:.6g} K")
         # the log first: a restart drops the lines beyond the last frame and writes them again
         if step % settings.log_interval == 0 or step == settings.steps:
             self._write_line(potential, temperature)

@@ -14,9 +14,12 @@ def is_finite(atoms: Atoms) -> bool:
 def has_exploded(error: Exception, atoms: Atoms) -> bool:
     """Whether an error in a run means that the structure makes no sense any more.
 
-    The package's own errors say so by their class. Other errors come from arithmetic with numbers that are not finite,
-    in the integrators of ASE or in linear algebra. If positions, momenta and cell are finite, the program is at fault.
+    The package's own errors say so by their class, and so do errors of arithmetic and linear algebra: the integrators
+    of ASE have variables of their own, such as the velocity of the cell, that explode first. Any other error is due to
+    numbers that are not finite, or else the program is at fault.
     """
     if isinstance(error, WKError):
         return isinstance(error, StructureError | DynamicsError | RelaxationError)
+    if isinstance(error, ArithmeticError | np.linalg.LinAlgError):
+        return True
     return not isinstance(error, OSError) and not is_finite(atoms)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Ensemble = Literal["nve", "nvt-langevin", "nvt-bussi", "npt", "npt-flexible"]
 ENSEMBLES: tuple[str, ...] = get_args(Ensemble)
+LARGEST = 1e15  # number that a setting may have: larger ones overflow in the integrators
 PICOSECOND = 1000 * units.fs
 _VARIABLES = ("_eps", "_p_eps", "_p_g", "_cell0", "_volume0", "_eta", "_p_eta", "_xi", "_p_xi")  # of ASE's npt
 
@@ -68,13 +69,14 @@ class MDSettings:
             raise DynamicsError(f"unknown ensemble {self.ensemble!r}: choose one of {', '.join(ENSEMBLES)}")
         times = ("timestep", "time", "friction", "thermostat_time", "barostat_time", "grade_limit")
         for name in (*times, "interval", "log_interval"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise DynamicsError(f"{name} must be positive, not {getattr(self, name)}")
+            if not 0 < getattr(self, name) <= LARGEST:
+                bounds = "positive" if getattr(self, name) <= 0 else f"a positive number, {LARGEST:g} at most"
+                raise DynamicsError(f"{name} must be {bounds}, not {getattr(self, name)}")
         if self.seed < 0:
             raise DynamicsError(f"the seed must not be negative, not {self.seed}")
-        if not np.isfinite(self.pressure):
-            raise DynamicsError(f"the pressure must be a number, not {self.pressure}")
-        if not 0 <= self.temperature < np.inf or (self.temperature == 0 and self.ensemble != "nve"):
+        if not abs(self.pressure) <= LARGEST:
+            raise DynamicsError(f"the pressure must be a number, {LARGEST:g} GPa at most, not {self.pressure}")
+        if not 0 <= self.temperature <= LARGEST or (self.temperature == 0 and self.ensemble != "nve"):
             raise DynamicsError(f"a temperature of {self.temperature} K makes no sense for {self.ensemble}")
 
     @property

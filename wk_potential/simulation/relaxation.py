@@ -39,6 +39,16 @@ def _largest(forces: np.ndarray) -> float:
     return float(np.sqrt((forces**2).sum(axis=1).max()))
 
 
+def _check(optimiser: str, fmax: float, no_cell: bool, pressure: float) -> None:
+    """Refuse arguments that make no sense."""
+    if optimiser not in OPTIMISERS:
+        raise RelaxationError(f"unknown optimiser {optimiser!r}: choose one of {', '.join(OPTIMISERS)}")
+    if not (0 < fmax < np.inf and np.isfinite(pressure)):
+        raise RelaxationError(f"fmax must be positive and the pressure a number, not {fmax} and {pressure}")
+    if no_cell:
+        raise RelaxationError("relaxing the cell needs one that is periodic in three directions")
+
+
 def relax(
     atoms: Atoms,
     optimiser: str = "LBFGS",
@@ -61,7 +71,7 @@ def relax(
         progress: called with the name of the stage and the fraction done, by the logarithm of the force.
 
     Raises:
-        RelaxationError: the optimiser is unknown, the cell cannot be relaxed, or forces are not finite.
+        RelaxationError: an argument makes no sense, the cell cannot be relaxed, or forces are not finite.
         UnknownElementError: an element is not in the model.
 
     """
@@ -70,10 +80,7 @@ def relax(
     from threadpoolctl import threadpool_limits
 
     periodic = atoms.pbc.all() and atoms.cell.rank == 3
-    if optimiser not in OPTIMISERS:
-        raise RelaxationError(f"unknown optimiser {optimiser!r}: choose one of {', '.join(OPTIMISERS)}")
-    if cell and not periodic:
-        raise RelaxationError("relaxing the cell needs one that is periodic in three directions")
+    _check(optimiser, fmax, cell and not periodic, pressure)
     start = atoms.get_potential_energy()
     target = FrechetCellFilter(atoms, scalar_pressure=pressure * units.GPa) if cell else atoms
     search = getattr(ase.optimize, optimiser)(target, logfile=None)

@@ -107,8 +107,8 @@ def _refuse(
     order = max(scale.order for scale in model.scales)
     if order > 4:
         raise MappingError(f"kernels of order {order} have no mapped form: only orders 1 to 4 have")
-    if tolerance < 0:
-        raise MappingError(f"the tolerance must not be negative, not {tolerance}")
+    if not 0 <= tolerance < np.inf:
+        raise MappingError(f"the tolerance must be a number that is not negative, not {tolerance}")
     if not frames:
         raise MappingError("mapping needs frames like those of the training set")
     model.check_elements(frames)
