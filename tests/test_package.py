@@ -14,7 +14,7 @@ from packaging.version import Version
 
 import wk_potential
 from wk_potential.cli import main
-from wk_potential.demo.run import DATA
+from wk_potential.demo import DATA
 
 if sys.version_info >= (3, 11):
     import tomllib

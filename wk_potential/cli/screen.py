@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +25,22 @@ from .encoding import writable
 
 PLAIN_WIDTH = 110  # of output that is not on a terminal
 EVERY = 10.0  # seconds between lines of progress that is not on a terminal
+
+
+def _seconds_left(elapsed: float, fraction: float) -> float:
+    """Seconds left if all goes on as it did so far."""
+    return elapsed * (1 - fraction) / fraction
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left of a stage."""
+
+    def render(self, task: Task) -> Text:
+        """Return minutes and seconds; rich calls this."""
+        if not task.completed or task.elapsed is None:
+            return Text("-:--")
+        minutes, seconds = divmod(round(_seconds_left(task.elapsed, min(task.completed, 1.0))), 60)
+        return Text(f"{minutes}:{seconds:02d}")
 
 
 class Screen:
@@ -95,7 +112,7 @@ class Screen:
             TaskProgressColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            _TimeLeft(),
         )
         tasks: dict[str, TaskID] = {}
         done: dict[str, float] = {}
@@ -133,7 +150,7 @@ def _plain_progress(screen: Screen) -> Callable[[str, float], None]:
                 started[name] = told = now
             if now - told > EVERY and 0 < fraction < 1:
                 told = now
-                left = (now - started[name]) * (1 - fraction) / fraction
+                left = _seconds_left(now - started[name], fraction)
                 screen.warn(f"{stage}: {100 * fraction:.0f} %, {left:.0f} s left", label="")
 
     return show

@@ -200,6 +200,9 @@ class _Files:
         with contextlib.suppress(OSError):
             write_whole(self._path(key), hashlib.sha256(content).digest() + content)
 
+    def exist(self) -> bool:
+        return any(self._folder.glob(f"{self._name}.{self._digest}.*.nbc"))
+
     def load(self, key: Any) -> Any:
         try:
             data = self._path(key).read_bytes()
@@ -258,3 +261,9 @@ def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         return dispatcher
 
     return decorate if function is None else decorate(function)
+
+
+def is_compiled(function: Any) -> bool:
+    """Whether the cache on disk has a compiled function of this package, for some types of arguments."""
+    cache = getattr(function, "_cache", None)
+    return isinstance(cache, _Cache) and cache._cache_file.exist()

@@ -109,7 +109,9 @@ def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | N
 def _hyperparameters(task: Task, gram: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray, float]:
     """Weights (n,) of the Gram matrices (n, N, N), noise (3,), and the score of the leave-one-out errors."""
     task.log("Maximising the marginal likelihood (of order weights and noise)")
+    task.progress("likelihood", 0.0)
     weights, noise, score = choose_hyperparameters(gram, labels, task.options, task.log, task.threads, task.limits)
+    task.progress("likelihood", 1.0)
     if labels.has(LabelKind.STRESS):
         predicted, labelled = virials_without_stress(np.tensordot(weights, gram, 1), noise, labels)
         if doubt := stress_doubt(predicted, labelled, task.limits.doubts):
