@@ -59,7 +59,7 @@ def run(code: str, cache: Path, path: Path = PACKAGE.parent, **environment: str)
         ("density/packed.py", "    zero = splat(0.0)\n", "    # a comment\n    zero = splat(0.0)\n"),
         ("density/saturation.py", '    """Multiply c by g of each lane, which is written to factor (lanes,)."""\n', ""),
         ("model/energy.py", '"""Energies and forces of many', '"""Forces and energies of many'),
-        ("cli/speed.py", "BENCH_ATOMS = 500", "BENCH_ATOMS = 400"),
+        ("cli/bench.py", "BENCH_ATOMS = 500", "BENCH_ATOMS = 400"),
         ("training/options.py", "SHORT_CUTOFF_WIDTH = 2 / 3", "SHORT_CUTOFF_WIDTH = 1 / 3"),
     ],
 )

@@ -40,7 +40,7 @@ def binary_garbage():
 def wrong_extension():
     np.savez("archive.npz", x=np.zeros(3))
     Path("archive.npz").rename("data.xyz")
-    return TRAIN, [r"data\.xyz: cannot be read", "named as its format"]
+    return TRAIN, [r"data\.xyz: cannot be read", "ending of its format"]
 
 
 @case
@@ -55,7 +55,7 @@ def cut_off_frame():
     save(frames())
     text = Path("data.xyz").read_text().splitlines(keepends=True)
     Path("data.xyz").write_text("".join(text[:-2]))
-    return TRAIN, [r"data\.xyz, frame 4: cannot be read", "whole"]
+    return TRAIN, [r"data\.xyz, frame 4: cannot be read", "complete"]
 
 
 @case
@@ -106,7 +106,7 @@ def rmd17(**changes) -> list[str]:
 def truncated_archive():
     arguments = rmd17()
     Path("data.npz").write_bytes(Path("data.npz").read_bytes()[:-300])
-    return arguments, [r"data\.npz: cannot be read", "whole"]
+    return arguments, [r"data\.npz: cannot be read", "complete"]
 
 
 @case

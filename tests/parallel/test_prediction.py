@@ -222,7 +222,7 @@ def test_full_estimator_is_the_same_on_many_ranks(n_ranks, rows, labelled, tmp_p
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["evaluate", SILICON, "frames.xyz"], "evaluate runs on one rank"),
+        (["evaluate", SILICON, "frames.xyz"], "evaluate runs as one process"),
         (["train", "nothing.xyz", "-o", "model.wkp"], "nothing.xyz: file not found"),
     ],
 )
@@ -240,8 +240,8 @@ import numpy as np
 from ase import units
 from ase.io import Trajectory
 from ase.md.verlet import VelocityVerlet
-from mpi import SILICON, crystal
 from mpi4py import MPI
+from scripts.mpi import SILICON, crystal
 from wk_potential import WKCalculator
 
 how, rank = sys.argv[1], MPI.COMM_WORLD.Get_rank()

@@ -157,7 +157,7 @@ def test_kernels_of_high_order_have_no_mapped_form(random_model, frames, order):
 
 
 def test_arguments_that_make_no_sense(unmapped, frames):
-    with pytest.raises(MappingError, match=r"must not be negative, not -0\.1"):
+    with pytest.raises(MappingError, match=r"not negative, not -0\.1"):
         map_model(unmapped, frames, -0.1)
     with pytest.raises(MappingError, match="needs frames"):
         map_model(unmapped, [])
