@@ -77,7 +77,7 @@ def errors(frames, test, threads):
     for n in counts:
         if growing is None:
             growing = GrowingModel(frames[:n], OPTIONS, threads)
-        for frame in frames[growing.n_frames : n]:
+        for frame in frames[len(growing.data) : n]:
             growing.add([frame])
         found = growing.model.predict(test, threads)
         deviations = np.concatenate([p.forces - f.forces for p, f in zip(found, test, strict=True)])

@@ -261,8 +261,8 @@ def test_kill(where, tmp_path, copper, monkeypatch):
 
     def added(self, frames):
         add(self, frames)
-        if where == "after a call" and self.n_frames in (6, 8):
-            dies(self.n_frames)
+        if where == "after a call" and len(self.data) in (6, 8):
+            dies(len(self.data))
 
     monkeypatch.setattr(LabelledFile, "label", labelled)
     monkeypatch.setattr(GrowingModel, "add", added)
