@@ -99,6 +99,7 @@ def _environments(task: Task) -> list[FlatEnvironments]:
 def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | None:
     """Matrices (n, N, N) of each length scale, element and order; None on all ranks but the first."""
     lmax, order, n_elements, n = task.options.lmax, task.options.order, len(task.elements), scales[0].n_labels
+    task.progress("Gram matrices", 0.0)
     report = part_of(task, "Gram matrices", len(scales))
     out = np.zeros((len(scales), n_elements, order, n, n))  # pages come when written to
     for flat, own in zip(scales, out, strict=True):
