@@ -1,6 +1,7 @@
 """The demonstration: from a hundred labelled frames of ethanol to a trajectory, in two to three minutes."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,8 @@ def run_demo(
     _write_frames(files["train"], seen)
     _write_frames(files["test"], unseen)
     settings = MDSettings("nve", temperature=300, timestep=0.5, time=time)
-    with overall(SECONDS_COMPILED if is_compiled(add_pairs) else SECONDS, progress) as report, compiling_ahead():
+    seconds, ahead = (SECONDS_COMPILED, nullcontext()) if is_compiled(add_pairs) else (SECONDS, compiling_ahead())
+    with overall(seconds, progress) as report, ahead:
         model = train(seen, options or OPTIONS, threads, log, report)
         model.save(files["model"])
         predictions = model.predict(unseen, threads, progress=report)
