@@ -12,8 +12,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from .atoms.kinds import VOIGT
 from .atoms.neighbours import VerletList, find_neighbours
-from .atoms.structure import VOIGT, Structure
+from .atoms.structure import Structure
 from .compute.threads import thread_count
 from .errors import OptionsError, StructureError
 from .model.error_bars import CommitteePotential

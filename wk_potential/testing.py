@@ -17,7 +17,8 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
 
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+from .atoms.kinds import VOIGT_PAIRS
+
 # differences f(kh) - f(-kh), k = 1, 2, 3, make a derivative with an error of order h^6
 STENCIL = ((1, 45 / 60), (2, -9 / 60), (3, 1 / 60))
 SUPERCELL_ATOMS = 2000  # beyond which no larger cell is tried
@@ -128,7 +129,7 @@ def check_stress(atoms: Atoms, step: float = 1e-3, limit: float = 1e-5) -> list[
     if stress is None:
         return []
     worst = 0.0
-    for a, b in VOIGT:
+    for a, b in VOIGT_PAIRS:
 
         def energy(strain: float, a: int = a, b: int = b) -> float:
             deformation = np.eye(3)

@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from scipy.spatial.distance import pdist
 
 from ..errors import DataError
-from .kinds import ENERGY_UNITS, KINDS, TENSORS
+from .kinds import ENERGY_UNITS, KINDS, TENSORS, VOIGT
 from .tensor_labels import TensorReader
 
 MIN_DISTANCE = 0.1  # Angstrom; no useful frame has atoms closer than this
@@ -155,7 +155,7 @@ def _label(value: Any, frame: Frame, kind: str, key: str) -> Any:
         return float(value.item())
     if kind == "stress" and value.size == 9:
         full = value.reshape(3, 3)
-        value = ((full + full.T) / 2)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        value = ((full + full.T) / 2)[VOIGT]
     return -value / frame.volume if kind == "stress" and "virial" in key.lower() else value
 
 

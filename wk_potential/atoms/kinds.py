@@ -1,4 +1,4 @@
-"""Kinds of labels: their names, numbers and units."""
+"""Kinds of labels: their names, numbers, components and units."""
 
 from enum import IntEnum
 
@@ -16,6 +16,9 @@ class LabelKind(IntEnum):
 KINDS = ("energy", "forces", "stress")  # in the order of `LabelKind`
 TENSORS = {"dipole": (1,), "polarizability": (0, 2)}  # angular momenta L of each
 TENSOR_UNITS = {"dipole": "e*Angstrom", "polarizability": "Angstrom^3"}
+# order of the components of a stress: rows and columns of xx yy zz yz xz xy, and both of each
+VOIGT = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
+VOIGT_PAIRS = tuple(zip(*VOIGT, strict=True))
 # eV in a unit of energy
 ENERGY_UNITS = {"eV": 1.0, "meV": 1e-3, "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol}
 ENERGY_UNITS |= {"Hartree": units.Hartree, "Ha": units.Hartree}

@@ -42,32 +42,25 @@ def read_frames(
     Stress is kept only for cells that are periodic in three directions. A `UserWarning` says where names for
     one label differ in value, where frames are repeated, and that an archive was read without `energy_unit`.
 
-    Parameters
-    ----------
-    data : path, Atoms, or a sequence of either
-        Structures, or files that ASE reads, or npz archives: `nuclear_charges` or `z` (N,), `coords` or `R` (n, N, 3),
-        `energies` or `E` (n,), `forces` or `F` (n, N, 3).
-    frames : str
-        A Python slice or a single index into all frames, one file after the other.
-    energy_unit : str, optional
-        eV (default), meV, kcal/mol, kJ/mol or Hartree (Ha); forces are per Angstrom, stresses per Angstrom^3.
-    energy_key, forces_key, stress_key : str, optional
-        Names in the calculator's results, `atoms.info`, `atoms.arrays` or the archive. By default the usual
-        ones are tried, in any case: with REF_, DFT_ or QM_ first, then plain. A "virial" is -stress * volume.
-    dipole_key, polarizability_key : str, optional
-        Names of dipoles (3,) and polarisabilities (3, 3) or (9,); these are read only if they are named.
-    dipole_unit, polarizability_unit : str, optional
-        e*Angstrom (default), e*bohr or Debye; Angstrom^3 (default) or bohr^3.
-    charge : float, optional
-        Total charge of the frames, e; by default `atoms.info["charge"]`, else 0.
-    dipole_origin : str, optional
-        "coordinates" or "mass": what the dipoles of charged frames are relative to.
+    Args:
+        data: structures, or files that ASE reads, or npz archives: `nuclear_charges` or `z` (N,), `coords` or `R`
+            (n, N, 3), `energies` or `E` (n,), `forces` or `F` (n, N, 3). One of them or a sequence.
+        frames: a Python slice or a single index into all frames, one file after the other.
+        energy_unit: eV (default), meV, kcal/mol, kJ/mol or Hartree (Ha); forces are per Angstrom, stresses per
+            Angstrom^3.
+        energy_key, forces_key, stress_key: names in the calculator's results, `atoms.info`, `atoms.arrays` or the
+            archive. By default the usual ones are tried, in any case: with REF_, DFT_ or QM_ first, then plain. A
+            "virial" is -stress * volume.
+        dipole_key, polarizability_key: names of dipoles (3,) and polarisabilities (3, 3) or (9,); these are read only
+            if they are named.
+        dipole_unit, polarizability_unit: e*Angstrom (default), e*bohr or Debye; Angstrom^3 (default) or bohr^3.
+        charge: total charge of the frames, e [`atoms.info["charge"]`, else 0].
+        dipole_origin: "coordinates" or "mass": what the dipoles of charged frames are relative to.
 
-    Raises
-    ------
-    DataError
-        For files that cannot be read, structures or labels that make no sense, a slice that selects nothing,
-        an explicit key that is in no frame, or no label at all.
+    Raises:
+        DataError: a file cannot be read, structures or labels make no sense, a slice selects nothing, an explicit key
+            is in no frame, or there is no label at all.
+
     """
     sources = [data] if isinstance(data, str | Path | Atoms) else list(data)
     raws = _select([raw for k, source in enumerate(sources) for raw in _raws(source, k)], frames)

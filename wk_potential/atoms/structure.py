@@ -8,8 +8,6 @@ import numpy as np
 from ..errors import StructureError
 from .neighbours import Neighbours
 
-VOIGT = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]  # rows and columns of xx yy zz yz xz xy
-
 
 class Structure(NamedTuple):
     """Atoms and their neighbours.

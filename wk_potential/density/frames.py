@@ -18,8 +18,6 @@ from ..atoms.neighbours import find_neighbours
 from ..compute.jit import njit
 from .expansion import Density, environment_jacobian, expand
 
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-
 
 @dataclass(frozen=True)
 class FrameEnvironments:

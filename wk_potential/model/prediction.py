@@ -3,17 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..atoms.structure import VOIGT, Structure, StructureLike, name_of
+from ..atoms.kinds import VOIGT
+from ..atoms.structure import Structure, StructureLike, name_of
 from ..compute.threads import run_threads
 from ..errors import ClashError, StructureError
 from .environments import as_arrays
-from .error_bars import CommitteePotential, Uncertainty
 from .summary import Summarised
-from .tensors import TensorProperty
+
+if TYPE_CHECKING:
+    from .model import Model
 
 
 class Evaluation(NamedTuple):
@@ -65,27 +67,8 @@ class Prediction(Summarised):
     extrapolation_grade: np.ndarray | None = None
 
 
-class Predictor(Protocol):
-    """What a `Model` has to be known by here."""
-
-    @property
-    def elements(self) -> np.ndarray: ...  # noqa: D102
-    @property
-    def scales(self) -> Sequence[Any]: ...  # noqa: D102
-    @property
-    def tensors(self) -> dict[str, TensorProperty]: ...  # noqa: D102
-    @property
-    def uncertainty(self) -> Uncertainty | None: ...  # noqa: D102
-    @property
-    def cutoff(self) -> float: ...  # noqa: D102
-    @property
-    def committee(self) -> CommitteePotential: ...  # noqa: D102
-
-    def evaluate(self, structure: Structure, threads: int = 1) -> Evaluation: ...  # noqa: D102
-
-
 def predict_structures(
-    model: Predictor,
+    model: "Model",
     structures: Sequence[StructureLike],
     threads: int,
     with_bars: bool,
@@ -123,7 +106,7 @@ def predict_structures(
     return run_threads(work, range(len(structures)), threads if side_by_side else 1)
 
 
-def _predict(model: Predictor, structure: Structure, periodic: bool, threads: int, with_bars: bool) -> Prediction:
+def _predict(model: "Model", structure: Structure, periodic: bool, threads: int, with_bars: bool) -> Prediction:
     found: dict[str, Any] = {}
     for name, tensor in model.tensors.items():
         found[name] = tensor.predict(structure, threads).sum(axis=0)

@@ -12,10 +12,11 @@ from oracles.systems import CUTOFF, make_density, order_weights, random_support,
 
 from wk_potential.atoms.dataset import Dataset
 from wk_potential.atoms.frame import Frame
+from wk_potential.atoms.kinds import VOIGT_PAIRS
 from wk_potential.atoms.neighbours import find_neighbours
 from wk_potential.atoms.structure import Structure
 from wk_potential.density.expansion import Density
-from wk_potential.density.frames import VOIGT, Environments, frame_environments
+from wk_potential.density.frames import Environments, frame_environments
 from wk_potential.density.packed import pack
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import make_support
@@ -173,7 +174,7 @@ def test_jacobian_of_a_frame(atoms):
 
 
 def test_order_of_strains():
-    assert VOIGT == ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+    assert VOIGT_PAIRS == ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 # --- energies and forces of many atoms ---
@@ -231,7 +232,7 @@ def test_forces_and_virial(system, lmax, order, with_tangents):
     h = 3e-5
     slopes = np.array([(energy(label, h) - energy(label, -h)) / (2 * h) for label in range(1, 7 + 3 * len(atoms))])
     assert forces == pytest.approx(-slopes[:-6].reshape(-1, 3), abs=1e-6 * scale_of(forces))
-    assert [virial[v] for v in VOIGT] == pytest.approx(slopes[-6:], abs=1e-6 * scale_of(virial))
+    assert [virial[v] for v in VOIGT_PAIRS] == pytest.approx(slopes[-6:], abs=1e-6 * scale_of(virial))
     assert virial == pytest.approx(virial.T, abs=1e-12 * scale_of(virial))
     assert forces.sum(axis=0) == pytest.approx(0, abs=1e-11 * (1 + scale_of(forces)))
 

@@ -11,10 +11,9 @@ import numpy as np
 from ...analysis.reliability import best_factor
 from ...atoms.dataset import Dataset
 from ...atoms.frame import Frame
-from ...atoms.neighbours import find_neighbours
-from ...atoms.structure import Structure
 from ...compute.threads import run_threads
 from ...density.expansion import Density
+from ...model.environments import as_arrays
 from ...model.error_bars import coarse as coarse_density
 from ...model.tensor_error_bars import TensorSpread, tensor_layers
 from ...model.tensor_evaluation import tensor_terms_of
@@ -65,9 +64,7 @@ def fit_spread(
     layers, cutoff = tensor_layers(small, momentum, forms), max(d.radial.cutoff for d in densities)
 
     def terms(frame: Frame) -> np.ndarray:
-        neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, cutoff)
-        species = np.searchsorted(data.elements, frame.numbers)
-        return tensor_terms_of(layers, Structure(frame.positions, np.array(frame.cell, float), species, neighbours))
+        return tensor_terms_of(layers, as_arrays(frame, data.elements, cutoff))
 
     rows = np.concatenate([found.T for found in run_threads(terms, data, threads)])
     size = np.repeat(np.sqrt(data.n_atoms), 2 * momentum + 1)

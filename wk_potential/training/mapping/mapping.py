@@ -11,13 +11,12 @@ from threadpoolctl import threadpool_limits
 
 from ...atoms.dataset import Dataset
 from ...atoms.frame import Frame
-from ...atoms.neighbours import find_neighbours
-from ...atoms.structure import Structure
 from ...compute.threads import thread_count
 from ...errors import MappingError
 from ...forms.features import all_blocks
 from ...forms.quadratic import TruncatedForm
 from ...model.energy import Potential, evaluate
+from ...model.environments import as_arrays
 from ...model.model import Model
 from ...model.scale import Scale
 from ..limits import DEFAULT, Limits, MappingLimits
@@ -236,10 +235,8 @@ class _Comparison:
             if n_atoms > limits.measured_atoms:
                 break
             rattled = frame.positions + rng.normal(0, limits.measured_rattle, frame.positions.shape)
-            for positions in (frame.positions, rattled):
-                neighbours = find_neighbours(positions, frame.cell, frame.pbc, model.cutoff)
-                index = model.species_of(frame.numbers)
-                self.structures.append(Structure(positions, np.array(frame.cell, float), index, neighbours))
+            for copy in (frame, replace(frame, positions=rattled)):
+                self.structures.append(as_arrays(copy, model.elements, model.cutoff))
             n_atoms += 2 * len(frame)
         counts = np.sum([np.bincount(s.species, minlength=n_elements) for s in self.structures], axis=0)
         self.shares = counts / counts.sum()
