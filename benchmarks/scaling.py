@@ -35,13 +35,6 @@ def crystal(shape):
     return atoms
 
 
-def parts_of_evaluation(calculator, atoms) -> dict[str, float]:
-    """CPU microseconds per atom of each part of the evaluation, on a small structure."""
-    from wk_potential.analysis.timing import measure
-
-    return measure(calculator.model, atoms, threads=1).microseconds
-
-
 def run_steps(model: str, shape: list[int], steps: int) -> None:
     """Evaluate a crystal whose atoms move a little; print what it took, from all ranks."""
     from mpi4py import MPI

@@ -340,10 +340,9 @@ def check_supercell(atoms: Atoms, limit_energy: float = 1e-3, limit_forces: floa
     twice.calc = atoms.calc
     found = _evaluate(twice)
     half = _Results(found.energy / 2, found.forces[: len(atoms)], found.stress)
-    other = _Results(expected.energy, found.forces[len(atoms) :], expected.stress)
     order = np.arange(len(atoms))
     rows = _compare("supercell", expected, half, order, limit_energy, limit_forces)
-    images = float(np.abs(other.forces - half.forces).max())
+    images = float(np.abs(found.forces[len(atoms) :] - half.forces).max())
     return [*rows, Check("supercell, forces on images", images, "eV/Å", limit_forces)]
 
 

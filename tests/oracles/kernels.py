@@ -1,4 +1,4 @@
-"""Oracles that share no code with the package: harmonics, rotations, kernels by quadrature, pair sums."""
+"""Oracles: harmonics, rotations, kernels by quadrature, pair sums. Of the package they use radial functions only."""
 
 from functools import cache
 

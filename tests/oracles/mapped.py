@@ -41,7 +41,7 @@ SYSTEMS = {"molecule": rattled(molecule("C2H6")), "crystal": crystal(), "slab": 
 
 
 def exactly_mapped(model) -> Model:
-    """The model with exact forms, which `Model.map` would not take if they cost more than few support points."""
+    """The model with exact forms, which `map_model` would not take if they cost more than few support points."""
     scales = []
     for scale in model.scales:
         forms = [exact(s, a) for s, a in zip(scale.support, scale.order_weights, strict=True)]

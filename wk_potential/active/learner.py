@@ -16,7 +16,7 @@ from ..model.model import Model
 from ..simulation.dynamics import run_md
 from ..simulation.integrators import MDSettings
 from ..training.options import TrainingOptions
-from ..training.task import Log, Progress
+from ..training.task import Log, Progress, quiet
 from .model import GrowingModel
 from .reference import Facts, LabelledFile, clash
 
@@ -117,7 +117,7 @@ class ActiveLearner:
     ) -> None:
         if not (forces_limit > 0 and grade_limit > 0):
             raise ActiveLearningError(f"the bounds must be positive, not {forces_limit} eV/Å and {grade_limit}")
-        self.path, self.atoms, self.log = Path(path), atoms.copy(), log or (lambda text: None)
+        self.path, self.atoms, self.log = Path(path), atoms.copy(), log or quiet
         self.forces_limit, self.grade_limit, self.most_calls = forces_limit, grade_limit, most_calls
         self.progress = progress
         self.threads, self.seconds = threads, {"reference": 0.0, "training": 0.0}

@@ -10,10 +10,10 @@ from threadpoolctl import threadpool_limits
 from ..atoms.dataset import Dataset, data_hash
 from ..atoms.frame import Frame
 from ..atoms.kinds import KINDS
-from ..atoms.neighbours import find_neighbours
 from ..compute.threads import thread_count
 from ..errors import DataError, MappingError
 from ..model.committee import count_close
+from ..model.environments import as_arrays
 from ..model.model import Model
 from ..model.scale import Scale
 from ..model.support import SupportPoints
@@ -21,7 +21,7 @@ from ..training.full.fit import leave_one_out_errors, refit_full
 from ..training.limits import DEFAULT, Limits
 from ..training.mapping.mapping import map_model
 from ..training.options import TrainingOptions
-from ..training.task import Fit, LeftOut, Log, Progress, Task
+from ..training.task import Fit, LeftOut, Log, Progress, Task, quiet
 from ..training.train import completed, header, train_frames
 from .growing import GrowingRegression
 
@@ -63,7 +63,7 @@ class GrowingModel:
         limits: Limits = DEFAULT,
     ) -> None:
         self.options, self.threads = options or TrainingOptions(), thread_count(threads)
-        self.log, self.progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
+        self.log, self.progress = log or quiet, progress or quiet
         self.limits = limits
         self.data = Dataset([self._wanted(frame) for frame in frames])
         if len(self.data) < 2:
@@ -127,7 +127,7 @@ class GrowingModel:
         facts = model.info["training"]
         task = Task(
             Dataset(self.data, model.elements), self._unmapped, model.baseline, model.compositions, facts["estimator"],
-            [scale.density for scale in model.scales], self.threads, lambda text: None, self.progress,
+            [scale.density for scale in model.scales], self.threads, quiet, self.progress,
             limits=self.limits,
         )  # fmt: skip
         chosen = model.info["hyperparameters"]["noise"]
@@ -170,6 +170,5 @@ def _new(model: Model, frame: Frame) -> bool:
     outside = counts - (counts @ model.compositions.T) @ model.compositions
     if counts.sum() < len(frame) or np.linalg.norm(outside) > 1e-6 * np.linalg.norm(counts):
         return True
-    neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, model.cutoff)
-    structure = model.structure(frame.numbers, frame.positions, frame.cell, neighbours)
+    structure = as_arrays(frame, model.elements, model.cutoff)
     return model.uncertainty is None or bool(np.any(count_close(structure, model.uncertainty.closest)))

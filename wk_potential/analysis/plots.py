@@ -8,7 +8,7 @@ import numpy as np
 
 from ..atoms.files import replacing
 from ..atoms.frame import Frame
-from ..atoms.kinds import TENSORS
+from ..atoms.kinds import GPA, TENSORS
 from ..errors import DataError, OptionsError
 from ..model.prediction import Prediction
 from .dimers import DimerCurve
@@ -44,7 +44,7 @@ STYLE: dict[Any, Any] = {
 _PANELS = {
     "energy": ("Energy per atom", "eV", 1.0, "meV", 1e3),
     "forces": ("Force components", "eV/Å", 1.0, "meV/Å", 1e3),
-    "stress": ("Stress components", "GPa", 160.2176634, "GPa", 160.2176634),
+    "stress": ("Stress components", "GPa", GPA, "GPa", GPA),
     "dipole": ("Dipole components", "e Å", 1.0, "e mÅ", 1e3),
     "polarizability": ("Polarisability components", "Å³", 1.0, "Å³", 1.0),
 }

@@ -13,8 +13,8 @@ from ase.data import chemical_symbols
 from scipy.spatial.distance import pdist
 
 from ..errors import DataError
-from .kinds import ENERGY_UNITS, KINDS, TENSORS, VOIGT
-from .tensor_labels import TensorReader
+from .kinds import KINDS, TENSORS, VOIGT
+from .tensor_labels import TensorReader, checked_numbers, unit_factor
 
 MIN_DISTANCE = 0.1  # Angstrom; no useful frame has atoms closer than this
 
@@ -107,9 +107,7 @@ def _convert(
     stress_key: str | None = None,
 ) -> list[Frame]:
     """Check structures and labels, bring labels to eV, and warn where names for one label differ in value."""
-    factor = {name.lower(): value for name, value in ENERGY_UNITS.items()}.get((energy_unit or "eV").lower())
-    if factor is None:
-        raise DataError(f"unknown --energy-unit {energy_unit!r}: choose one of {', '.join(ENERGY_UNITS)}")
+    factor = unit_factor("energy", energy_unit or None)
     explicit = dict(zip(KINDS, (energy_key, forces_key, stress_key), strict=True))
     for kind, key in explicit.items():
         if key and not any(key in raw.values for raw in raws):
@@ -144,13 +142,8 @@ def _convert(
 
 def _label(value: Any, frame: Frame, kind: str, key: str) -> Any:
     """Return a label in the unit of the file: energy (), forces (N, 3) or stress (6,)."""
-    value = np.asarray(value)
     shapes = {"energy": [(), (1,)], "forces": [frame.positions.shape], "stress": [(6,), (9,), (3, 3)]}[kind]
-    if value.dtype.kind not in "iuf" or value.shape not in shapes:
-        text = f"{frame.source}: {key!r} is no {kind}: {value.dtype} of shape {value.shape}"
-        expected = " or ".join(map(str, shapes))
-        raise DataError(f"{text} instead of numbers of shape {expected}; see --{kind}-key")
-    value = value.astype(float)
+    value = checked_numbers(value, shapes, kind, key, frame.source)
     if kind == "energy":
         return float(value.item())
     if kind == "stress" and value.size == 9:

@@ -1,35 +1,23 @@
-"""Reading dipoles and polarisabilities: shapes, units, and the origin of the dipoles of charged frames."""
+"""Shapes and units of labels, and reading dipoles and polarisabilities with the origin of those of charged frames."""
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from ase import units
 from ase.data import atomic_masses
 
 from ..errors import DataError
-from .kinds import TENSORS
+from .kinds import ENERGY_UNITS, TENSORS
 
-
-class _Structure(Protocol):
-    """What this module needs to know of a frame."""
-
-    @property
-    def numbers(self) -> np.ndarray:
-        """Atomic numbers (N,)."""
-
-    @property
-    def positions(self) -> np.ndarray:
-        """Positions (N, 3), Angstrom."""
-
-    @property
-    def source(self) -> str:
-        """Where it comes from."""
+if TYPE_CHECKING:
+    from .frame import Frame
 
 
 TensorReader: TypeAlias = Callable[..., dict[str, np.ndarray]]  # of a frame and the values found in it
 SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {"dipole": ((3,),), "polarizability": ((3, 3), (9,))}
 UNITS = {
+    "energy": ENERGY_UNITS,
     "dipole": {"e*Angstrom": 1.0, "e*bohr": units.Bohr, "Debye": units.Debye},
     "polarizability": {"Angstrom^3": 1.0, "bohr^3": units.Bohr**3},
 }
@@ -49,6 +37,26 @@ def unit_factor(kind: str, unit: str | None) -> float:
     if factor is None:
         raise DataError(f"unknown --{kind}-unit {unit!r}: choose one of {', '.join(known)}")
     return factor
+
+
+def checked_numbers(value: Any, shapes: Sequence[tuple[int, ...]], kind: str, key: str, source: str) -> np.ndarray:
+    """Return a label as floating-point numbers.
+
+    Args:
+        value: what was read.
+        shapes: that the label may have.
+        kind, key, source: kind of label, its name in the file, and the frame, for the message.
+
+    Raises:
+        DataError: it is not numeric or has another shape.
+
+    """
+    value = np.asarray(value)
+    if value.dtype.kind not in "iuf" or value.shape not in shapes:
+        text = f"{source}: {key!r} is no {kind}: {value.dtype} of shape {value.shape}"
+        expected = " or ".join(map(str, shapes))
+        raise DataError(f"{text} instead of numbers of shape {expected}; see --{kind}-key")
+    return value.astype(float)
 
 
 def tensor_reader(
@@ -78,7 +86,7 @@ def tensor_reader(
 
 
 def tensor_labels(
-    frame: _Structure, values: dict[str, Any], keys: dict[str, str | None], factors: dict[str, float],
+    frame: "Frame", values: dict[str, Any], keys: dict[str, str | None], factors: dict[str, float],
     charge: float | None = None, origin: str | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Dipole (3,) in e Angstrom from the centre of mass and polarisability (3, 3) in Angstrom^3, those that there are.
@@ -99,14 +107,10 @@ def tensor_labels(
     for kind in TENSORS:
         if (key := keys.get(kind)) is None or values.get(key) is None:
             continue
-        value = np.asarray(values[key])
-        if value.dtype.kind not in "iuf" or value.shape not in SHAPES[kind]:
-            text = f"{frame.source}: {key!r} is no {kind}: {value.dtype} of shape {value.shape}"
-            expected = " or ".join(map(str, SHAPES[kind]))
-            raise DataError(f"{text} instead of numbers of shape {expected}; see --{kind}-key")
+        value = checked_numbers(values[key], SHAPES[kind], kind, key, frame.source)
         if not np.isfinite(value).all():
             raise DataError(f"{frame.source}: {kind} {key!r} is NaN or infinite; correct it or remove the frame")
-        found[kind] = value.astype(float) * factors[kind]
+        found[kind] = value * factors[kind]
     if "polarizability" in found:
         alpha = found["polarizability"].reshape(3, 3)
         if np.linalg.norm(alpha - alpha.T) > ASYMMETRY * np.linalg.norm(alpha):
@@ -121,7 +125,7 @@ def tensor_labels(
 
 
 def _from_centre_of_mass(
-    frame: _Structure, dipole: np.ndarray, values: dict[str, Any], charge: float | None, origin: str | None
+    frame: "Frame", dipole: np.ndarray, values: dict[str, Any], charge: float | None, origin: str | None
 ) -> np.ndarray:
     total = charge if charge is not None else float(values.get("charge") or 0.0)
     if not total:
@@ -134,7 +138,7 @@ def _from_centre_of_mass(
     return dipole if origin == "mass" else dipole - total * centre_of_mass(frame)
 
 
-def centre_of_mass(frame: _Structure) -> np.ndarray:
+def centre_of_mass(frame: "Frame") -> np.ndarray:
     """Centre of mass (3,), Angstrom."""
     masses = atomic_masses[frame.numbers]
     return masses @ frame.positions / masses.sum()

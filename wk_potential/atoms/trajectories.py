@@ -22,6 +22,17 @@ _WHOLE = ("stress_std", "dipole_std", "polarizability", "polarizability_std")  #
 RECORDED = ("energy", "forces", "stress")  # results in trajectories
 
 
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise StructureError(f"{path}: {'not a file' if path.exists() else 'file not found'}; check the path")
+    return path
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+
+
 def read_structure(path: str | Path, index: int = -1, keep_results: bool = False) -> Atoms:
     """Read one structure with ASE.
 
@@ -34,16 +45,13 @@ def read_structure(path: str | Path, index: int = -1, keep_results: bool = False
         StructureError: the file or the frame is not there or cannot be read.
 
     """
-    path = Path(path)
-    if not path.is_file():
-        raise StructureError(f"{path}: {'not a file' if path.exists() else 'file not found'}; check the path")
+    path = _existing(path)
     try:
         atoms: Any = read(path, index=index, do_not_split_by_at_sign=True)
     except (IndexError, StopIteration):
         raise StructureError(f"{path}: there is no frame {index}") from None
     except Exception as error:  # the readers raise errors of any class
-        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
-        raise StructureError(f"{path}: cannot be read as a structure ({reason})") from error
+        raise StructureError(f"{path}: cannot be read as a structure ({_reason(error)})") from error
     if not len(atoms):
         raise StructureError(f"{path}: no atoms in the frame")
     for what, array in (("position of atom", atoms.positions), ("cell vector", atoms.cell.array)):
@@ -66,14 +74,11 @@ def read_trajectory(path: str | Path, frames: str = ":") -> list[Atoms]:
         StructureError: the file cannot be read, the slice selects nothing, or frames differ in their atoms.
 
     """
-    path = Path(path)
-    if not path.is_file():
-        raise StructureError(f"{path}: {'not a file' if path.exists() else 'file not found'}; check the path")
+    path = _existing(path)
     try:
         images: Any = read(path, index=frames if ":" in frames else f"{frames}:", do_not_split_by_at_sign=True)
     except Exception as error:  # the readers raise errors of any class
-        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
-        raise StructureError(f"{path}: cannot be read as a trajectory ({reason})") from error
+        raise StructureError(f"{path}: cannot be read as a trajectory ({_reason(error)})") from error
     if not images:
         raise StructureError(f"{path}: no frame in {frames!r}")
     for number, atoms in enumerate(images):

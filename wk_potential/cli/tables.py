@@ -9,11 +9,11 @@ import numpy as np
 
 from ..atoms.dataset import label_table
 from ..atoms.frame import Frame
+from ..atoms.kinds import GPA
 from ..model.model import Model
 from ..model.scale import Scale
 from .screen import Screen
 
-GPA = 160.2176634  # GPa in an eV/Angstrom^3
 MEASURES = ("mae", "rmse")
 _NAMES = {"date": "date", "data_hash": "SHA-256 of the data"}
 _NOISE = {"energy": ("energy", "eV/sqrt(atom)"), "forces": ("forces", "eV/Å"), "stress": ("virial", "eV/sqrt(atom)")}

@@ -19,7 +19,7 @@ import pickle
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 from types import FunctionType
@@ -200,8 +200,8 @@ class _Files:
         with contextlib.suppress(OSError):
             write_whole(self._path(key), hashlib.sha256(content).digest() + content)
 
-    def exist(self) -> bool:
-        return any(self._folder.glob(f"{self._name}.{self._digest}.*.nbc"))
+    def found(self) -> Iterator[Path]:
+        return self._folder.glob(f"{self._name}.{self._digest}.*.nbc")
 
     def load(self, key: Any) -> Any:
         try:
@@ -213,7 +213,7 @@ class _Files:
             return None
 
     def flush(self) -> None:
-        for file in self._folder.glob(f"{self._name}.{self._digest}.*.nbc"):
+        for file in self.found():
             file.unlink(missing_ok=True)
 
 
@@ -266,4 +266,4 @@ def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 def is_compiled(function: Any) -> bool:
     """Whether the cache on disk has a compiled function of this package, for some types of arguments."""
     cache = getattr(function, "_cache", None)
-    return isinstance(cache, _Cache) and cache._cache_file.exist()
+    return isinstance(cache, _Cache) and any(cache._cache_file.found())

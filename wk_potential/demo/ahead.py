@@ -58,7 +58,7 @@ def run_later_steps() -> None:
     from ..simulation.integrators import MDSettings
     from ..training.baseline import fit_baseline
     from ..training.options import TrainingOptions
-    from ..training.task import Fit, LeftOut, Task
+    from ..training.task import Fit, LeftOut, Task, quiet
     from ..training.train import completed
     from . import DATA
 
@@ -67,7 +67,7 @@ def run_later_steps() -> None:
     options, data = TrainingOptions(map_tolerance=1.0), Dataset(frames)
     baseline, compositions = fit_baseline(data, None)
     densities = [_some_channels(options, shape, len(data.elements)) for shape in (options.long, options.short) if shape]
-    task = Task(data, options, baseline, compositions, "full", densities, 1, lambda text: None, lambda *stage: None)
+    task = Task(data, options, baseline, compositions, "full", densities, 1, quiet, quiet)
     rng, n_elements = np.random.default_rng(0), len(task.elements)
     scales = []
     for density in task.densities:

@@ -5,7 +5,7 @@ Kernels of orders 1 to 4 are quadratic in them: with c the density coefficients 
 says which pairs of features make which order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,14 @@ class Block:
     def n_single(self) -> int:
         """Number of features that are no products."""
         return self.constant + self.channels
+
+    @property
+    def products(self) -> Iterator[tuple[int, int, np.ndarray, slice]]:
+        """Groups l1, l2, pairs (n, 2) of products, each with its columns among the features."""
+        first = self.n_single
+        for l1, l2, pairs in self.groups:
+            yield l1, l2, pairs, slice(first, first + len(pairs))
+            first += len(pairs)
 
     def __len__(self) -> int:
         return self.n_single + sum(len(pairs) for _, _, pairs in self.groups)
@@ -67,10 +75,9 @@ def all_blocks(lmax: int, channels: Sequence[int] | np.ndarray) -> list[Block]:
 
 def restricted(block: Block, keep: np.ndarray) -> Block:
     """Return the block with those of its products for which `keep` (len(block),) is true; all others stay."""
-    groups, first = [], block.n_single
-    for l1, l2, pairs in block.groups:
-        kept = pairs[keep[first : first + len(pairs)]]
-        first += len(pairs)
+    groups = []
+    for l1, l2, pairs, columns in block.products:
+        kept = pairs[keep[columns]]
         if len(kept):
             groups.append((l1, l2, kept))
     return Block(block.L, block.constant, block.channels, tuple(groups))

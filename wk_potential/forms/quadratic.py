@@ -30,11 +30,9 @@ class TruncatedForm:
 
 def _padded_vectors(form: TruncatedForm) -> np.ndarray:
     """Vectors (R, P) of a form, those of each group of products padded with zeros to a multiple of PAIRS."""
-    first = form.block.n_single
-    parts = [form.vectors[:, :first]]
-    for _, _, q in form.block.groups:
-        parts.append(np.pad(form.vectors[:, first : first + len(q)], ((0, 0), (0, -len(q) % PAIRS))))
-        first += len(q)
+    parts = [form.vectors[:, : form.block.n_single]]
+    for _, _, pairs, columns in form.block.products:
+        parts.append(np.pad(form.vectors[:, columns], ((0, 0), (0, -len(pairs) % PAIRS))))
     return np.concatenate(parts, axis=1)
 
 

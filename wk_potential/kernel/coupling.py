@@ -221,16 +221,14 @@ class WignerTerms(NamedTuple):
 
     Attributes:
         norm: (2 n,) factors 1/(2L + 1) of the components, both parities, n = kernel_size(lmax).
-        square: k2 from (k1, k1), its two factors being equal; empty below order 3.
-        cube: k3 from (k2, k1); empty below order 5.
-        square_groups, cube_groups: the same maps of kernels that are multiplied by norm^(1/2).
+        square_groups: k2 from (k1, k1), its two factors being equal, of kernels that are multiplied by norm^(1/2);
+            empty below order 3.
+        cube_groups: k3 from (k2, k1), likewise; empty below order 5.
         square_adjoint, cube_adjoint: their adjoints, the gradients in both factors; empty below order 4 and 5.
 
     """
 
     norm: np.ndarray
-    square: Terms
-    cube: Terms
     square_groups: Groups
     cube_groups: Groups
     square_adjoint: Groups
@@ -253,8 +251,6 @@ def wigner_terms(lmax: int, order: int, dtype: npt.DTypeLike = np.float64) -> Wi
     scaled_square, scaled_cube = _scaled(square, norm), _scaled(cube, norm)
     return WignerTerms(
         norm=norm.astype(dtype),
-        square=square,
-        cube=cube,
         square_groups=forward_groups(scaled_square, True, dtype),
         cube_groups=forward_groups(scaled_cube, False, dtype),
         square_adjoint=adjoint_groups(scaled_square if order > 3 else empty, n, dtype),

@@ -99,6 +99,11 @@ def _array(path: str | Path, name: str, entry: Any, content: memoryview) -> np.n
     ) from cause
 
 
+def prefixed(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inverse of `within`: the arrays under names that begin with a prefix."""
+    return {prefix + name: array for name, array in arrays.items()}
+
+
 def within(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the arrays whose names begin with a prefix, under the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

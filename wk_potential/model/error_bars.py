@@ -17,7 +17,7 @@ from ..density.packed import pack
 from ..density.radial import RadialTable
 from ..forms.quadratic import TruncatedForm, from_arrays, pack_forms, to_arrays
 from .committee import Deviations, count_close, evaluate_committee
-from .container import within
+from .container import prefixed, within
 from .energy import Layer, Potential
 from .summary import Summarised
 
@@ -96,7 +96,7 @@ class Uncertainty(Summarised):
         for n, forms in enumerate(self.forms):
             blocks, more = to_arrays(forms)
             facts["blocks"].append(blocks)
-            arrays.update({f"forms{n}_{name}": array for name, array in more.items()})
+            arrays |= prefixed(f"forms{n}_", more)
         return facts, arrays
 
     @classmethod

@@ -23,7 +23,7 @@ from ..errors import (
     UncertaintyError,
     UnknownElementError,
 )
-from .container import read_container, within, write_container
+from .container import prefixed, read_container, within, write_container
 from .elements import is_determined, species_of
 from .energy import Potential, evaluate
 from .environments import EnvironmentPool, expand_structures
@@ -320,7 +320,7 @@ class Model:
     def structure(
         self, numbers: npt.ArrayLike, positions: npt.ArrayLike, cell: npt.ArrayLike, neighbours: Neighbours
     ) -> Structure:
-        """Arrays as `predict` and the targets in `tensors` take them.
+        """Arrays as `evaluate` and the properties in `tensors` take them.
 
         Args:
             numbers: (N,) atomic numbers.
@@ -352,16 +352,16 @@ class Model:
         for n, scale in enumerate(self.scales):
             facts, more = scale_to_arrays(scale)
             scales.append(facts)
-            arrays.update({f"scale{n}_{name}": array for name, array in more.items()})
+            arrays |= prefixed(f"scale{n}_", more)
         if self.repulsion is not None:
-            arrays |= {f"repulsion_{name}": array for name, array in self.repulsion._asdict().items()}
+            arrays |= prefixed("repulsion_", self.repulsion._asdict())
         header = {"cutoff": self.cutoff, "scales": scales, **self.info}
         if self.tensors:
             header["tensors"], more = targets_to_arrays(self.tensors)
             arrays.update(more)
         if self.uncertainty is not None:
             header["uncertainty"], more = self.uncertainty.to_arrays()
-            arrays.update({f"uncertainty_{name}": array for name, array in more.items()})
+            arrays |= prefixed("uncertainty_", more)
         write_container(Path(path).expanduser(), header, arrays)
 
     @property

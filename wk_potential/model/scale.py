@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..density.expansion import Density, density_from_arrays, density_to_arrays
-from ..density.packed import pack
+from ..density.packed import PackedDensity, pack
 from ..forms.quadratic import TruncatedForm, from_arrays, pack_forms, to_arrays
 from ..kernel.coupling import wigner_terms
 from ..kernel.direct import make_support
@@ -39,17 +39,21 @@ class Scale(Summarised):
         return self.order_weights.shape[1]
 
     @cached_property
+    def _packed(self) -> PackedDensity:
+        """The density as the compiled functions take it."""
+        return pack(self.density)
+
+    @cached_property
     def direct(self) -> Layer:
         """The kernel with all support points."""
         terms = wigner_terms(self.density.lmax, self.order)
         support = [make_support(s.coefficients, s.weights, s.tangents) for s in self.support]
-        density = pack(self.density)
         energies = [Direct(terms, a, s) for a, s in zip(self.order_weights, support, strict=True)]
-        return Layer(density, density.projection, energies)
+        return Layer(self._packed, self._packed.projection, energies)
 
     def with_forms(self, mapped: list[list[TruncatedForm]], precision: str = "float64") -> Layer:
         """Quadratic forms instead of the support points."""
-        density, kind = self.direct.density, np.dtype(precision)
+        density, kind = self._packed, np.dtype(precision)
         return Layer(density, density.projection.astype(kind), [pack_forms(factors, kind) for factors in mapped])
 
 

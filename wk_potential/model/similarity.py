@@ -102,7 +102,7 @@ def _matrix(
 def _own_kernels(parts: Sequence[KernelPart], pool: EnvironmentPool, per_atom: bool, threads: int) -> np.ndarray:
     """Kernels (n,) of structures or atoms with themselves."""
     groups = np.arange(len(pool.species)) if per_atom else pool.structure
-    out = np.zeros(groups[-1] + 1 if len(groups) else 0) if per_atom else np.zeros(pool.n_structures)
+    out = np.zeros(len(pool.species) if per_atom else pool.n_structures)
     for group in np.unique(groups):
         own = groups == group
         for z in np.unique(pool.species[own]):

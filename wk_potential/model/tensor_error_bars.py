@@ -10,7 +10,7 @@ from ..atoms.structure import Structure
 from ..density.expansion import Density
 from ..density.packed import pack
 from ..forms.bilinear import BilinearForm, pack_tensor, tensor_from_arrays, tensor_to_arrays
-from .container import within
+from .container import prefixed, within
 from .error_bars import coarse
 from .summary import Summarised
 from .tensor_evaluation import TensorLayer, tensor_terms_of
@@ -50,7 +50,7 @@ class TensorSpread(Summarised):
         for n, forms in enumerate(self.forms):
             description, more = tensor_to_arrays(forms)
             facts["forms"].append(description)
-            arrays |= {f"scale{n}_{key}": array for key, array in more.items()}
+            arrays |= prefixed(f"scale{n}_", more)
         return facts, arrays
 
     @classmethod

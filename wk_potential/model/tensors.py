@@ -9,7 +9,7 @@ import numpy as np
 from ..atoms.structure import Structure
 from ..density.expansion import Density, density_from_arrays, density_to_arrays
 from ..forms.bilinear import BilinearForm, tensor_from_arrays, tensor_to_arrays
-from .container import within
+from .container import prefixed, within
 from .summary import Summarised
 from .tensor_error_bars import TensorSpread, tensor_layers
 from .tensor_evaluation import TensorLayer, evaluate_tensors
@@ -147,7 +147,7 @@ def targets_to_arrays(targets: dict[str, TensorProperty]) -> tuple[dict[str, Any
         for n, density in enumerate(target.densities):
             numbers, more = density_to_arrays(density)
             facts[name]["densities"].append(numbers)
-            arrays |= {f"{start}_density{n}_{key}": array for key, array in more.items()}
+            arrays |= prefixed(f"{start}_density{n}_", more)
         for part in target.parts:
             descriptions = []
             own = f"{start}_rank{part.momentum}"
@@ -155,11 +155,11 @@ def targets_to_arrays(targets: dict[str, TensorProperty]) -> tuple[dict[str, Any
             for n, forms in enumerate(part.forms):
                 description, more = tensor_to_arrays(forms)
                 descriptions.append(description)
-                arrays |= {f"{own}_scale{n}_{key}": array for key, array in more.items()}
+                arrays |= prefixed(f"{own}_scale{n}_", more)
             facts[name]["parts"].append({"momentum": part.momentum, "forms": descriptions})
             if part.spread is not None:
                 facts[name]["parts"][-1]["spread"], more = part.spread.to_arrays()
-                arrays |= {f"{own}_spread_{key}": array for key, array in more.items()}
+                arrays |= prefixed(f"{own}_spread_", more)
     return facts, arrays
 
 

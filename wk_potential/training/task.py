@@ -24,6 +24,10 @@ Log = Callable[[str], None]
 Progress = Callable[[str, float], None]
 
 
+def quiet(*told: object) -> None:
+    """Take the place of a log or a progress that nobody wants."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What every step needs to know.
@@ -80,7 +84,7 @@ def make_task(
     shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
     shapes = shapes if data.n_labels else []  # tensors have densities of their own
     densities = [model_density(data, options, shape, comm, limits.density) for shape in shapes]
-    log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
+    log, progress = log or quiet, progress or quiet
     return Task(
         data, options, baseline, compositions, estimator, densities, threads, log, progress, comm or Communicator(),
         limits,

@@ -32,7 +32,7 @@ from .options import TrainingOptions
 from .repulsion import choose_repulsion
 from .search import optimise
 from .sparse.fit import fit_sparse
-from .task import Fit, LeftOut, Log, Progress, Task, make_task
+from .task import Fit, LeftOut, Log, Progress, Task, make_task, quiet
 from .tensors.fit import fit_tensors, tensor_score
 from .trials import tried
 
@@ -85,14 +85,16 @@ def train(
         given = {name: getattr(options, name) for name in options.model_fields_set}
         options = TrainingOptions.checked({**given, **keywords}, "train")
     own = {name: value for name, value in options.reading.items() if name in options.model_fields_set}
-    frames = frames_of(data, **{name: value for name, value in own.items() if name in keywords or not _read(data)})
+    if _are_frames(data):  # they have been read: only keywords of this call are refused
+        own = {name: value for name, value in own.items() if name in keywords}
+    frames = frames_of(data, **own)
     ranks = comm if comm is None or isinstance(comm, Communicator) else MPICommunicator(comm)
     return train_frames(
         frames, options, threads, log, progress, ranks, None if search_file is None else Path(search_file), limits
     )
 
 
-def _read(data: object) -> bool:
+def _are_frames(data: object) -> bool:
     """Whether the data are frames, which have been read."""
     return isinstance(data, Frame) or (isinstance(data, Sequence) and all(isinstance(x, Frame) for x in data))
 
@@ -109,9 +111,9 @@ def train_frames(
 ) -> Model:
     """Train on frames; arguments and errors as those of `train`."""
     comm = comm or Communicator()
-    log, progress = log or (lambda text: None), progress or (lambda stage, fraction: None)
+    log, progress = log or quiet, progress or quiet
     if comm.rank > 0:
-        log, progress = lambda text: None, lambda stage, fraction: None
+        log = progress = quiet
     start, n_threads = time.perf_counter(), thread_count(threads, comm.cores)
     if options.order_weights is not None and len(options.order_weights) != options.order:
         raise OptionsError(f"order_weights has {len(options.order_weights)} numbers, but the order is {options.order}")
@@ -216,7 +218,7 @@ def _with_mapped_form(model: Model, task: Task) -> Model:
     try:
         model = map_model(
             model, task.data, task.options.map_tolerance, task.threads, task.log,
-            lambda fraction: task.progress("mapping", fraction), task.limits.mapping.seconds, task.limits,
+            partial(task.progress, "mapping"), task.limits.mapping.seconds, task.limits,
         )  # fmt: skip
     except MappingError as error:
         task.log(f"Not mapped: {error}")
@@ -229,7 +231,7 @@ def _error_bars(model: Model, task: Task, left_out: LeftOut | None) -> Uncertain
         return None
     return fit_uncertainty(
         model, task.data, left_out, task.threads, task.options.seed,
-        lambda fraction: task.progress("error bars", fraction), task.limits,
+        partial(task.progress, "error bars"), task.limits,
     )  # fmt: skip
 
 

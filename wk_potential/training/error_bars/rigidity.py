@@ -91,12 +91,10 @@ def _with_gradients(forms: Sequence[TruncatedForm], c: np.ndarray) -> tuple[np.n
         single = u[:, int(block.constant) : block.n_single]
         own = slice(block.L**2, (block.L + 1) ** 2)
         gradient[:, :, own, : block.channels] = np.einsum("nmr,rq->nrmq", y, single)
-        first = block.n_single
-        for l1, l2, pairs in block.groups:
+        for l1, l2, pairs, columns in block.products:
             one, two = slice(l1 * l1, (l1 + 1) ** 2), slice(l2 * l2, (l2 + 1) ** 2)
             table = np.zeros((len(u), width, width))
-            table[:, pairs[:, 0], pairs[:, 1]] = u[:, first : first + len(pairs)]
-            first += len(pairs)
+            table[:, pairs[:, 0], pairs[:, 1]] = u[:, columns]
             coupled = np.tensordot(y, real_cg(l1, l2, block.L), (1, 2))  # (n, R, 2 l1 + 1, 2 l2 + 1)
             gradient[:, :, one] += coupled @ (c[:, None, two] @ table.transpose(0, 2, 1))
             gradient[:, :, two] += coupled.transpose(0, 1, 3, 2) @ (c[:, None, one] @ table)

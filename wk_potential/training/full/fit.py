@@ -163,7 +163,7 @@ def _describe(errors: dict[str, float]) -> str:
     parts = []
     for name, value in errors.items():
         if name.endswith("_mae"):
-            kind = name.removesuffix("_mae").removeprefix("leave_one_out_").removeprefix("training_")
+            kind = name.removesuffix("_mae").removeprefix("leave_one_out_")
             parts.append(f"{kind.replace('_', ' ')} {1e3 * value:.3g} {units[kind]}")
     return ", ".join(parts) + " (MAE)"
 

@@ -20,6 +20,7 @@ from ...model.environments import as_arrays
 from ...model.model import Model
 from ...model.scale import Scale
 from ..limits import DEFAULT, Limits, MappingLimits
+from ..task import quiet
 from .compression import DenseForms, ExactForm, channel_counts, compress, exact, rounded
 from .metric import largest_threshold
 from .samples import choose_frames, draw_samples
@@ -58,7 +59,7 @@ def map_model(
         UnknownElementError: a frame has an element that the model has not.
 
     """
-    log = log or (lambda text: None)
+    log = log or quiet
     default = default_tolerance(model, limits.mapping)
     tolerances = [default, default * limits.mapping.slack] if tolerance is None else [tolerance]
     tolerance = tolerances[0]

@@ -16,9 +16,9 @@ def n_samples(block: Block, samples: Samples) -> int:
     return min(len(samples.coefficients), 200 + 4 * len(block) // (2 * block.L + 1))
 
 
-def chunks(n: int, width: int) -> list[slice]:
-    """Parts of n samples with `width` numbers each, which are treated one after the other."""
-    step = max(1, CHUNK // max(width, 1))
+def chunks(n: int, width: int, numbers: int = CHUNK) -> list[slice]:
+    """Parts of n samples with `width` numbers each, so many numbers a part, to be treated one after the other."""
+    step = max(1, numbers // max(width, 1))
     return [slice(k, min(k + step, n)) for k in range(0, n, step)]
 
 

@@ -92,10 +92,8 @@ class _Target:
         self.matrices = [np.zeros((len(b), len(b))) for b in self.blocks]
         self.groups: dict[tuple[int, int, int], tuple[int, slice, np.ndarray]] = {}
         for n, block in enumerate(self.blocks):
-            first = block.n_single
-            for l1, l2, pairs in block.groups:
-                self.groups[block.L, l1, l2] = n, slice(first, first + len(pairs)), pairs
-                first += len(pairs)
+            for l1, l2, pairs, columns in block.products:
+                self.groups[block.L, l1, l2] = n, columns, pairs
 
     def _add(self, n: int, rows: slice, columns: slice, part: np.ndarray) -> None:
         self.matrices[n][rows, columns] += 0.5 * part
@@ -153,10 +151,7 @@ def recoupled(
             target.matrices[0][single, 0] += w[single, 0]
         if block.channels:
             target.add_quadratic(big_l, w[single, single])
-        first, parts = block.n_single, []
-        for l1, l2, pairs in block.groups:
-            parts.append((l1, l2, pairs, slice(first, first + len(pairs))))
-            first += len(pairs)
+        parts = list(block.products)
         for l1, l2, p, rows in parts:
             n1, n2 = channels[l1], channels[l2]
             half = _unfolded(w[rows], p, l1, l2, n1, n2, big_l)

@@ -26,7 +26,7 @@ from ...forms.quadratic import TruncatedForm
 from ...kernel.coupling import real_cg
 from ..limits import DEFAULT, Limits, TensorLimits
 from .compression import used_channels
-from .metric import CHUNK, largest_threshold, metric_of, moments
+from .metric import CHUNK, chunks, largest_threshold, metric_of, moments
 from .samples import Samples
 
 
@@ -72,9 +72,7 @@ def exact_form(
     ]
     cores = [np.zeros((len(blocks[i]), len(blocks[j]))) for i, j in pairs]
     n, width = len(support.weights), sum((2 * b.L + 1) * len(b) for b in blocks)
-    step = max(1, 4 * CHUNK // max(width, 1))
-    for first in range(0, n, step):
-        part = slice(first, first + step)
+    for part in chunks(n, width, 4 * CHUNK):
         x = [features(b, support.coefficients[part]) for b in blocks]
         for (i, j), core in zip(pairs, cores, strict=True):
             cg = real_cg(blocks[i].L, blocks[j].L, momentum)

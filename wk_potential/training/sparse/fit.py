@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -40,7 +41,7 @@ def fit_sparse(task: Task) -> Fit:
     errors: dict[str, float] = {}
     score = float("-inf")
     if regression.n_folds > 1:
-        searched = lambda fraction: task.progress("noise", fraction)  # noqa: E731
+        searched = partial(task.progress, "noise")
         amplitude, noise = regression.choose(amplitude, noise, fixed, [[1.0]], limits.noise_evaluations, searched)
         errors, score = _cross_validated(task, regression, amplitude, noise)
 
@@ -57,8 +58,8 @@ def fit_sparse(task: Task) -> Fit:
 def _support(task: Task, n_support: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Support points of each element, the order weights (order,) with which they were chosen, and the mean kernels."""
     options, lmax = task.options, task.densities[0].lmax
-    expanded = lambda fraction: task.progress("environments", fraction)  # noqa: E731
-    selected = lambda fraction: task.progress("support points", fraction)  # noqa: E731
+    expanded = partial(task.progress, "environments")
+    selected = partial(task.progress, "support points")
     pools = candidates(task.environments[0], task.limits.sparse.candidates, options.seed, expanded)
     mean = mean_kernels(pools, lmax, options.order, options.seed)
     weights = np.array(options.order_weights) if options.order_weights is not None else 1.0 / (options.order * mean)
@@ -167,7 +168,7 @@ def _stream(
 ) -> list[list[TriangularFactor]]:
     """Triangular factors of the labels of some or all frames; see `stream_design`."""
     design, folds = Design(environments, support, sets), _folds(task, len(environments.data))
-    streamed = lambda fraction: task.progress(stage, fraction)  # noqa: E731
+    streamed = partial(task.progress, stage)
     return stream_design(design, folds, task.baseline, task.threads, streamed, task.comm)
 
 
@@ -190,5 +191,5 @@ def _search_order_weights(
     task.log(f"Cross-validating order weights and noise ({sum(map(len, few))} support points, {len(frames)} frames)")
     # two numbers, the size and the tilt from low to high orders: four would be overfitted to the few support points
     directions = [np.ones(order), np.arange(order) - (order - 1) / 2]
-    searched = lambda fraction: task.progress("order weights", fraction)  # noqa: E731
+    searched = partial(task.progress, "order weights")
     return regression.choose(start, noise, fixed, directions, limits.search_evaluations, searched)
