@@ -47,7 +47,7 @@ def _files() -> set[Path]:
     found = {path for path in Path.home().iterdir() if path.name not in (".cache", ".config")}
     for folder, inner, names in os.walk(Path(__file__).parents[1]):
         hidden = {n for n in inner if n.startswith((".", "_")) or Path(folder, n, "pyvenv.cfg").exists()}
-        inner[:] = set(inner) - hidden
+        inner[:] = set(inner) - hidden - ({"api"} if Path(folder).name == "docs" else set())  # made with the pages
         found |= {Path(folder, name) for name in names}
     return found
 

@@ -51,6 +51,7 @@ def test_silicon_phonons(silicon):
     assert at["X"][0] == pytest.approx(4.3, rel=0.15)  # experiment: 4.5
 
 
+@pytest.mark.train
 def test_silicon_vacancy(silicon):
     """PBE puts the formation energy at 3.6 eV and the barrier at 0.2 to 0.3 eV in large cells."""
     formation, energies = silicon("vacancy", "--repeat", "2", "--images", "5", "--fmax", "0.05")
@@ -79,6 +80,7 @@ def test_every_example_is_tested():
     assert {path.name for path in EXAMPLES.glob("*.py")} == here | elsewhere
 
 
+@pytest.mark.train
 def test_ethanol_nve(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["--frames", "12", "--steps", "600", "--resolution", "300"]
@@ -91,6 +93,7 @@ def test_ethanol_nve(tmp_path, monkeypatch):
     assert intensity[stretch].max() > 5 * intensity[gap].max()
 
 
+@pytest.mark.train
 def test_copper_surface(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results = run_example("copper_surface.py", "--frames", "12")
@@ -98,6 +101,7 @@ def test_copper_surface(tmp_path, monkeypatch):
     assert results["model"][1] == pytest.approx(results["reference"][1], rel=0.1)
 
 
+@pytest.mark.train
 @pytest.mark.filterwarnings("ignore:.* frames repeat an earlier one")
 def test_water_infrared(tmp_path, monkeypatch, shared_data):
     monkeypatch.chdir(tmp_path)
@@ -109,6 +113,7 @@ def test_water_infrared(tmp_path, monkeypatch, shared_data):
     assert (tmp_path / "water_monomer.png").is_file()
 
 
+@pytest.mark.train
 def test_water_rdf(tmp_path, monkeypatch):
     """Molecules stay whole; too short for neighbours to come from 3.1 Å in the lattice to 2.75 Å in the liquid."""
     monkeypatch.chdir(tmp_path)
@@ -118,6 +123,7 @@ def test_water_rdf(tmp_path, monkeypatch):
     assert (tmp_path / "water_rdf.png").stat().st_size > 5000
 
 
+@pytest.mark.train
 def test_cluster_active(tmp_path, monkeypatch):
     """At reduced length: the errors fall."""
     monkeypatch.chdir(tmp_path)

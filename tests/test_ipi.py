@@ -34,6 +34,7 @@ def test_driver_returns_atomic_units(random_model, tmp_path):
     np.testing.assert_allclose(json.loads(extras)["energies"], atoms.get_potential_energies(), rtol=1e-6)
 
 
+@pytest.mark.train
 def test_path_integrals(tmp_path):
     """Zero-point motion: by 330 K quantum nuclei of water have twice the classical kinetic energy or more."""
     # in a process of its own, for i-PI takes hold of signals and leaves files open

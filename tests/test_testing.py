@@ -146,6 +146,7 @@ def test_this_package_passes(copper_model):
     assert len(rows) == 20
 
 
+@pytest.mark.train
 def test_all_kinds_of_terms_pass(random_model):
     atoms = molecule("CH3CH2OH")
     atoms.calc = WKCalculator(random_model(), threads=1)

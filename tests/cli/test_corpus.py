@@ -43,6 +43,7 @@ def test_the_corpus_is_large():
     assert len(CASES) >= 60
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("estimator", ["full", "sparse"])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_doubts_about_the_sign_of_the_stress(estimator, sign):

@@ -36,6 +36,7 @@ def kills(tmp_path, copper_frames, copper_model):
     return run
 
 
+@pytest.mark.train
 @pytest.mark.parametrize(("what", "number"), [("md", 8), ("train", 4), ("optimise", 4)])
 def test_killed_and_started_again(kills, what, number):
     kills(what, number)

@@ -262,6 +262,7 @@ def entries(cache: Path) -> list[Path]:
     return sorted((cache / "wk_potential").glob("*.nbc"))
 
 
+@pytest.mark.train
 def test_machine_code_follows_the_source(tiny, tmp_path):
     """Found again while the code is the same, made anew after an edit of another module, found again when undone."""
     cache, one = tmp_path / "cache", tiny / "wk_potential/compute/one.py"
@@ -276,6 +277,7 @@ def test_machine_code_follows_the_source(tiny, tmp_path):
     assert len(entries(cache)) == 2
 
 
+@pytest.mark.train
 def test_damaged_entries(tiny, tmp_path):
     """They are compiled again and mended, a single wrong bit included."""
     cache = tmp_path / "cache"
@@ -291,6 +293,7 @@ def test_damaged_entries(tiny, tmp_path):
     assert run(PROGRAM, cache, tiny) == FOUND
 
 
+@pytest.mark.train
 def test_processes_at_once(tiny, tmp_path):
     cache = tmp_path / "cache"
     cache.mkdir()
@@ -350,6 +353,7 @@ def test_next_folder(tmp_path, monkeypatch):
     assert jit.cache_folder.__wrapped__() == tmp_path / f"wk_potential-{os.getuid()}"
 
 
+@pytest.mark.train
 def test_processor(tmp_path):
     """Code for another processor is another entry; the sums that it holds in registers are chosen for that one."""
     code = """

@@ -19,6 +19,7 @@ def test_data():
     assert all(f.energy is not None and f.forces is not None and len(f) == 9 for f in frames)
 
 
+@pytest.mark.train
 def test_short_demo(tmp_path):
     stages, lines = {}, []
     density = {"cutoff": 3.5, "cutoff_width": 2, "lmax": 1, "density_width": 0.5, "channel_tolerance": 0.03}

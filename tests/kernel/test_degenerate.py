@@ -33,6 +33,7 @@ def check_pair(lmax, order, frames):
     assert np.all(distance[equal:] > 1e-9)
 
 
+@pytest.mark.train
 @pytest.mark.parametrize(("lmax", "order"), [(3, 6), (6, 4)])
 @pytest.mark.parametrize("pair", PAIRS)
 def test_schematic_pairs_and_methane(shared_data, pair, lmax, order):

@@ -89,6 +89,7 @@ def test_nve_of_a_molecule_keeps_its_momenta(tmp_path, random_model):
     np.testing.assert_allclose(last.get_center_of_mass(), atoms.get_center_of_mass(), atol=1e-10)
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("ensemble", ["nvt-langevin", "nvt-bussi"])
 def test_thermostats_reach_the_temperature(tmp_path, cell, ensemble):
     settings = MDSettings(

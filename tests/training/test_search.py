@@ -118,6 +118,7 @@ def test_options_stay_within_bounds(frames):
     assert options.density_width >= bounds.density_width[0]
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("estimator", ["full", "sparse"])
 def test_training_with_a_search(frames, estimator, tmp_path):
     lines, file = [], tmp_path / "search.json"

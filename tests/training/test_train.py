@@ -46,6 +46,7 @@ def dense_prediction(frames, test, options):
     return predicted, counts
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("system", ["molecules", "crystals"])
 def test_full_model_is_the_dense_gaussian_process(system, request):
     frames = request.getfixturevalue(system)
@@ -69,6 +70,7 @@ def test_full_model_is_the_dense_gaussian_process(system, request):
     assert place == len(predicted)
 
 
+@pytest.mark.train
 def test_training_adds_the_mapped_form(crystals):
     """Unless it is not wanted, or there is none; the support points are the same."""
     lines = []
@@ -245,6 +247,7 @@ def test_any_kind_of_label_may_be_missing(crystals, drop, estimator):
         assert model.info["training"]["labels"][kind] == 0
 
 
+@pytest.mark.train
 def test_estimator_is_chosen_by_size(crystals, molecules):
     assert train(molecules, TrainingOptions(**SMALL, order=2), 1).info["training"]["estimator"] == "full"
     lines: list[str] = []
@@ -252,6 +255,7 @@ def test_estimator_is_chosen_by_size(crystals, molecules):
     assert any("sparse" in line and "as asked" in line for line in lines)
 
 
+@pytest.mark.train
 def test_saved_model_predicts_the_same(molecules, tmp_path):
     model = train(molecules, TrainingOptions(**SMALL, order=3), 1)
     model.save(tmp_path / "m.wkp")
@@ -261,6 +265,7 @@ def test_saved_model_predicts_the_same(molecules, tmp_path):
         assert np.array_equal(a, b)
 
 
+@pytest.mark.train
 def test_training_is_reproducible_and_independent_of_threads(crystals):
     options = TrainingOptions(**SMALL, order=3, estimator="sparse", support_points=10)
     first, second, third = (predict(train(crystals, options, t), crystals[0]) for t in (1, 1, 2))

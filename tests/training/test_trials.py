@@ -85,6 +85,7 @@ def test_no_scores(molecules):
     assert found == TrainingOptions(element_mixing=0.0, saturation=0.0)
 
 
+@pytest.mark.train
 def test_saturation_is_chosen_by_the_score(crystals, molecules):
     """The one that the log names as better, with a margin for safety; a given one is taken as it is."""
     for estimator in ("full", "sparse"):

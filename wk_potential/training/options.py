@@ -1,12 +1,12 @@
 """The options of training: one typed, documented list for the command line, the TOML file and Python."""
 
 import difflib
-import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..atoms.validation import problems
 from ..errors import OptionsError
 
 READING = (  # options of how data are read
@@ -14,20 +14,7 @@ READING = (  # options of how data are read
     "polarizability_key", "polarizability_unit", "charge", "dipole_origin",
 )  # fmt: skip
 SHORT_CUTOFF_WIDTH = 2 / 3  # of the short cutoff
-SHOWN = 5  # problems in a message, at most
 LARGEST = 2**63 - 1  # integer of TOML
-
-
-class _Short(reprlib.Repr):
-    """Short texts of values that may be long or nested deeply."""
-
-    def repr_int(self, x: int, level: int) -> str:
-        """Return a number; Python refuses to write those of thousands of digits."""
-        return super().repr_int(x, level) if x.bit_length() < 1000 else "an integer of hundreds of digits"
-
-
-_short = _Short()
-_short.maxstring = _short.maxother = 60
 
 
 class DensityShape(NamedTuple):
@@ -59,7 +46,7 @@ class TrainingOptions(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise OptionsError(_problems(error)) from None
+                raise OptionsError(problems(error)) from None
 
     # how the data are read
     energy_unit: str | None = Field(
@@ -235,13 +222,6 @@ class TrainingOptions(BaseModel):
 
         """
         return cls.checked({**_read_toml(Path(path)), **overrides}, str(path))
-
-
-def _problems(error: ValidationError) -> str:
-    """Return the first problems that pydantic has found, in one line."""
-    found = error.errors(include_url=False)
-    texts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {_short.repr(e['input'])})" for e in found[:SHOWN]]
-    return "; ".join(texts) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

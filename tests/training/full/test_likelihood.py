@@ -141,6 +141,7 @@ def test_maximum_of_smaller_left_out_errors_is_taken(molecules):
     assert choose_hyperparameters(*arguments, limits=some)[2] in (pytest.approx(x, abs=1e-6) for x in scores)
 
 
+@pytest.mark.train
 def test_search_on_some_of_the_frames(molecules):
     """The covariance of all frames is assembled anew with the weights found on some; errors hardly differ."""
     # without saturation the likelihood of these few frames has one maximum
