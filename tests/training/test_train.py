@@ -311,5 +311,38 @@ def test_contradictions_are_refused(crystals):
         train(crystals, TrainingOptions(order=3, order_weights=[1, 1]))
     with pytest.raises(DataError, match="no energies"):
         train([dataclasses.replace(f, energy=None, forces=None, stress=None) for f in crystals])
-    with pytest.raises(DataError, match="Xx"):
-        train(crystals, TrainingOptions(element_weights={"Xx": 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("short_cutoff", 1e-6, "must be 0, for none, or at least 0.5 Angstrom"),
+        ("order_weights", [0, 0], "at least one of them above 0"),
+        ("order_weights", [-1, 1], "must be numbers from 0"),
+        ("order_weights", [1e300, 1], "must be numbers from 0 to 1e30"),
+        ("element_weights", {"Xx": 1.0}, "Xx = 1, expected a chemical symbol"),
+        ("element_weights", {"Cu": 0.0}, "Cu = 0, expected a chemical symbol and a number from 0.001"),
+        ("isolated_atoms", {"Cu": 1e300}, "Cu = 1e[+]300, expected a chemical symbol and an energy"),
+        ("forces_noise", 1e300, "less than or equal to 10000"),
+    ],
+)
+def test_values_that_no_training_can_use(name, value, what):
+    with pytest.raises(OptionsError, match=f"{name}: .*{what}"):
+        TrainingOptions(**{name: value})
+
+
+TINY = {"cutoff": 3.5, "lmax": 1, "order": 2, "short_cutoff": 0, "saturation": 0, "map": False}
+
+
+def test_noise_below_rounding(crystals):
+    with pytest.raises(OptionsError, match=r"not positive definite.*raise energy_noise"):
+        train(crystals[:4], forces_noise=1e-12, **TINY)
+    # of broad Gaussians the kernel is of so low rank that the noise of highest likelihood is below rounding
+    model = train(crystals[:4], density_width=2.0, uncertainty=False, **TINY)
+    assert np.abs(model.predict(crystals[0]).forces - crystals[0].forces).max() < 1.0
+
+
+def test_more_support_points_than_environments(molecules):
+    """Error bars where each frame is the only one that knows some of the features."""
+    model = train(molecules[:5], estimator="sparse", element_mixing=0, **TINY)
+    assert np.isfinite(model.predict(molecules[5]).forces_std).all()

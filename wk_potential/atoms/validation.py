@@ -22,5 +22,8 @@ _short.maxstring = _short.maxother = 60
 def problems(error: ValidationError) -> str:
     """Return the first problems that pydantic has found, in one line."""
     found = error.errors(include_url=False)
-    texts = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {_short.repr(e['input'])})" for e in found[:SHOWN]]
+    texts = [
+        f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')} (got {_short.repr(e['input'])})"
+        for e in found[:SHOWN]
+    ]
     return "; ".join(texts) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")

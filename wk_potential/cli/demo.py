@@ -21,7 +21,7 @@ and with your own frames
   wk-potential train FRAMES.xyz -o MODEL.wkp"""
 
 
-@click.command(cls=Command, short_help="Train, test and run ethanol, in two to three minutes.")
+@click.command(cls=Command, short_help="Train, test and run ethanol, in one to three minutes.")
 @click.option(
     "-o",
     "--output",
@@ -34,7 +34,7 @@ and with your own frames
 @threads_option
 @click.pass_obj
 def demo(screen: "Screen", output: Path, threads: int | None) -> None:
-    """Train a model of ethanol, test it and run molecular dynamics, in two to three minutes.
+    """Train a model of ethanol, test it and run molecular dynamics, in one to three minutes.
 
     The package holds 100 labelled frames of ethanol (energies in eV, forces in eV/Angstrom). Every second one is for
     training, the others are for the test. The run has 1 ps at constant energy, starts at 300 K and has a time step of

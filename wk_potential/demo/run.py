@@ -1,4 +1,4 @@
-"""The demonstration: from a hundred labelled frames of ethanol to a trajectory, in two to three minutes."""
+"""The demonstration: from a hundred labelled frames of ethanol to a trajectory, in one to three minutes."""
 
 from collections.abc import Callable
 from contextlib import nullcontext

@@ -111,6 +111,7 @@ class FullLimits:
     noise_starts: tuple[float, ...] = (3e-3, 0.1)  # of the rms of the labels
     least_noise: float = 3e-4  # of the rms: with less the likelihood rises, but errors of unseen frames do not fall
     noise_factors: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)  # by which the noise of forces may be raised
+    rescues: tuple[float, ...] = (10.0, 1e2, 1e3, 1e4)  # factors of noise with which no covariance is positive definite
     noise_loss: float = 0.02  # of the score, which more noise of forces may cost
     few_factors: tuple[float, ...] = (4.0**-1, 4.0**-2, 4.0**-3, 4.0**-4, 4.0**-5, 4.0**-6)  # of energies, stresses
     few_gain: float = 0.1  # of the score, which less noise of energies or stresses must bring

@@ -4,7 +4,8 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..atoms.validation import problems
 from ..errors import OptionsError
@@ -15,6 +16,7 @@ READING = (  # options of how data are read
 )  # fmt: skip
 SHORT_CUTOFF_WIDTH = 2 / 3  # of the short cutoff
 LARGEST = 2**63 - 1  # integer of TOML
+LEAST_CUTOFF = 0.5  # Angstrom
 
 
 class DensityShape(NamedTuple):
@@ -77,7 +79,7 @@ class TrainingOptions(BaseModel):
 
     # the density
     cutoff: float = Field(
-        6.0, gt=0.5, le=20, description="Cutoff radius, Angstrom. The sparse estimator tries 5 as well"
+        6.0, gt=LEAST_CUTOFF, le=20, description="Cutoff radius, Angstrom. The sparse estimator tries 5 as well"
     )
     cutoff_width: float = Field(
         5.0,
@@ -152,13 +154,16 @@ class TrainingOptions(BaseModel):
         "others are compared with",
     )
     energy_noise: float | None = Field(
-        None, gt=0, description="Expected error of the energies, eV per sqrt(atom) [default: chosen in training]"
+        None,
+        gt=0,
+        le=1e4,
+        description="Expected error of the energies, eV per sqrt(atom) [default: chosen in training]",
     )
     forces_noise: float | None = Field(
-        None, gt=0, description="Expected error of the forces, eV/Angstrom [default: chosen in training]"
+        None, gt=0, le=1e4, description="Expected error of the forces, eV/Angstrom [default: chosen in training]"
     )
     stress_noise: float | None = Field(
-        None, gt=0, description="Expected error of the virials, eV per sqrt(atom) [default: chosen in training]"
+        None, gt=0, le=1e4, description="Expected error of the virials, eV per sqrt(atom) [default: chosen in training]"
     )
     use_energy: bool = Field(True, description="Train on energies, forces and stresses if there are any")
     use_stress: bool = Field(True, description="Train on stresses if there are any")
@@ -179,6 +184,38 @@ class TrainingOptions(BaseModel):
     )
     uncertainty: bool = Field(True, description="Add error bars to the model, calibrated on left-out frames")
     seed: int = Field(0, ge=0, le=LARGEST, description="Seed of the random choices")
+
+    @field_validator("short_cutoff")
+    @classmethod
+    def _none_or_some(cls, value: float) -> float:
+        if 0 < value < LEAST_CUTOFF:
+            raise ValueError(f"must be 0, for none, or at least {LEAST_CUTOFF} Angstrom")
+        return value
+
+    @field_validator("order_weights")
+    @classmethod
+    def _not_all_zero(cls, values: list[float] | None) -> list[float] | None:
+        if values is not None and not (all(0 <= x <= 1e30 for x in values) and any(x >= 1e-30 for x in values)):
+            raise ValueError("must be numbers from 0 to 1e30, at least one of them above 0")
+        return values
+
+    @field_validator("element_weights")
+    @classmethod
+    def _moderate(cls, values: dict[str, float]) -> dict[str, float]:
+        for symbol, weight in values.items():
+            if symbol not in atomic_numbers or not 1e-3 <= weight <= 1e3:
+                raise ValueError(f"{symbol} = {weight:g}, expected a chemical symbol and a number from 0.001 to 1000")
+        return values
+
+    @field_validator("isolated_atoms")
+    @classmethod
+    def _energies(cls, values: dict[str, float] | None) -> dict[str, float] | None:
+        for symbol, energy in (values or {}).items():
+            if symbol not in atomic_numbers or not abs(energy) <= 1e7:
+                raise ValueError(
+                    f"{symbol} = {energy:g}, expected a chemical symbol and an energy up to 1e7 eV in size"
+                )
+        return values
 
     @property
     def reading(self) -> dict[str, Any]:

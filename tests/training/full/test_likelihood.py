@@ -179,9 +179,7 @@ def test_few_labels_are_not_sold_for_many_forces(crystals, monkeypatch, kind):
     score_of = likelihood.left_out_score
 
     def singular(kernel, noise, *rest):
-        if noise[kind] < 10 * usual[kind]:
-            raise np.linalg.LinAlgError
-        return score_of(kernel, noise, *rest)
+        return -np.inf if noise[kind] < 10 * usual[kind] else score_of(kernel, noise, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(likelihood, "left_out_score", singular)

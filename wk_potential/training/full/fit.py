@@ -8,16 +8,18 @@ import warnings
 from functools import partial
 
 import numpy as np
+from scipy.linalg import LinAlgError
 
 from ...atoms.dataset import Dataset, Labels
 from ...atoms.kinds import LabelKind
 from ...density.frames import Environments
+from ...errors import OptionsError
 from ...model.scale import Scale
 from ...model.support import SupportPoints
 from ..doubts import stress_doubt, virials_without_stress
 from ..task import Fit, LeftOut, Task, part_of, predict_cost
 from .gram import FlatEnvironments, add_covariance, flatten, force_gram, gram_cost, label_rows, some_frames
-from .likelihood import choose_hyperparameters, solve
+from .likelihood import NOT_POSITIVE, choose_hyperparameters, solve
 
 # what the header and the log call the errors
 ERRORS = {LabelKind.ENERGY: "energy_per_atom", LabelKind.FORCES: "forces", LabelKind.STRESS: "virial_per_atom"}
@@ -43,7 +45,10 @@ def fit_full(task: Task) -> Fit:
     del gram
     if len(chosen) < len(data):
         kernel = _covariance(task, scales, by_scale)
-    return _solved(task, scales, kernel, by_scale, noise, score)
+    try:
+        return _solved(task, scales, kernel, by_scale, noise, score)
+    except LinAlgError:
+        raise OptionsError(NOT_POSITIVE) from None
 
 
 def refit_full(task: Task, order_weights: np.ndarray, noise: np.ndarray) -> Fit:

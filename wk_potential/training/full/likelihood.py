@@ -14,11 +14,16 @@ from threadpoolctl import threadpool_limits
 
 from ...atoms.dataset import Labels
 from ...atoms.kinds import LabelKind
+from ...errors import OptionsError
 from ..limits import DEFAULT, Limits
 from ..options import TrainingOptions
 from ..task import score_of_errors
 from .inverse import inverse_of_sum, mirror, traces
 
+NOT_POSITIVE = (
+    "the covariance of the labels is not positive definite, because their noise is too small beside the kernel: "
+    "raise energy_noise, forces_noise or stress_noise, or lower order_weights"
+)
 # options of the noise of labels that are few beside forces
 FEW_KINDS = {LabelKind.ENERGY: "energy_noise", LabelKind.STRESS: "stress_noise"}
 
@@ -34,7 +39,7 @@ def _start(
     rows = np.flatnonzero(labels.kind == kind)
     prior = gram[:, rows, rows].mean(axis=1)
     weights = np.mean(labels.values[rows] ** 2) / np.maximum(prior, 1e-12) / len(gram)
-    fixed = (options.energy_noise, options.forces_noise, options.stress_noise)
+    fixed = _given_noise(options)
     noise = np.array([given or guess for given, guess in zip(fixed, share * labels.spread(), strict=True)])
     free_kinds = [k for k in labels.kinds if fixed[k] is None]
     if options.order_weights is None:
@@ -82,13 +87,35 @@ def choose_hyperparameters(
         report(f"  leave-one-out errors want a smaller {name.replace('_', ' ')} than the likelihood: {least:.2g}")
         own = options.model_copy(update={name: least})
         new_weights, new_noise, _ = maximise_likelihood(gram, labels, own, report, threads, share, limits)
-        try:
-            new_noise, new_score = _raised(gram, new_weights, new_noise, labels, own, threads, limits)
-        except LinAlgError:  # the noise is too small for the new weights
-            continue
+        new_noise, new_score = _raised(gram, new_weights, new_noise, labels, own, threads, limits)
         if new_score > score:
             weights, noise, score, options = new_weights, new_noise, new_score, own
+    if score == -np.inf:
+        noise, score = _positive(np.tensordot(weights, gram, 1), noise, labels, options, threads, limits)
     return weights, noise, score
+
+
+def _positive(
+    kernel: np.ndarray, noise: np.ndarray, labels: Labels, options: TrainingOptions, threads: int, limits: Limits
+) -> tuple[np.ndarray, float]:
+    """Raise the noise that is free until the covariance is positive definite; arguments as in `raised_noise`.
+
+    Raises:
+        OptionsError: it never is.
+
+    """
+    free = np.array([given is None for given in _given_noise(options)])
+    for factor in limits.full.rescues if free.any() else ():
+        candidate = np.where(free, factor * noise, noise)
+        score = left_out_score(kernel, candidate, labels, threads, limits)
+        if score > -np.inf:
+            return candidate, score
+    raise OptionsError(NOT_POSITIVE)
+
+
+def _given_noise(options: TrainingOptions) -> tuple[float | None, float | None, float | None]:
+    """Noise of each kind of label as the options set it."""
+    return options.energy_noise, options.forces_noise, options.stress_noise
 
 
 def _lowered(
@@ -109,10 +136,7 @@ def _lowered(
     for factor in limits.full.few_factors:
         candidate = noise.copy()
         candidate[kind] = max(factor * noise[kind], limits.full.least_noise * labels.spread()[kind])
-        try:
-            found = left_out_score(kernel, candidate, labels, threads, limits)
-        except LinAlgError:
-            break
+        found = left_out_score(kernel, candidate, labels, threads, limits)
         if found > best:
             best, least = found, candidate[kind]
     return float(least)
@@ -221,8 +245,14 @@ def raised_noise(
 def left_out_score(
     kernel: np.ndarray, noise: np.ndarray, labels: Labels, threads: int = 1, limits: Limits = DEFAULT
 ) -> float:
-    """Score of the leave-one-frame-out errors, higher is better; arguments as in `raised_noise`."""
-    residuals = solve(kernel.copy(), noise, labels, threads)[1] / labels.size
+    """Score of the leave-one-frame-out errors, higher is better; arguments as in `raised_noise`.
+
+    It is minus infinity where the noise is so small that the covariance is not positive definite.
+    """
+    try:
+        residuals = solve(kernel.copy(), noise, labels, threads)[1] / labels.size
+    except LinAlgError:
+        return -np.inf
     kinds = labels.kinds
     return score_of_errors(
         [np.sqrt(np.mean(residuals[labels.kind == k] ** 2)) for k in kinds], kinds, limits.importance
@@ -253,7 +283,7 @@ def solve(
     with threadpool_limits(threads, user_api="blas"):
         factor, failed = lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
         if failed:
-            raise LinAlgError("the covariance is not positive definite: the noise is too small")
+            raise LinAlgError(NOT_POSITIVE)
         log_det = 2 * np.sum(np.log(factor.diagonal()))
         alpha = lapack.dpotrs(factor, values, lower=1)[0]
         for _ in range(2):

@@ -217,7 +217,7 @@ def compress(forms: list[ExactForm], threshold: float) -> list[TruncatedForm]:
 
     Those of large L cost more, 2 L + 1 components each, and have to be larger by the root of that.
     """
-    largest = max(np.max(np.abs(f.values), initial=0.0) for f in forms)
+    largest = max((np.max(np.abs(f.values), initial=0.0) for f in forms), default=0.0)
     out = []
     for form in forms:
         price = threshold * np.sqrt(2 * form.block.L + 1)
