@@ -253,7 +253,7 @@ def test_numbers_of_the_first_line_that_make_no_sense(tmp_path, line):
 
 
 def test_a_container_that_is_no_model(small):
-    with pytest.raises(ModelFileError, match="lacks"):
+    with pytest.raises(ModelFileError, match="the header is wrong in cutoff: Field required"):
         Model.load(small[0])
 
 

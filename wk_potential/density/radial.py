@@ -25,6 +25,11 @@ class RadialTable(NamedTuple):
     slopes: np.ndarray
 
 
+def grid_size(cutoff: float) -> int:
+    """Number of nodes of the splines to a cutoff in Angstrom."""
+    return int(np.ceil(cutoff / SPACING)) + 1
+
+
 def cutoff_function(r: npt.ArrayLike, cutoff: float, width: float) -> np.ndarray:
     """Smooth step: 1 below cutoff - width, 0 beyond the cutoff, two continuous derivatives at both ends."""
     x = np.clip((np.asarray(r, float) - (cutoff - width)) / width, 0.0, 1.0)
@@ -68,7 +73,7 @@ def radial_table(
     nodes = 0.5 * cutoff * (nodes + 1)
     measure = np.sqrt(0.5 * cutoff * weights) * nodes
     cut = cutoff_function(nodes, cutoff, cutoff_width)
-    grid = np.linspace(0.0, cutoff, int(np.ceil(cutoff / SPACING)) + 1)
+    grid = np.linspace(0.0, cutoff, grid_size(cutoff))
     cut_grid = cutoff_function(grid, cutoff, cutoff_width)
     functions = []
     for l in range(lmax + 1):

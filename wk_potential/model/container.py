@@ -10,9 +10,11 @@
 import hashlib
 import json
 import math
+import os
 import re
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,6 +25,7 @@ FORMAT = 3  # format 1 has no repulsion, format 2 no saturation
 _MAGIC = b"wk_potential model "
 _NUMBERS = rb"format=(\d{1,9}) header=(\d{1,18}) total=(\d{1,18})"
 _LINE = re.compile(rb"(wk_potential model " + _NUMBERS + rb") sha256=([0-9a-f]{64})\n")
+_LONGEST_LINE = 200
 _KINDS = "biuf"  # NumPy's letters of booleans, integers and floating point numbers
 
 
@@ -49,48 +52,71 @@ def read_container(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarr
 
     """
     try:
-        data = Path(path).read_bytes()
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device may never end
+            raise ModelFileError(f"{path}: cannot be read as a model (not a regular file)")
+        with open(path, "rb") as file:
+            header_size, body = _body(path, file)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from error
-    match = _LINE.match(data)
-    if not match:
-        if data.startswith(_MAGIC) or (data and _MAGIC.startswith(data)):
-            raise ModelFileError(f"{path}: the first line of this model file is damaged; copy the file again")
-        raise ModelFileError(f"{path}: not a wk_potential model file")
-    identity, digest = match[1], match[5].decode()
-    version, header_size, total = (int(match[k]) for k in (2, 3, 4))
-    if version < 1:
-        raise ModelFileError(f"{path}: the first line of this model file is damaged; copy the file again")
-    if version > FORMAT:
-        raise ModelFileError(
-            f"{path}: model format {version} is newer than this package reads ({FORMAT}); upgrade wk_potential"
-        )
-    body = data[match.end() :]
-    if len(body) < total:
-        raise ModelFileError(f"{path}: truncated, {len(body)} of {total} bytes are there; copy the file again")
-    if len(body) > total or hashlib.sha256(identity + body).hexdigest() != digest:
-        raise ModelFileError(f"{path}: altered since it was written (checksum differs); copy the file again")
     try:
         header = json.loads(body[:header_size])
         index = header.pop("arrays").items()
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise ModelFileError(f"{path}: the header of this model file is damaged; copy or make it again") from error
-    content = memoryview(body)[header_size:]
-    return header, {name: _array(path, name, entry, content) for name, entry in index}
+    content, arrays, end = memoryview(body)[header_size:], {}, 0
+    for name, entry in index:
+        arrays[name], end = _array(path, name, entry, content, end)
+    if end != len(content):
+        raise ModelFileError(f"{path}: the header of this model file describes {end} of {len(content)} bytes of arrays")
+    return header, arrays
 
 
-def _array(path: str | Path, name: str, entry: Any, content: memoryview) -> np.ndarray:
-    """Return the array that an entry of the header describes.
+def _body(path: str | Path, file: BinaryIO) -> tuple[int, bytes]:
+    """Return the length of the header, and all that follows the first line.
 
     Raises:
-        ModelFileError: the entry makes no sense, or goes beyond the data.
+        ModelFileError: as `read_container`.
+
+    """
+    damaged = f"{path}: the first line of this model file is damaged; copy the file again"
+    start = file.read(_LONGEST_LINE)
+    match = _LINE.match(start)
+    if not match:
+        if start.startswith(_MAGIC) or (start and _MAGIC.startswith(start)):
+            raise ModelFileError(damaged)
+        raise ModelFileError(f"{path}: not a wk_potential model file")
+    identity, digest = match[1], match[5].decode()
+    version, header_size, total = (int(match[k]) for k in (2, 3, 4))
+    if version < 1:
+        raise ModelFileError(damaged)
+    if version > FORMAT:
+        raise ModelFileError(
+            f"{path}: model format {version} is newer than this package reads ({FORMAT}); upgrade wk_potential"
+        )
+    size = os.fstat(file.fileno()).st_size - match.end()
+    if size < total:
+        raise ModelFileError(f"{path}: truncated, {size} of {total} bytes are there; copy the file again")
+    file.seek(match.end())
+    body = file.read(total) if size == total else b""
+    found = hashlib.sha256(identity)
+    found.update(body)
+    if len(body) != total or found.hexdigest() != digest:
+        raise ModelFileError(f"{path}: altered since it was written (checksum differs); copy the file again")
+    return header_size, body
+
+
+def _array(path: str | Path, name: str, entry: Any, content: memoryview, first: int) -> tuple[np.ndarray, int]:
+    """Return the array that an entry of the header describes, and where it ends.
+
+    Raises:
+        ModelFileError: the entry makes no sense, goes beyond the data, or does not begin where the one before it ends.
 
     """
     try:
         dtype, shape, offset = np.dtype(entry["dtype"]), entry["shape"], entry["offset"]
-        if dtype.kind in _KINDS and min([offset, *shape]) >= 0:
-            flat = np.frombuffer(content, dtype, math.prod(shape), offset)
-            return flat.reshape(shape).astype(dtype.newbyteorder("="))
+        if dtype.kind in _KINDS and min([offset, *shape]) >= 0 and offset == first and not isinstance(offset, bool):
+            flat = np.frombuffer(content[first:], dtype, math.prod(shape))
+            return flat.reshape(shape).astype(dtype.newbyteorder("=")), first + flat.nbytes
         cause = None
     except Exception as error:  # NumPy raises errors of many kinds
         cause = error

@@ -31,6 +31,7 @@ from .error_bars import CommitteePotential, Uncertainty
 from .prediction import Evaluation, Prediction, predict_structures
 from .repulsion import Repulsion
 from .scale import Scale, scale_from_arrays, scale_to_arrays
+from .schema import check
 from .similarity import KernelPart, kernel_matrix, nystroem_features
 from .tensors import TensorProperty, targets_from_arrays, targets_to_arrays
 
@@ -380,20 +381,20 @@ class Model:
         path = Path(path).expanduser()
         header, arrays = read_container(path)
         try:
-            del header["cutoff"]  # a copy for people who read the header
-            every = enumerate(header.pop("scales"))
-            scales = [scale_from_arrays(facts, within(f"scale{n}_", arrays)) for n, facts in every]
-            tensors = targets_from_arrays(header.pop("tensors", {}), arrays)
-            uncertainty = repulsion = None  # models of format 1 have neither
-            if "uncertainty" in header:
-                uncertainty = Uncertainty.from_arrays(header.pop("uncertainty"), within("uncertainty_", arrays))
-            if "repulsion_outer" in arrays:
-                repulsion = Repulsion(**within("repulsion_", arrays))
-            basis = arrays["elements"], scales, arrays["baseline"], arrays["compositions"]
-            return cls(*basis, header, tensors, uncertainty, repulsion)
-        except Exception as error:  # NumPy and others raise errors of many classes when the header is damaged
-            what = f"the model lacks {error}" if isinstance(error, KeyError) else "its parts do not fit each other"
-            raise ModelFileError(f"{path}: {what}; copy or make it again") from error
+            check(header, arrays)
+        except ModelFileError as error:
+            raise ModelFileError(f"{path}: {error}; copy or make it again") from None
+        del header["cutoff"]  # a copy for people who read the header
+        every = enumerate(header.pop("scales"))
+        scales = [scale_from_arrays(facts, within(f"scale{n}_", arrays)) for n, facts in every]
+        tensors = targets_from_arrays(header.pop("tensors", {}), arrays)
+        uncertainty = repulsion = None  # models of format 1 have neither
+        if facts := header.pop("uncertainty", None):
+            uncertainty = Uncertainty.from_arrays(facts, within("uncertainty_", arrays))
+        if "repulsion_outer" in arrays:
+            repulsion = Repulsion(**within("repulsion_", arrays))
+        basis = arrays["elements"], scales, arrays["baseline"], arrays["compositions"]
+        return cls(*basis, header, tensors, uncertainty, repulsion)
 
 
 load = Model.load
