@@ -6,7 +6,7 @@ The other fields are for people and for later training. A file that was made by 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LARGEST_MOMENTUM, LARGEST_ORDER, LARGEST_CUTOFF, LARGEST_SATURATION = 6, 6, 20.0, 100.0
 
@@ -25,16 +25,30 @@ Coupling = Annotated[tuple[Count, Count, Count, Count, Count], Field(strict=Fals
 Errors = dict[Text, float | int | Text]
 
 
-class _Fields(BaseModel):
+class _Part(BaseModel):
+    """A part of the header. What is not known is left out: null is not allowed."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_null(cls, values: Any) -> Any:
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if value is None:
+                raise ValueError(f"{name} is null")
+        return values
+
+
+class _Fields(_Part):
     """Fields of the header that lay out arrays: no others are allowed."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid")
 
 
-class _Remarks(BaseModel):
+class _Remarks(_Part):
     """Fields of the header for people: others are allowed, those that the package reads have the right type."""
 
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow")
 
 
 class DensityEntry(_Fields):

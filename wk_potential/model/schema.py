@@ -243,7 +243,8 @@ def _check_uncertainty(facts: Header, found: _Arrays, n: int, channels: Sequence
     largest = found.take("uncertainty_largest", n, bounds=POSITIVE)
     require(bool(np.all(largest > 0)), "uncertainty_largest", "holds a zero")
     found.take("uncertainty_calibration", 5, bounds=POSITIVE)
-    if "uncertainty_closest" in found:
+    # older files lack it
+    if "uncertainty_closest" in found or facts.limits is not None:
         closest = found.take("uncertainty_closest", n, n, bounds=(0, facts.cutoff))
         require(np.array_equal(closest, closest.T), "uncertainty_closest", "is not symmetric")
 
@@ -316,6 +317,11 @@ def _check_remarks(facts: Header, arrays: dict[str, np.ndarray], n: int) -> None
     training = facts.training
     if training is None:
         return
+    exact = training.estimator == "full" and training.labels.get("forces", 0) + training.labels.get("stress", 0) > 0
+    for k in range(len(facts.scales) if training.estimator is not None and training.labels else 0):
+        name = f"scale{k}_support_tangents"
+                require((name in arrays) == exact, name, "belongs to the full estimator with forces, and to nothing else")
+
     if training.support_points is not None and facts.scales:
         n_points = len(arrays["scale0_support_weights"])
         agree = training.support_points == n_points
