@@ -320,8 +320,7 @@ def _check_remarks(facts: Header, arrays: dict[str, np.ndarray], n: int) -> None
     exact = training.estimator == "full" and training.labels.get("forces", 0) + training.labels.get("stress", 0) > 0
     for k in range(len(facts.scales) if training.estimator is not None and training.labels else 0):
         name = f"scale{k}_support_tangents"
-                require((name in arrays) == exact, name, "belongs to the full estimator with forces, and to nothing else")
-
+        require((name in arrays) == exact, name, "belongs to the full estimator with forces, and to nothing else")
     if training.support_points is not None and facts.scales:
         n_points = len(arrays["scale0_support_weights"])
         agree = training.support_points == n_points
