@@ -126,7 +126,7 @@ class GrowingModel:
         begin, model = time.perf_counter(), self.model
         facts = model.info["training"]
         task = Task(
-            Dataset(self.data, model.elements), self._unmapped, model.baseline, model.compositions, facts["estimator"],
+            Dataset(self.data, model.elements), TrainingOptions(**model.info["options"]), model.baseline, model.compositions, facts["estimator"],
             [scale.density for scale in model.scales], self.threads, quiet, self.progress,
             limits=self.limits,
         )  # fmt: skip

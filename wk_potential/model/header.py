@@ -59,6 +59,12 @@ class DensityEntry(_Fields):
     saturation: float = Field(0.0, ge=0, le=LARGEST_SATURATION)
 
 
+class TensorDensityEntry(DensityEntry):
+    """A density of tensors, which is never saturated."""
+
+    saturation: float = Field(0.0, ge=0, le=0)
+
+
 class ScaleEntry(DensityEntry):
     """A length scale of the energy."""
 
@@ -91,7 +97,7 @@ class PartEntry(_Fields):
 class TensorEntry(_Fields):
     """A dipole or polarisability."""
 
-    densities: list[DensityEntry] = Field(min_length=1)
+    densities: list[TensorDensityEntry] = Field(min_length=1)
     parts: list[PartEntry]
 
 
