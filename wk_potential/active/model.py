@@ -126,9 +126,9 @@ class GrowingModel:
         begin, model = time.perf_counter(), self.model
         facts = model.info["training"]
         task = Task(
-            Dataset(self.data, model.elements), TrainingOptions(**model.info["options"]), model.baseline, model.compositions, facts["estimator"],
-            [scale.density for scale in model.scales], self.threads, quiet, self.progress,
-            limits=self.limits,
+            Dataset(self.data, model.elements), TrainingOptions(**model.info["options"]), model.baseline,
+            model.compositions, facts["estimator"], [scale.density for scale in model.scales], self.threads, quiet,
+            self.progress, limits=self.limits,
         )  # fmt: skip
         chosen = model.info["hyperparameters"]["noise"]
         noise = np.array([chosen.get(kind, 1.0) for kind in KINDS])
