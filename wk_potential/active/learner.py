@@ -78,7 +78,7 @@ class ActiveLearner:
 
     Args:
         atoms: the structure to start from; not changed.
-        reference: ASE calculator that provides the labels.
+        reference: ASE calculator that provides the labels, or a function that makes one.
         path: of the model file, written after every update; the labelled frames are saved beside it.
         initial: labelled frames to start from. Without them the structure and rattled copies of it are labelled.
         options: of the training; the model always gets error bars.
@@ -103,7 +103,7 @@ class ActiveLearner:
     def __init__(
         self,
         atoms: Atoms,
-        reference: "BaseCalculator",
+        reference: "BaseCalculator | Callable[[], BaseCalculator]",
         path: str | Path,
         initial: Sequence[Frame] = (),
         options: TrainingOptions | None = None,

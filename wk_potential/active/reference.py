@@ -15,7 +15,7 @@ from ..atoms.frame import Frame
 from ..atoms.neighbours import find_neighbours
 from ..atoms.reading import read_frames
 from ..atoms.trajectories import append_frame, drop_half_frame
-from ..errors import ReferenceFailed
+from ..errors import ActiveLearningError, ReferenceFailed
 
 CLASH = 0.5  # of the sum of covalent radii: the reference is not called for atoms closer than that
 Facts: TypeAlias = Callable[[float, np.ndarray], dict[str, Any]]
@@ -35,12 +35,27 @@ def clash(atoms: Atoms) -> str | None:
     return f"atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) are {distances[k]:.2f} Å apart"
 
 
+def as_calculator(reference: Any) -> BaseCalculator:
+    """Return an ASE calculator: the reference itself, or what it makes.
+
+    Raises:
+        ActiveLearningError: it is neither.
+
+    """
+    if callable(reference) and (isinstance(reference, type) or not hasattr(reference, "get_potential_energy")):
+        reference = reference()
+    if not hasattr(reference, "get_potential_energy"):
+        raise ActiveLearningError(f"{reference!r} is no ASE calculator, nor a function that makes one")
+    return reference
+
+
 class LabelledFile:
     """Frames with the labels of a reference calculator, in an extended XYZ file that grows.
 
     Args:
         path: of the file; if it exists, new frames are appended, and an incomplete last frame is cut off.
-        reference: any ASE calculator with energy and forces; for periodic cells the stress is used if there is one.
+        reference: any ASE calculator with energy and forces, or a function that makes one; for periodic cells the
+            stress is used if there is one.
 
     Attributes:
         frames: all frames in the file, as they are read from it.
@@ -48,8 +63,8 @@ class LabelledFile:
 
     """
 
-    def __init__(self, path: str | Path, reference: BaseCalculator) -> None:
-        self.path, self.reference, self.calls = Path(path), reference, 0
+    def __init__(self, path: str | Path, reference: BaseCalculator | Callable[[], BaseCalculator]) -> None:
+        self.path, self.reference, self.calls = Path(path), as_calculator(reference), 0
         self.frames: list[Frame] = read_frames(self.path) if drop_half_frame(self.path) else []
 
     def knows(self, atoms: Atoms) -> bool:

@@ -62,7 +62,7 @@ class Frame:
     @classmethod
     def from_atoms(cls, atoms: Atoms, source: str = "Atoms object", **options: str | None) -> "Frame":
         """Convert an ASE structure and its labels, if any; options and errors as in `read_frames`."""
-        return _convert([_from_atoms(atoms, source)], None, **options)[0]
+        return _convert([_from_atoms(atoms, source)], None, {}, **options)[0]
 
     def to_atoms(self) -> Atoms:
         """Return an ASE structure whose calculator holds the labels."""
@@ -101,12 +101,21 @@ def _from_atoms(atoms: Atoms, source: str) -> _Raw:
 def _convert(
     raws: list[_Raw],
     read_tensors: TensorReader | None,
+    tensor_keys: dict[str, str | None],
     energy_unit: str | None = None,
     energy_key: str | None = None,
     forces_key: str | None = None,
     stress_key: str | None = None,
 ) -> list[Frame]:
-    """Check structures and labels, bring labels to eV, and warn where names for one label differ in value."""
+    """Check structures and labels, bring labels to eV, and warn where names for one label differ in value.
+
+    Args:
+        raws: what was read.
+        read_tensors: reads dipoles and polarisabilities of a frame, if they are wanted.
+        tensor_keys: their names.
+        energy_unit, energy_key, forces_key, stress_key: as in `read_frames`.
+
+    """
     factor = unit_factor("energy", energy_unit or None)
     explicit = dict(zip(KINDS, (energy_key, forces_key, stress_key), strict=True))
     for kind, key in explicit.items():
@@ -132,7 +141,7 @@ def _convert(
                     clashes.setdefault((kind, names[0], name), []).append(frame.source)
         for kind, value in (read_tensors(frame, values) if read_tensors else {}).items():
             labels[kind] = value
-            keys.append((kind, kind))
+            keys.append((kind, tensor_keys[kind] or kind))
         frames.append(replace(frame, **labels, keys=tuple(keys)))
     for (kind, used, name), sources in clashes.items():
         text = f"{sources[0]}: {used!r} and {name!r} differ (in {len(sources)} frames) and {used!r} is used"

@@ -68,7 +68,8 @@ def read_frames(
         {key for raw in raws for key in raw.values}, dipole_key, dipole_unit, polarizability_key, polarizability_unit,
         charge, dipole_origin,
     )  # fmt: skip
-    result = _convert(raws, read_tensors, energy_unit, energy_key, forces_key, stress_key)
+    tensor_keys = {"dipole": dipole_key, "polarizability": polarizability_key}
+    result = _convert(raws, read_tensors, tensor_keys, energy_unit, energy_key, forces_key, stress_key)
     if not any(frame.keys for frame in result):
         raise DataError(
             f"{_names(sources)}: no energy, forces or stress; keys found: {_keys_found(raws)}. "

@@ -30,16 +30,16 @@ def load_reference(text: str) -> Any:
     source, colon, name = text.rpartition(":")
     if not colon:
         source, name = text, "calculator"
+    from ..active.reference import as_calculator
+
     load = runpy.run_path if source.endswith(".py") else lambda module: vars(importlib.import_module(module))
     namespace = _run_foreign(text, lambda: load(source))
     if name not in namespace:
         raise OptionsError(f"--reference {text}: {source} defines no {name!r}; name the calculator after a colon")
-    found = namespace[name]
-    if callable(found) and (isinstance(found, type) or not hasattr(found, "get_potential_energy")):
-        found = _run_foreign(text, found)
-    if not hasattr(found, "get_potential_energy"):
-        raise OptionsError(f"--reference {text}: {name} is no ASE calculator, nor does it make one")
-    return found
+    try:
+        return _run_foreign(text, lambda: as_calculator(namespace[name]))
+    except ActiveLearningError:
+        raise OptionsError(f"--reference {text}: {name} is no ASE calculator, nor does it make one") from None
 
 
 def _run_foreign(text: str, function: Callable[[], Any]) -> Any:
@@ -51,6 +51,8 @@ def _run_foreign(text: str, function: Callable[[], Any]) -> Any:
     """
     try:
         return function()
+    except ActiveLearningError:
+        raise
     except (Exception, SystemExit) as error:
         raise OptionsError(
             f"--reference {text}: cannot be loaded ({type(error).__name__}: {error}); give FILE.py that defines "
