@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import pickle
 import warnings
 from itertools import combinations
@@ -7,16 +8,19 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.constraints import FixAtoms
 from ase.filters import FrechetCellFilter
 from ase.io import read, write
 from ase.optimize import BFGS, FIRE, LBFGS
 from ase.phonons import Phonons
+from oracles.mapped import exactly_mapped
 from threadpoolctl import threadpool_limits
 
 from wk_potential import Model, WKCalculator
 from wk_potential.errors import CompositionWarning, UnknownElementError
+from wk_potential.model.repulsion import Repulsion
 
 PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
 
@@ -378,3 +382,56 @@ def test_warns_of_compositions_that_the_data_leave_open(model):
 
 def vars_of(model):
     return {name: getattr(model, name) for name in Model.__dataclass_fields__}
+
+
+def energy_moment(calculator, atoms, centre):
+    """Sum of the atoms' energies times where they are, relative to a centre."""
+    atoms.calc = calculator
+    return (atoms.positions - centre).T @ atoms.get_potential_energies()
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_stresses_are_those_of_the_heat_flux(random_model, mapped):
+    """J = sum_i E_i v_i - W_i v_i is the rate of change of sum_i r_i E_i at fixed energy (finite differences)."""
+    model = random_model(cutoffs=(4.0,), order_weights=(0.1, 0.03, 0.01))
+    if mapped:
+        model = exactly_mapped(model)
+    repulsion = Repulsion(np.array([1.0, 6, 8]), np.full((3, 3), 1.0), np.full((3, 3), 2.0))
+    model = dataclasses.replace(model, repulsion=repulsion)
+    atoms, rng = molecule("CH3CH2OH"), np.random.default_rng(0)
+    atoms.rattle(0.1, seed=1)
+    velocities, h = rng.normal(size=(len(atoms), 3)), 1e-5
+    calculator = WKCalculator(model, threads=2)
+    atoms.calc = calculator
+    forces, energies = atoms.get_forces(), atoms.get_potential_energies()
+    structure = calculator._current(atoms)
+    found = model.evaluate(structure, 2, calculator.potential, atomic=True)
+    moved = [atoms.copy() for _ in range(2)]
+    for sign, one in zip((1, -1), moved, strict=True):
+        one.positions += sign * h * velocities
+    ahead, behind = (energy_moment(WKCalculator(model, threads=1), one, 0.0) for one in moved)
+    # dE_i/dt is what atom i gets by its neighbours; the power of the forces on it belongs to its kinetic energy
+    rate = (ahead - behind) / (2 * h) + atoms.positions.T @ np.sum(forces * velocities, axis=1)
+    flux = energies @ velocities - np.einsum("ixy,iy->x", found.virials, velocities)
+    np.testing.assert_allclose(flux, rate, atol=1e-6 * np.abs(rate).max())
+    total = found.virials.sum(axis=0)
+    np.testing.assert_allclose(0.5 * (total + total.T), found.virial, atol=1e-10)
+
+
+def test_stresses_add_up(copper_model, cell):
+    calculator = WKCalculator(copper_model, threads=1)
+    cell.rattle(0.1, seed=3)
+    cell.calc = calculator
+    cell.get_forces()
+    assert "stresses" not in calculator.results
+    stresses = cell.get_stresses()
+    assert stresses.shape == (4, 6)
+    np.testing.assert_allclose(stresses.sum(axis=0), cell.get_stress(), atol=1e-14)
+    again = WKCalculator(copper_model, threads=3).get_property("stresses", cell)
+    np.testing.assert_allclose(stresses, again, atol=1e-14)
+    free = molecule("N2")
+    free.numbers[:] = 29
+    free.set_distance(0, 1, 2.3)
+    free.calc = calculator
+    with pytest.raises(PropertyNotImplementedError):
+        free.get_stresses()

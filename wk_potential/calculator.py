@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NO_STRUCTURE = "no structure to compute: set atoms.calc = calculator, or pass atoms"
 UNCERTAINTIES = ("energy_std", "energies_std", "forces_std", "stress_std", "extrapolation_grade")
 
-ENERGY_PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
+ENERGY_PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress", "stresses")
 # each property: name of the tensor, and whether it is its derivatives
 TENSOR_PROPERTIES = {
     "dipole": ("dipole", False),
@@ -42,7 +42,9 @@ class WKCalculator(Calculator):
 
     The properties are energy, free_energy (the same), energies (per atom, each with its element's baseline), forces,
     and stress for cells with three vectors. They are computed together and cached. Forces and stress are exact
-    derivatives of the energy. The potential is local: it has no interaction beyond the cutoff, no charges and no
+    derivatives of the energy. `stresses` (N, 6), the shares of the atoms in the stress, are computed when they are
+    asked for: that of atom j is sum_i (r_j - r_i) x dE_i/dr_j, symmetrised and divided by the volume, as the heat flux
+    of many-body potentials needs it. The potential is local: it has no interaction beyond the cutoff, no charges and no
     spins. Do not trust it far from the training data; `uncertainty` shows how far a structure is.
 
     Models that were trained on them also have these properties, each computed when it is asked for by
@@ -203,8 +205,9 @@ class WKCalculator(Calculator):
         energy_wanted = not set(properties) <= {*TENSOR_PROPERTIES, *TENSOR_UNCERTAINTIES}
         # results that were read from a file have no error bars
         last = "energy" if self.committee is None else "energy_std"
-        if self.model.scales and energy_wanted and last not in self.results:
-            self._calculate_energy(self.atoms)
+        atomic = "stresses" in properties and "stresses" not in self.results
+        if self.model.scales and energy_wanted and (last not in self.results or atomic):
+            self._calculate_energy(self.atoms, atomic)
         for name in properties:
             if name not in self.implemented_properties or name in self.results:
                 continue
@@ -235,13 +238,14 @@ class WKCalculator(Calculator):
         else:
             self.results[name] = tensor.predict(structure, self.threads).sum(axis=0)
 
-    def _calculate_energy(self, atoms: Atoms) -> None:
+    def _calculate_energy(self, atoms: Atoms, atomic: bool) -> None:
         if self.parallel is None:
-            prediction = self.model.evaluate(self._current(atoms), self.threads, self.potential)
+            prediction = self.model.evaluate(self._current(atoms), self.threads, self.potential, atomic)
             energy = float(prediction.energies.sum())
         else:
             self.parallel.comm.together(self._check, atoms.numbers, atoms.positions)
-            energy, prediction = self.parallel.predict(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+            structure = atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc
+            energy, prediction = self.parallel.predict(*structure, atomic)
         self.results |= {
             "energy": energy,
             "free_energy": energy,
@@ -251,6 +255,9 @@ class WKCalculator(Calculator):
         if atoms.cell.rank == 3:
             stress = prediction.virial / atoms.cell.volume
             self.results["stress"] = stress[VOIGT]
+            if atomic:
+                shares = 0.5 * (prediction.virials + prediction.virials.transpose(0, 2, 1)) / atoms.cell.volume
+                self.results["stresses"] = shares[:, VOIGT[0], VOIGT[1]]
         if self.committee is not None:
             self._add_uncertainty(self.committee, atoms)
 

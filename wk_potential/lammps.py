@@ -27,10 +27,11 @@ from .errors import ClashError, LammpsError, WKError
 from .model.model import Model
 from .parallel.foreign import ForeignNeighbours
 from .parallel.ghosts import GhostForces
+from .parallel.lammps_guard import FIX, FLUX, SHARES, NeighbourCheck, guard, refuse_commands, refuse_styles
+from .parallel.lammps_script import commands, read_script, split_script
 
 MPI = import_mpi()
 
-FIX = "wk_potential"  # name of the fix in LAMMPS
 ENERGY = {"metal": 1.0, "real": units.mol / units.kcal}  # an eV in the unit styles whose length is Angstrom
 _VIRIAL = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])  # LAMMPS' order: xx yy zz xy xz yz
 
@@ -46,8 +47,9 @@ class Coupling:
     """
 
     def __init__(
-        self, lmp: Any, model: Model, numbers: np.ndarray, threads: int | None, precision: str, direct: bool
-    ) -> None:
+        self, lmp: Any, model: Model, numbers: np.ndarray, threads: int | None, precision: str, direct: bool,
+        heat_flux: bool,
+    ) -> None:  # fmt: skip
         self.lmp, self.model = lmp, model
         self.comm = MPICommunicator(lmp.get_mpi_comm())
         self.potential = model.potential(precision, direct)
@@ -60,6 +62,7 @@ class Coupling:
         self._neighbours = ForeignNeighbours(lmp)
         self._tags = np.zeros(0, np.int64)
         self._ghosts: GhostForces | None = None
+        self._check, self._heat_flux = NeighbourCheck(model.cutoff, len(model.elements)), heat_flux
 
     def __call__(
         self, caller: Any, step: int, n_own: int, tags: np.ndarray, positions: np.ndarray, forces: np.ndarray
@@ -87,6 +90,8 @@ class Coupling:
         positions, types = self._per_atom("x", n, 3), self._per_atom("type", n)
         moved = self._ghosts is None or len(tags) != len(self._tags) or not np.array_equal(tags, self._tags)
         if comm.maximum(moved)[0]:
+            if comm.maximum(bool(n) and not tags.all())[0]:
+                raise LammpsError("the atoms have no ids, which the model needs: leave out `atom_modify id no`")
             self._tags = tags.copy()
             self._ghosts = GhostForces(comm, tags, n_own)
         # read in every step: LAMMPS does not say when its list changes
@@ -97,7 +102,9 @@ class Coupling:
         start = time.perf_counter()
         try:
             structure = self.model.structure(self._numbers[types], positions, np.zeros((3, 3)), neighbours)
-            part = self.model.evaluate(structure, self.threads, self.potential)
+            self._check(structure, tags, moved)
+            atomic = self._heat_flux or any(map(_is_own, lmp.available_ids("compute")))
+            part = self.model.evaluate(structure, self.threads, self.potential, atomic)
         except ClashError as error:
             raise ClashError(*(int(tags[i]) for i in error.args)) from None
         self.seconds["potential"] += time.perf_counter() - start
@@ -111,12 +118,29 @@ class Coupling:
         lmp.fix_external_set_energy_global(FIX, self._unit * self.energy)
         lmp.fix_external_set_virial_global(FIX, list(-self._unit * sums[1:]))
         lmp.numpy.fix_external_set_energy_peratom(FIX, self._unit * part.energies)
+        if atomic:
+            shares = np.ascontiguousarray(part.virials.reshape(-1, 9))
+            self._ghosts.send_home(shares)
+            shares = shares[:n_own].reshape(-1, 3, 3)
+            symmetric = -0.5 * self._unit * (shares + shares.transpose(0, 2, 1))
+            if n_own:
+                rows = np.ascontiguousarray(symmetric[:, _VIRIAL[0], _VIRIAL[1]])
+                lmp.numpy.fix_external_set_virial_peratom(FIX, rows)
+                if self._heat_flux:
+                    stored = lmp.numpy.extract_atom(f"d2_{SHARES}", nelem=n_own, dim=10)
+                    stored[:, :9] = self._unit * shares.reshape(-1, 9)
+                    stored[:, 9] = self._unit * part.energies
 
     def _per_atom(self, name: str, n: int, width: int = 1) -> np.ndarray:
         """LAMMPS' array of own and ghost atoms."""
         if n == 0:
             return np.zeros((0, width) if width > 1 else 0, float if width > 1 else np.int32)
         return self.lmp.numpy.extract_atom(name, nelem=n, dim=width)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a compute is one of the user, not of LAMMPS itself or of its thermostats."""
+    return not name.startswith("thermo_") and not name.endswith(("_temp", "_press", "_pe"))
 
 
 def attach(
@@ -126,14 +150,17 @@ def attach(
     threads: int | None = None,
     precision: str = "float64",
     direct: bool = False,
+    pair_style: str = "wk",
+    heat_flux: bool = False,
 ) -> Coupling:
     """Make a model the potential of a LAMMPS simulation.
 
     Call it when the box and its atoms exist, where a script has `pair_style` and `pair_coeff`, and again after `clear`.
-    LAMMPS then uses the energy, forces, pressure and per-atom energies everywhere (`thermo`, `minimize`, `compute
-    pe/atom`, `fix npt`, ...), but there are no per-atom stresses. To get per-atom energies after `minimize`, put a `run
-    0` before it: `fix external` learns only in a run that they are wanted. The units are metal or real. An error within
-    a run ends the processes of all ranks, with its message.
+    LAMMPS then uses the energy, forces and pressure, and the energies and stresses of atoms, everywhere (`thermo`,
+    `minimize`, `compute stress/atom`, `fix npt`, ...). To get those of atoms after `minimize`, put a `run 0` before it:
+    `fix external` learns only in a run that they are wanted. The units are metal or real. Commands that would go wrong
+    because the model is a fix to LAMMPS are refused (`wk_potential.parallel.lammps_guard`). An error within a run ends
+    the processes of all ranks, with its message.
 
     Args:
         lmp: a `lammps.lammps` object.
@@ -141,12 +168,15 @@ def attach(
         elements: symbol of each of LAMMPS' atom types, {1: "Si", 2: "O"}.
         threads: of each rank; without it OMP_NUM_THREADS if set, else the rank's share of the cores.
         precision, direct: as in `WKCalculator`.
+        pair_style: "wk", or "hybrid/overlay ..." with wk among the styles, to which the model is added.
+        heat_flux: define the heat flux (energy times velocity, not divided by the volume) as components 1 to 3 of the
+            compute `wk_flux`. A step then takes a little longer.
 
     Returns:
         The coupling; it lives as long as the fix.
 
     Raises:
-        LammpsError: units, atom types or the build of LAMMPS do not fit.
+        LammpsError: units, atom types, fixes that are there, or the build of LAMMPS do not fit.
         UnknownElementError: an element is not in the model.
 
     """
@@ -166,53 +196,51 @@ def attach(
         raise LammpsError(f"{unknown[0]!r} is not the symbol of an element, such as {chemical_symbols[14]}")
     numbers = np.array([0] + [atomic_numbers[elements[t]] for t in range(1, n_types + 1)])
     model.species_of(numbers[1:])
-    coupling = Coupling(lmp, model, numbers, threads, precision, direct)
+    if lmp.extract_setting("universe_size") != lmp.extract_setting("world_size"):
+        raise LammpsError("several partitions (-partition) are not supported")
+    coupling = Coupling(lmp, model, numbers, threads, precision, direct, heat_flux)
+    overlay = pair_style.split() != ["wk"]
     with _lammps_errors():
-        lmp.command(f"pair_style zero {model.cutoff} full")
-        lmp.command("pair_coeff * *")
+        lmp.command("pair_style " + re.sub(r"\bwk\b", f"zero {model.cutoff} full", pair_style))
+        lmp.command("pair_coeff * *" + " zero" * overlay)
         if lmp.extract_setting("molecule_flag"):
             lmp.command("special_bonds lj/coul 1 1 1")  # bonded atoms are neighbours like others
         lmp.command(f"fix {FIX} all external pf/callback 1 1")
         lmp.command(f"fix_modify {FIX} energy yes virial yes")
+        if heat_flux:
+            _define_heat_flux(lmp)
     lmp.set_fix_external_callback(FIX, coupling)
+    check_styles(lmp, coupling.comm)
+    guard(lmp)
     return coupling
 
 
-def split_script(text: str) -> tuple[str, list[str], str]:
-    """Divide a LAMMPS input at the lines `pair_style wk` and `pair_coeff * * ELEMENT ...`.
+def _define_heat_flux(lmp: Any) -> None:
+    """Define the compute of the heat flux J = sum_i (m v^2 / 2 + E_i) v_i - W_i v_i.
 
-    Returns:
-        What comes before them, with a line in place of each; the elements of types 1, 2, ...; what comes after.
+    LAMMPS evaluates it at the end of a step: within one, where the model is called, velocities are those of half steps.
+    """
+    lmp.command(f"fix {SHARES} all property/atom d2_{SHARES} 10")
+    energy = f"0.5*{lmp.extract_global('mvv2e')!r}*mass*(vx*vx+vy*vy+vz*vz)+d2_{SHARES}[10]"
+    for x, component in enumerate("xyz"):
+        work = "+".join(f"d2_{SHARES}[{3 * x + y + 1}]*v{name}" for y, name in enumerate("xyz"))
+        lmp.command(f'variable {FLUX}_{component} atom "({energy})*v{component}-({work})"')
+    lmp.command(f"compute {FLUX} all reduce sum " + " ".join(f"v_{FLUX}_{component}" for component in "xyz"))
+
+
+def check_styles(lmp: Any, comm: MPICommunicator) -> None:
+    """Refuse fixes and computes that are there and go wrong with the model.
 
     Raises:
-        LammpsError: the lines are not there, or not in this order.
+        LammpsError: there is one.
 
     """
-    style = re.search(r"^[ \t]*pair_style[ \t]+wk[ \t]*(#.*)?$", text, re.M)
-    if style is None:
-        raise LammpsError("the script does not say where the potential goes: it needs a line 'pair_style wk'")
-    coeff = re.compile(r"^[ \t]*pair_coeff[ \t]+\*[ \t]+\*((?:[ \t]+[A-Z][a-z]?)+)[ \t]*(#.*)?$", re.M)
-    found = coeff.search(text, style.end())
-    if found is None:
-        raise LammpsError("after 'pair_style wk' there must be a line 'pair_coeff * * Si O', an element for each type")
-    return text[: style.start()] + text[style.end() : found.start()], found[1].split(), text[found.end() :]
-
-
-def read_script(path: str | PathLike[str]) -> str:
-    """Read a LAMMPS input in any encoding that has ASCII in it, one character for each byte.
-
-    LAMMPS takes bytes: written as Latin-1, the text is what it was, whatever the encoding of its comments.
-
-    Raises:
-        LammpsError: the file is not text.
-        OSError: it cannot be read.
-
-    """
-    text = Path(path).read_text("latin-1").removeprefix("ï»¿")  # the mark that Windows puts before UTF-8
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise LammpsError(f"{path}, line {line}: holds a zero byte; save the file as plain text (UTF-8, not UTF-16)")
-    return text
+    with TemporaryDirectory() as folder:
+        path = comm.share(str(Path(folder) / "styles"), 0)
+        with _lammps_errors():
+            lmp.command(f"info fixes computes out overwrite {path}")
+        styles = comm.share(Path(path).read_text() if comm.rank == 0 else "", 0)
+    refuse_styles(styles)
 
 
 def run_script(
@@ -237,21 +265,43 @@ def run_script(
         LammpsError: the script does not say where the potential goes, what `attach` raises, or LAMMPS' errors.
 
     """
-    before, elements, after = split_script(read_script(script))
+    text = read_script(script)
+    refuse_commands(text, str(script))
+    split = split_script(text)
+    if split is None:
+        raise LammpsError(f"{script}: does not say where the potential goes: {_where(text)}")
+    model = model if isinstance(model, Model) else Model.load(Path(model))
     lmp = _start(arguments)
     with TemporaryDirectory() as folder:
-        # files, not strings, so that a script can jump to its labels
-        parts = [Path(folder) / "before", Path(folder) / "after"]
-        for path, text in zip(parts, (before, after), strict=True):
-            path.write_text(text + "\n", "latin-1")
-        with _lammps_errors():
-            lmp.file(str(parts[0]))
-        coupling = attach(lmp, model, dict(enumerate(elements, 1)), threads, precision, direct)
-        coupling.report = report or coupling.report
-        with _lammps_errors():
-            lmp.file(str(parts[1]))
+        _run_part(lmp, split.before, folder)
+        while split is not None:  # after `clear` the lines may come again
+            elements = dict(enumerate(split.elements, 1))
+            coupling = attach(lmp, model, elements, threads, precision, direct, split.style, split.heat_flux)
+            coupling.report = report or coupling.report
+            text, split = split.after, split_script(split.after)
+            _run_part(lmp, split.before if split else text, folder)
+        check_styles(lmp, coupling.comm)  # those whose names were in variables
     lmp.close()
     return coupling
+
+
+def _run_part(lmp: Any, text: str, folder: str) -> None:
+    """Run a part of a script: as a file, so that it can jump to its labels."""
+    path = Path(folder) / "part"
+    path.write_text(text + "\n", "latin-1")
+    with _lammps_errors():
+        type(lmp).file(lmp, str(path))
+
+
+def _where(text: str) -> str:
+    """Say what is needed, and where it was found instead."""
+    for line in commands(text):
+        file = Path(line.words[1]) if line.words[0] == "include" and len(line.words) > 1 else None
+        if file is not None and file.is_file() and split_script(read_script(file)) is not None:
+            return f"its line 'pair_style wk' is in {file}, which line {line.number} includes; put it here"
+        if line.words[:2] == ["pair_style", "hybrid"] and "wk" in line.words:
+            return f"line {line.number} gives pairs of types to one style each; write 'pair_style hybrid/overlay'"
+    return "it needs a line 'pair_style wk'"
 
 
 def _start(arguments: Sequence[str]) -> Any:

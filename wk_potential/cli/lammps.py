@@ -36,10 +36,11 @@ def lammps(
       pair_coeff  * * Si O
 
     The units of the script must be metal or real. Everything else works as LAMMPS does it: integrators, thermostats,
-    minimisers, restart files, energies per atom. The energy is part of pe and etotal, as that of a fix, but not of
-    evdwl. There are no stresses per atom. `jump SELF` works after these two lines, to labels after them. Options after
-    SCRIPT are those of LAMMPS. With `neighbor 1.0 bin` (a skin of 1 Angstrom) a run is often faster than with the 2
-    Angstrom that LAMMPS takes by itself.
+    minimisers, restart files, energies and stresses per atom. The energy is part of pe and etotal, as that of a fix,
+    but not of evdwl. Commands that would go wrong because the model is a fix to LAMMPS are refused. With `pair_style
+    wk heat_flux` the compute wk_flux is the heat flux. `jump SELF` works after these two lines, to labels after them.
+    Options after SCRIPT are those of LAMMPS. With `neighbor 1.0 bin` (a skin of 1 Angstrom) a run is often faster
+    than with the 2 Angstrom that LAMMPS takes by itself.
 
     \b
     Examples:

@@ -113,11 +113,21 @@ class Potential:
 
 
 class Sums(NamedTuple):
-    """Sums of one thread over its atoms: energies (n,), forces (N, 3), virial (3, 3), and a pair on one site (2,)."""
+    """Sums of one thread over its atoms.
+
+    Attributes:
+        energies: (n,).
+        forces: (N, 3).
+        virial: (3, 3).
+        virials: (N, 3, 3), the share of each atom; without rows if they are not wanted.
+        clash: (2,) a pair on one site.
+
+    """
 
     energies: np.ndarray
     forces: np.ndarray
     virial: np.ndarray
+    virials: np.ndarray
     clash: np.ndarray
 
 
@@ -131,7 +141,7 @@ def refuse_clash(clashes: Iterable[np.ndarray]) -> None:
 @njit
 def _add_forces(atom, hood, gradient, sums):
     """Add the forces and the virial of one environment."""
-    forces, virial = sums.forces, sums.virial
+    forces, virial, virials = sums.forces, sums.virial, sums.virials
     for p in range(hood.first[-1]):
         j = hood.atom[p]
         if j < 0:
@@ -141,6 +151,8 @@ def _add_forces(atom, hood, gradient, sums):
             forces[j, x] -= gradient[p, x]
             for y in range(3):
                 virial[x, y] += hood.r[p] * hood.unit[x, p] * gradient[p, y]
+                if virials.shape[0] > 0:
+                    virials[j, x, y] += hood.r[p] * hood.unit[x, p] * gradient[p, y]
 
 
 @njit(nogil=True)
@@ -304,18 +316,20 @@ def divided(
 
 
 def evaluate(
-    potential: Potential, structure: Structure, threads: int = 1, stages: int = len(PARTS)
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energies (n,) in eV, forces (N, 3) in eV/Angstrom and strain derivative of the energy (3, 3) in eV.
+    potential: Potential, structure: Structure, threads: int = 1, stages: int = len(PARTS), atomic: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Energies (n,) in eV, forces (N, 3) in eV/Angstrom, strain derivative of the energy (3, 3) in eV and its shares.
 
     All belong to the energy of the n centres. Atoms that are only neighbours get the part of their forces that these
-    centres exert.
+    centres exert. The share of atom j in the strain derivative is sum_i (r_j - r_i) x dE_i/dr_j, (3, 3): that which the
+    heat flux needs, J = sum_j E_j v_j - W_j v_j (Z. Fan et al., Phys. Rev. B 92, 094301 (2015)).
 
     Args:
         potential: the model's arrays.
         structure: with neighbours that hold all pairs of the centres within the cutoff, and may hold more.
         threads: how many.
         stages: number of `PARTS` to run, for timing; fewer than all give no results.
+        atomic: whether the shares (N, 3, 3) are wanted; otherwise there are none.
 
     Raises:
         ClashError: two atoms are on one site.
@@ -324,7 +338,8 @@ def evaluate(
     species, energies = structure.species, np.zeros(len(structure.neighbours.first) - 1)
 
     def work(atoms: np.ndarray) -> Sums:
-        sums = Sums(energies, np.zeros((len(species), 3)), np.zeros((3, 3)), np.full(2, -1))
+        n = len(species)
+        sums = Sums(energies, np.zeros((n, 3)), np.zeros((3, 3)), np.zeros((n * atomic, 3, 3)), np.full(2, -1))
         own = [atoms[species[atoms] == element] for element in range(len(potential.layers[0].energies))]
         for layer in potential.layers:
             for element, e in enumerate(layer.energies):
@@ -343,7 +358,8 @@ def evaluate(
 
     parts = run_threads(work, divided(potential.costs, potential.densities, structure, threads), threads)
     refuse_clash(part.clash for part in parts)
-    forces, virial = parts[0].forces, sum((part.virial for part in parts), np.zeros((3, 3)))
+    first, virial = parts[0], sum((part.virial for part in parts), np.zeros((3, 3)))
     for part in parts[1:]:
-        forces += part.forces
-    return energies, forces, 0.5 * (virial + virial.T)
+        first.forces[:] += part.forces
+        first.virials[:] += part.virials
+    return energies, first.forces, 0.5 * (virial + virial.T), first.virials

@@ -174,20 +174,23 @@ class Model:
             except UnknownElementError as error:
                 raise UnknownElementError(f"{name_of(structure, k)}: {error}") from None
 
-    def evaluate(self, structure: Structure, threads: int = 1, potential: Potential | None = None) -> Evaluation:
+    def evaluate(
+        self, structure: Structure, threads: int = 1, potential: Potential | None = None, atomic: bool = False
+    ) -> Evaluation:
         """Energies, forces and virial of arrays of atoms, or of those atoms in it that have neighbours listed.
 
         Args:
             structure: from `structure`.
             threads: how many.
             potential: one of `potential`, which is the default.
+            atomic: compute the shares of the atoms in the virial, too.
 
         Raises:
             ClashError: two atoms are on one site.
 
         """
-        energies, forces, virial = evaluate(potential or self.potential(), structure, threads)
-        return Evaluation(energies + self.baseline[structure.species[: len(energies)]], forces, virial)
+        energies, *rest = evaluate(potential or self.potential(), structure, threads, atomic=atomic)
+        return Evaluation(energies + self.baseline[structure.species[: len(energies)]], *rest)
 
     @overload
     def predict(

@@ -25,12 +25,14 @@ class Evaluation(NamedTuple):
         energies: (n,) eV of the centres, each with its element's baseline; their sum is the energy.
         forces: (N, 3) eV/Angstrom on all atoms.
         virial: (3, 3) eV, derivative of the energy by strain: volume times stress.
+        virials: (N, 3, 3) eV, the share of each atom in it (`wk_potential.model.energy.evaluate`), or without rows.
 
     """
 
     energies: np.ndarray
     forces: np.ndarray
     virial: np.ndarray
+    virials: np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -114,7 +116,7 @@ def _predict(model: "Model", structure: Structure, periodic: bool, threads: int,
             found[f"{name}_std"] = tensor.deviation(structure, threads)
     if not model.scales:
         return Prediction(**found)
-    energies, forces, virial = model.evaluate(structure, threads)
+    energies, forces, virial, _ = model.evaluate(structure, threads)
     found |= {"energy": float(energies.sum()), "energies": energies, "forces": forces}
     volume = abs(np.linalg.det(structure.cell))
     if periodic:

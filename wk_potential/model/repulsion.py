@@ -88,3 +88,5 @@ def repel(repulsion, atoms, structure, sums):
                 sums.forces[j, x] -= gradient
                 for y in range(3):
                     sums.virial[x, y] += gradient * d[y]
+                    if sums.virials.shape[0] > 0:
+                        sums.virials[j, y, x] += gradient * d[y]

@@ -9,9 +9,9 @@ from ..errors import LammpsError
 
 @njit
 def _add_rows(rows, index, out):
-    """Add rows (n, 3) to those of `out` that index (n,) says."""
+    """Add rows (n, k) to those of `out` that index (n,) says."""
     for i in range(index.shape[0]):
-        for x in range(3):
+        for x in range(rows.shape[1]):
             out[index[i], x] += rows[i, x]
 
 
@@ -72,15 +72,15 @@ class GhostForces:
         comm.Alltoallv([rows, counts * width], [out, received * width])
         return out, received
 
-    def send_home(self, forces: np.ndarray) -> None:
-        """Add the forces on ghosts to those on their owners' atoms.
+    def send_home(self, values: np.ndarray) -> None:
+        """Add the forces on ghosts, or other numbers, to those on their owners' atoms.
 
         Args:
-            forces: (n, 3), own atoms and ghosts in the order of the tags; the rows of ghosts stay as they are.
+            values: (n, k), own atoms and ghosts in the order of the tags; the rows of ghosts stay as they are.
 
         """
-        n_own = len(forces) - len(self._order)
-        rows = forces[n_own:][self._order]
-        out = np.zeros((len(self._index), 3))
-        self._comm.mpi.Alltoallv([rows, 3 * self._sent], [out, 3 * self._received])
-        _add_rows(out, self._index, forces)
+        n_own, width = len(values) - len(self._order), values.shape[1]
+        rows = values[n_own:][self._order]
+        out = np.zeros((len(self._index), width))
+        self._comm.mpi.Alltoallv([rows, width * self._sent], [out, width * self._received])
+        _add_rows(out, self._index, values)

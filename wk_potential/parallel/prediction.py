@@ -44,7 +44,7 @@ class ParallelPredictor:
         self._work: np.ndarray | None = None
 
     def predict(
-        self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+        self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, atomic: bool = False
     ) -> tuple[float, Evaluation]:
         """Energy, and energies, forces and virial of all atoms.
 
@@ -52,6 +52,7 @@ class ParallelPredictor:
             numbers: (N,) atomic numbers.
             positions, cell: (N, 3) and (3, 3), Angstrom.
             pbc: (3,) bool.
+            atomic: compute the shares of the atoms in the virial, too.
 
         Raises:
             RanksDifferError: the arguments are not the same on all ranks.
@@ -66,13 +67,14 @@ class ParallelPredictor:
         if stale:
             self._rebuild(numbers, positions, cell, pbc)
         start = time.perf_counter()
-        sums = comm.together(self._evaluate, numbers, positions, cell)
+        sums = comm.together(self._evaluate, numbers, positions, cell, atomic)
         self._count("evaluation", start)
         start = time.perf_counter()
         sums, n = comm.total(sums), len(numbers)
         self._count("communication", start)
-        virial = sums[4 * n : 4 * n + 9].reshape(3, 3)
-        return float(sums[-1]), Evaluation(sums[3 * n : 4 * n].copy(), sums[: 3 * n].reshape(n, 3).copy(), virial)
+        virial, virials = sums[4 * n : 4 * n + 9].reshape(3, 3), sums[4 * n + 10 :].reshape(-1, 3, 3)
+        energies, forces = sums[3 * n : 4 * n].copy(), sums[: 3 * n].reshape(n, 3).copy()
+        return float(sums[4 * n + 9]), Evaluation(energies, forces, virial, virials)
 
     def deviations(
         self, committee: CommitteePotential, species: np.ndarray, positions: np.ndarray, cell: np.ndarray
@@ -98,22 +100,24 @@ class ParallelPredictor:
     def _count(self, part: str, start: float) -> None:
         self.seconds[part] += time.perf_counter() - start
 
-    def _evaluate(self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
-        """Forces, energies, virial and energy of this rank's centres in one row."""
+    def _evaluate(self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, atomic: bool) -> np.ndarray:
+        """Forces, energies, virial and energy of this rank's centres in one row, then shares in the virial."""
         domain: Domain = self.list.current
         local = domain.positions(positions, cell)
         try:
             structure = self.model.structure(numbers[domain.atoms], local, np.zeros((3, 3)), domain.neighbours)
-            part = self.model.evaluate(structure, self.threads, self.potential)
+            part = self.model.evaluate(structure, self.threads, self.potential, atomic)
         except ClashError as error:
             raise ClashError(*(int(domain.atoms[i]) for i in error.args)) from None
         n = len(numbers)
-        out = np.zeros(4 * n + 10)
+        out = np.zeros(4 * n + 10 + 9 * n * atomic)
         for x in range(3):
             out[x : 3 * n : 3] = np.bincount(domain.atoms, part.forces[:, x], n)
         out[3 * n + domain.centres] = part.energies
         out[4 * n : 4 * n + 9] = part.virial.ravel()
-        out[-1] = part.energies.sum()
+        out[4 * n + 9] = part.energies.sum()
+        for k in range(9 * atomic):
+            out[4 * n + 10 + k :: 9] = np.bincount(domain.atoms, part.virials.reshape(-1, 9)[:, k], n)
         return out
 
     def _rebuild(self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:

@@ -4,7 +4,6 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..atoms.validation import problems
@@ -202,6 +201,8 @@ class TrainingOptions(BaseModel):
     @field_validator("element_weights")
     @classmethod
     def _moderate(cls, values: dict[str, float]) -> dict[str, float]:
+        from ase.data import atomic_numbers  # takes long to import
+
         for symbol, weight in values.items():
             if symbol not in atomic_numbers or not 1e-3 <= weight <= 1e3:
                 raise ValueError(f"{symbol} = {weight:g}, expected a chemical symbol and a number from 0.001 to 1000")
@@ -210,6 +211,8 @@ class TrainingOptions(BaseModel):
     @field_validator("isolated_atoms")
     @classmethod
     def _energies(cls, values: dict[str, float] | None) -> dict[str, float] | None:
+        from ase.data import atomic_numbers
+
         for symbol, energy in (values or {}).items():
             if symbol not in atomic_numbers or not abs(energy) <= 1e7:
                 raise ValueError(
