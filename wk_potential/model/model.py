@@ -17,13 +17,12 @@ from ..atoms.structure import Structure, StructureLike, as_structures, name_of
 from ..compute.threads import thread_count
 from ..errors import (
     CompositionWarning,
-    ModelFileError,
     OptionsError,
     PrecisionWarning,
     UncertaintyError,
     UnknownElementError,
 )
-from .container import prefixed, read_container, within, write_container
+from .container import prefixed, within, write_container
 from .elements import is_determined, species_of
 from .energy import Potential, evaluate
 from .environments import EnvironmentPool, expand_structures
@@ -31,7 +30,7 @@ from .error_bars import CommitteePotential, Uncertainty
 from .prediction import Evaluation, Prediction, predict_structures
 from .repulsion import Repulsion
 from .scale import Scale, scale_from_arrays, scale_to_arrays
-from .schema import check
+from .schema import read_model_file
 from .similarity import KernelPart, kernel_matrix, nystroem_features
 from .tensors import TensorProperty, targets_from_arrays, targets_to_arrays
 
@@ -382,11 +381,7 @@ class Model:
 
         """
         path = Path(path).expanduser()
-        header, arrays = read_container(path)
-        try:
-            check(header, arrays)
-        except ModelFileError as error:
-            raise ModelFileError(f"{path}: {error}; copy or make it again") from None
+        header, arrays = read_model_file(path)
         del header["cutoff"]  # a copy for people who read the header
         every = enumerate(header.pop("scales"))
         scales = [scale_from_arrays(facts, within(f"scale{n}_", arrays)) for n, facts in every]

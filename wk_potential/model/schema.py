@@ -5,6 +5,7 @@ Compiled functions do not check indices. All that they assume of a file is writt
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..atoms.validation import problems
 from ..compute.simd import WIDTH
 from ..density.radial import grid_size
 from ..errors import ModelFileError
+from .container import read_container
 from .header import LARGEST_ORDER, Blocks, DensityEntry, FormsEntry, Header, PartEntry, ScaleEntry, TensorEntry
 
 PARTS = {"dipole": (1,), "polarizability": (0, 2)}  # angular momenta of a tensor
@@ -53,6 +55,21 @@ def require(condition: bool, name: str, what: str) -> None:
     """Raise `ModelFileError` unless a condition holds for a field or an array."""
     if not condition:
         raise ModelFileError(f"{name} {what}")
+
+
+def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return header and arrays of a model file that passes all checks.
+
+    Raises:
+        ModelFileError: as `read_container` and `check`, with the name of the file.
+
+    """
+    header, arrays = read_container(path)
+    try:
+        check(header, arrays)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}; copy or make it again") from None
+    return header, arrays
 
 
 def check(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Header:
