@@ -35,16 +35,19 @@ class _Arrays:
         return name in self._arrays
 
     def take(
-        self, name: str, *shape: int | None, bounds: tuple[float, float] = ANY, types: Sequence[str] = ("float64",)
+        self, name: str, *shape: int | None, bounds: tuple[float, float] = ANY, types: Sequence[str] = ("<f8",)
     ) -> np.ndarray:
         """Return an array of a shape, None standing for any length, whose numbers are finite and within bounds."""
         require(name in self._arrays, name, "is missing")
         array = self._arrays[name]
         self.left.discard(name)
-        require(str(array.dtype) in types, name, f"has the type {array.dtype}, not {' or '.join(types)}")
+        if array.dtype.newbyteorder("<").str not in types:
+            wanted = " or ".join(np.dtype(kind).name for kind in types)
+            raise ModelFileError(f"{name} has the type {array.dtype}, not {wanted}")
         fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
-        wanted = " x ".join("any" if n is None else str(n) for n in shape)
-        require(fits, name, f"has the shape {' x '.join(map(str, array.shape))}, not {wanted}")
+        if not fits:
+            wanted = " x ".join("any" if n is None else str(n) for n in shape)
+            raise ModelFileError(f"{name} has the shape {' x '.join(map(str, array.shape))}, not {wanted}")
         # not a number is neither above nor below
         fits = not array.size or bool(array.min() >= bounds[0] and array.max() <= bounds[1])
         require(fits, name, f"holds numbers that are not from {bounds[0]:g} to {bounds[1]:g}")
@@ -88,7 +91,7 @@ def check(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Header:
     except ValidationError as error:
         raise ModelFileError(f"the header is wrong in {problems(error)}") from None
     found = _Arrays(arrays)
-    elements = found.take("elements", None, types=["int64"], bounds=(1, 118))
+    elements = found.take("elements", None, types=["<i8"], bounds=(1, 118))
     n = len(elements)
     require(n > 0 and bool(np.all(np.diff(elements) > 0)), "elements", "are not different and in ascending order")
     require(bool(facts.scales or facts.tensors), "scales", "and tensors are empty")
@@ -150,7 +153,7 @@ def _check_scale(found: _Arrays, k: int, entry: ScaleEntry, n: int) -> int:
     channels = _check_density(found, prefix, entry, n)
     order_weights = found.take(f"{prefix}order_weights", n, None, bounds=POSITIVE)
     require(1 <= order_weights.shape[1] <= LARGEST_ORDER, f"{prefix}order_weights", f"are not 1 to {LARGEST_ORDER}")
-    counts = found.take(f"{prefix}support_counts", n, types=["int64"], bounds=POSITIVE)
+    counts = found.take(f"{prefix}support_counts", n, types=["<i8"], bounds=POSITIVE)
     weights = found.take(f"{prefix}support_weights", None)
     require(int(counts.sum()) == len(weights), f"{prefix}support_counts", f"do not add up to {len(weights)}")
     shape = len(weights), (entry.lmax + 1) ** 2, channels
@@ -166,7 +169,7 @@ def _check_forms(
     found: _Arrays, prefix: str, field: str, blocks: Blocks, n: int, lmax: int, channels: int
 ) -> list[list[tuple[int, int]]]:
     """Check forms of a density with `channels` channels; return angular momentum and rank of each element's blocks."""
-    pairs = found.take(f"{prefix}mapped_pairs", None, 2, types=["int16"], bounds=(0, channels - 1))
+    pairs = found.take(f"{prefix}mapped_pairs", None, 2, types=["<i2"], bounds=(0, channels - 1))
     layout: list[list[tuple[int, int]]] = [[] for _ in range(n)]
     most = 2 * (lmax + 1) * n
     require(len(blocks) <= most, field, f"has {len(blocks)} blocks, of which there are at most {most}")
@@ -194,7 +197,7 @@ def _check_forms(
         layout[element].append((big_l, rank))
         all_products += products
     _check_pairs(f"{prefix}mapped_pairs", pairs, all_products, channels)
-    found.take(f"{prefix}mapped_vectors", n_vectors, types=["float32", "float64"])
+    found.take(f"{prefix}mapped_vectors", n_vectors, types=["<f4", "<f8"])
     found.take(f"{prefix}mapped_values", n_values)
     return layout
 
