@@ -165,11 +165,11 @@ def test_centres_have_their_half_of_each_pair(random_model):
         new = np.concatenate([centres, np.setdiff1d(order, centres)])
         positions = atoms.positions[new]
         part = find_neighbours(positions, atoms.cell.array, atoms.pbc, 4.0, centres=len(centres))
-        e, f, v = evaluate(potential, Structure(positions, atoms.cell.array, elements[new], part))
+        e, f, v, _ = evaluate(potential, Structure(positions, atoms.cell.array, elements[new], part))
         energies[centres] = e
         forces[new] += f
         virial += v
-    for found, whole_one in zip((energies, forces, virial), expected, strict=True):
+    for found, whole_one in zip((energies, forces, virial), expected[:3], strict=True):
         np.testing.assert_allclose(found, whole_one, rtol=1e-10, atol=1e-9)
 
 

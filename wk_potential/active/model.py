@@ -18,6 +18,7 @@ from ..model.model import Model
 from ..model.scale import Scale
 from ..model.support import SupportPoints
 from ..training.full.fit import leave_one_out_errors, refit_full
+from ..training.isolated import with_isolated_atoms
 from ..training.limits import DEFAULT, Limits
 from ..training.mapping.mapping import map_model
 from ..training.options import TrainingOptions
@@ -65,7 +66,8 @@ class GrowingModel:
         self.options, self.threads = options or TrainingOptions(), thread_count(threads)
         self.log, self.progress = log or quiet, progress or quiet
         self.limits = limits
-        self.data = Dataset([self._wanted(frame) for frame in frames])
+        wanted, self.options = with_isolated_atoms([self._wanted(frame) for frame in frames], self.options, self.log)
+        self.data = Dataset(wanted)
         if len(self.data) < 2:
             raise DataError("a model that is to grow needs two labelled frames to begin with, or it has no error bars")
         self._regression: GrowingRegression | None = None

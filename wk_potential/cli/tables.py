@@ -121,9 +121,15 @@ def _energy_facts(model: Model, symbols: list[str]) -> list[tuple[str, str]]:
         (
             "baseline",
             f"{_list(baseline, '.4f')} eV per atom"
-            + ("" if determined else "; valid for the compositions of the training frames only"),
+            + ("" if determined else "; valid for the compositions of the training frames only")
+            + ("; nothing is known of atoms far apart" if _fitted(model) else ""),
         ),
     ]
+
+
+def _fitted(model: Model) -> bool:
+    """Whether the baseline is fitted, and not that of isolated atoms."""
+    return str(model.info.get("baseline", {}).get("origin", "")).startswith("least squares")
 
 
 def _tensor_facts(model: Model) -> list[tuple[str, str]]:

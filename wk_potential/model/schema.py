@@ -103,7 +103,7 @@ def check(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Header:
         same = arrays[f"scale{k}_order_weights"].shape == arrays["scale0_order_weights"].shape
         require(same, f"scale{k}_order_weights", "have another shape than those of scale0")
     for name, tensor in facts.tensors.items():
-        _check_tensor(found, name, tensor, n)
+        _check_tensor(found, name, tensor, n, _written(facts, "members"))
     cutoffs = [entry.cutoff for entry in facts.scales]
     cutoffs += [density.cutoff for tensor in facts.tensors.values() for density in tensor.densities]
     require(facts.cutoff == max(cutoffs), "cutoff", f"is {facts.cutoff:g}, but that of the densities {max(cutoffs):g}")
@@ -243,6 +243,12 @@ def _check_repulsion(found: _Arrays, elements: np.ndarray, cutoff: float) -> Non
     require(bool(np.all(inner < outer)), "repulsion_inner", "is not below repulsion_outer")
 
 
+def _written(facts: Header, name: str) -> int | None:
+    """A constant of the error bars that training has written down, None if it has not."""
+    error_bars = (facts.limits or {}).get("error_bars", {})
+    return error_bars.get(name) if isinstance(error_bars, dict) else None
+
+
 def _check_uncertainty(facts: Header, found: _Arrays, n: int, channels: Sequence[int]) -> None:
     own = facts.uncertainty
     assert own is not None
@@ -254,8 +260,8 @@ def _check_uncertainty(facts: Header, found: _Arrays, n: int, channels: Sequence
         prefix, lmax = f"uncertainty_forms{k}_", min(own.lmax, scale.lmax)
         layout = _check_forms(found, prefix, f"uncertainty.blocks.{k}", blocks, n, lmax, min(own.channels, kept))
         n_features += sum(rank for of_element in layout for _, rank in of_element)
-    members = found.take("uncertainty_members", n_features, None)
-    probes = found.take("uncertainty_probes", n_features, None)
+    members = found.take("uncertainty_members", n_features, _written(facts, "members"))
+    probes = found.take("uncertainty_probes", n_features, _written(facts, "probes"))
     for name, array in (("uncertainty_members", members), ("uncertainty_probes", probes)):
         whole = array.shape[1] > 0 and array.shape[1] % WIDTH == 0
         require(whole, name, f"has {array.shape[1]} columns, not a multiple of {WIDTH}")
@@ -269,7 +275,7 @@ def _check_uncertainty(facts: Header, found: _Arrays, n: int, channels: Sequence
         require(np.array_equal(closest, closest.T), "uncertainty_closest", "is not symmetric")
 
 
-def _check_tensor(found: _Arrays, name: str, tensor: TensorEntry, n: int) -> None:
+def _check_tensor(found: _Arrays, name: str, tensor: TensorEntry, n: int, members: int | None) -> None:
     channels = [
         _check_density(found, f"tensor_{name}_density{k}_", entry, n) for k, entry in enumerate(tensor.densities)
     ]
@@ -277,12 +283,13 @@ def _check_tensor(found: _Arrays, name: str, tensor: TensorEntry, n: int) -> Non
     require(momenta == PARTS[name], f"tensors.{name}.parts", f"have the angular momenta {momenta}, not {PARTS[name]}")
     for k, part in enumerate(tensor.parts):
         prefix = f"tensor_{name}_rank{part.momentum}_"
-        _check_part(found, f"tensors.{name}.parts.{k}", prefix, tensor, part, n, channels)
+        _check_part(found, f"tensors.{name}.parts.{k}", prefix, tensor, part, n, channels, members)
 
 
 def _check_part(
-    found: _Arrays, field: str, prefix: str, tensor: TensorEntry, part: PartEntry, n: int, channels: Sequence[int]
-) -> None:
+    found: _Arrays, field: str, prefix: str, tensor: TensorEntry, part: PartEntry, n: int, channels: Sequence[int],
+    most: int | None,
+) -> None:  # fmt: skip
     baseline = found.take(f"{prefix}baseline", n)
     require(part.momentum == 0 or not baseline.any(), f"{prefix}baseline", "is not zero")
     lmax = [density.lmax for density in tensor.densities]
@@ -294,8 +301,9 @@ def _check_part(
     coarse = [min(spread.lmax, own) for own in lmax]
     prefix += "spread_"
     rows = _check_bilinear(found, f"{field}.spread.forms", prefix, part.momentum, spread.forms, n, coarse, kept)
-    members = found.take(f"{prefix}members", rows, None)
-    require(members.shape[1] > 0, f"{prefix}members", "has no columns")
+    members = found.take(f"{prefix}members", rows, most)
+    whole = members.shape[1] > 0 and members.shape[1] % WIDTH == 0
+    require(whole, f"{prefix}members", f"has {members.shape[1]} columns, not a multiple of {WIDTH}")
 
 
 def _check_bilinear(

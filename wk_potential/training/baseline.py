@@ -5,36 +5,31 @@ from ase.data import chemical_symbols, covalent_radii
 
 from ..atoms.dataset import Dataset
 from ..atoms.kinds import LabelKind
-from ..errors import DataError
 
 
 def fit_baseline(data: Dataset, isolated_atoms: dict[str, float] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Baseline energies (n,) of the elements, and the compositions (k, n) for which the frames determine them.
+    """Baseline energies (n,) of the elements, and the compositions (k, n) for which they are determined.
 
-    Without isolated atoms the energies per atom are fitted by least squares (with the smallest norm where the
-    compositions leave them open).
+    Energies of isolated atoms are taken as they are. Those of other elements are fitted by least squares to energies
+    per atom (with the smallest norm where the compositions leave them open).
 
     Args:
         data: the training set.
         isolated_atoms: eV by chemical symbol.
 
-    Raises:
-        DataError: an element without an isolated-atom energy.
-
     """
     symbols = [chemical_symbols[z] for z in data.elements]
-    if isolated_atoms is not None:
-        if missing := [s for s in symbols if s not in isolated_atoms]:
-            raise DataError(f"isolated_atoms lacks {', '.join(missing)}, which the training frames hold")
-        return np.array([isolated_atoms[s] for s in symbols]), np.eye(len(symbols))
+    given = isolated_atoms or {}
+    known = np.array([symbol in given for symbol in symbols])
+    baseline = np.array([given.get(symbol, 0.0) for symbol in symbols])
     labelled = np.flatnonzero(data.counts_by_kind[:, LabelKind.ENERGY])
-    if not len(labelled):
-        return np.zeros(len(symbols)), np.eye(len(symbols))
+    if known.all() or not len(labelled):
+        return baseline, np.eye(len(symbols))
     counts = data.element_counts[labelled].astype(float)
-    size = counts.sum(axis=1, keepdims=True)
-    energies = np.array([data.frames[k].energy for k in labelled])
-    baseline = np.linalg.lstsq(counts / size, energies / size[:, 0], rcond=1e-8)[0]
-    _, singular, rows = np.linalg.svd(counts / size, full_matrices=False)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    energies = np.array([data.frames[k].energy for k in labelled]) / counts.sum(axis=1) - shares @ baseline
+    baseline[~known] = np.linalg.lstsq(shares[:, ~known], energies, rcond=1e-8)[0]
+    _, singular, rows = np.linalg.svd(np.concatenate([shares, np.eye(len(symbols))[known]]), full_matrices=False)
     return baseline, rows[singular > 1e-8 * singular[0]]
 
 

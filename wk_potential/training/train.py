@@ -26,6 +26,7 @@ from ..model.error_bars import Uncertainty
 from ..model.model import Model
 from .error_bars.rigidity import fit_uncertainty, frames_of_error_bars
 from .full.fit import fit_full
+from .isolated import with_isolated_atoms
 from .limits import DEFAULT, ChoiceLimits, Limits
 from .mapping.mapping import map_model
 from .options import TrainingOptions
@@ -117,7 +118,7 @@ def train_frames(
     start, n_threads = time.perf_counter(), thread_count(threads, comm.cores)
     if options.order_weights is not None and len(options.order_weights) != options.order:
         raise OptionsError(f"order_weights has {len(options.order_weights)} numbers, but the order is {options.order}")
-    data = _used(frames, options)
+    data, options = _used(frames, options, log)
     with_energy = data.n_labels > 0
     if not with_energy and not data.tensor_counts:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
@@ -143,18 +144,29 @@ def train_frames(
     return completed(model, task, fit) if with_energy else model
 
 
-def _used(frames: Sequence[Frame], options: TrainingOptions) -> Dataset:
-    """Return the training set without the labels that the options leave out."""
+def _used(frames: Sequence[Frame], options: TrainingOptions, log: Log) -> tuple[Dataset, TrainingOptions]:
+    """Return the training set without the labels that the options leave out, and the options with what it says."""
+    given = options.isolated_atoms
     if not options.use_stress:
         frames = [replace(frame, stress=None) for frame in frames]
     if not options.use_energy:
         frames = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
-    return Dataset(frames)
+    frames, options = with_isolated_atoms(frames, options, log)
+    data = Dataset(frames)
+    missing = [chemical_symbols[z] for z in data.elements if chemical_symbols[z] not in (options.isolated_atoms or {})]
+    if missing and given is not None:
+        raise DataError(f"isolated_atoms lacks {', '.join(missing)}, which the training frames hold")
+    return data, options
 
 
 def _say_densities(task: Task) -> None:
     energies = ", ".join(f"{symbol} {e:.4f} eV" for symbol, e in _named_baseline(task).items())
     task.log(f"Baseline ({_origin(task.options)}): {energies}")
+    if task.options.isolated_atoms is None:
+        task.log(
+            "  Without energies of isolated atoms the model knows nothing of atoms apart: to pull a structure apart "
+            "costs next to nothing. Give them with --isolated-atoms, or as frames of one atom"
+        )
     for density in task.densities:
         channels = density.projection.shape[3]
         task.log(f"Density: cutoff {density.radial.cutoff:g} Å, lmax {density.lmax}, {channels} channels per l")
@@ -240,7 +252,7 @@ def _named_baseline(task: Task) -> dict[str, float]:
 
 
 def _origin(options: TrainingOptions) -> str:
-    return "least squares on the frames" if options.isolated_atoms is None else "isolated atoms, as given"
+    return "least squares on the frames" if options.isolated_atoms is None else "isolated atoms"
 
 
 def header(task: Task, fit: Fit, search: dict[str, Any], tensors: dict[str, Any], seconds: float) -> dict[str, Any]:

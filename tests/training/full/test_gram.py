@@ -202,7 +202,7 @@ def results(potential, atoms, threads=1, skin=0.0):
     """Energies, forces and virial."""
     elements = np.searchsorted(NUMBERS, atoms.numbers)
     neighbours = find_neighbours(atoms.positions, atoms.cell.array, atoms.pbc, CUTOFF + skin)
-    return evaluate(potential, Structure(atoms.positions, atoms.cell.array, elements, neighbours), threads)
+    return evaluate(potential, Structure(atoms.positions, atoms.cell.array, elements, neighbours), threads)[:3]
 
 
 def two_elements(atoms, seed=0):
