@@ -112,7 +112,7 @@ def test_predict_one_and_many(structures, model):
         ("file.xyz", "expected ase.Atoms, a Frame, or a list of them, not str"),
         (Atoms("Au"), "structure 0: atom 0 is Au, but the model was trained on Cu only"),
         (Atoms("Cu2", [[0, 0, 0], [0, 0, np.nan]]), "the position of atom 1 is not finite"),
-        ([Atoms("Cu"), Atoms("Cu2", np.zeros((2, 3)))], "structure 1: atoms . and . are on one site"),
+        ([Atoms("Cu"), Atoms("Cu2", np.zeros((2, 3)))], "structure 1: atoms . and . are less than 0.1 Angstrom apart"),
     ],
 )
 def test_what_predict_refuses(model, atoms, message):

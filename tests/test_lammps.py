@@ -255,7 +255,7 @@ def test_error_in_a_run_ends_all_ranks(n_ranks, tmp_path):
     command = ["-m", "wk_potential", "lammps", SILICON, "in.si", "-log", "none"]
     done = run_ranks(n_ranks, *command, cwd=tmp_path, timeout=30)
     assert done.returncode == 1
-    assert re.fullmatch(r"Error: atoms \d+ and \d+ are on one site", only_error(done))
+    assert re.fullmatch(r"Error: atoms \d+ and \d+ are less than 0.1 Angstrom apart", only_error(done))
 
 
 FAULTY = """

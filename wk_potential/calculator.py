@@ -189,7 +189,7 @@ class WKCalculator(Calculator):
         Raises:
             UnknownElementError: an element is not in the model.
             StructureError: positions or cell are not finite.
-            ClashError: two atoms are on one site.
+            ClashError: two atoms are less than 0.1 Angstrom apart.
             RanksDifferError: the ranks of `comm` hold different atoms.
 
         """

@@ -30,10 +30,13 @@ class UnknownElementError(StructureError):
 
 
 class ClashError(StructureError):
-    """Two atoms, `args`, are on one site."""
+    """Two atoms, `args`, are closer than `wk_potential.atoms.kinds.MIN_DISTANCE`; an atom twice means its own image."""
 
     def __str__(self) -> str:
-        return "atoms {} and {} are on one site".format(*self.args)
+        first, second = self.args
+        if first == second:
+            return f"atom {first} is less than 0.1 Angstrom from its own periodic image"
+        return f"atoms {first} and {second} are less than 0.1 Angstrom apart"
 
 
 class ModelFileError(WKError, ValueError):

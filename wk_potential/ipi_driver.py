@@ -58,7 +58,7 @@ class WKDriver(ASEDriver):
         """Energy, forces and virial in i-PI's units; energies of the atoms in eV, as JSON.
 
         Raises:
-            StructureError: positions that are not finite, or two atoms on one site.
+            StructureError: positions that are not finite, or two atoms less than 0.1 Angstrom apart.
 
         """
         return super().compute_structure(np.asarray(cell, float), np.asarray(pos, float))

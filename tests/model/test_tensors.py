@@ -258,7 +258,7 @@ def test_model_without_dipole(random_model):
 
 def test_two_atoms_on_one_site(tensor_model):
     atoms = Atoms("OHH", [[0, 0, 0], [1, 0, 0], [1, 0, 0]])
-    with pytest.raises(ValueError, match=r"atoms (1 and 2|2 and 1) are on one site"):
+    with pytest.raises(ValueError, match=r"atoms (1 and 2|2 and 1) are less than 0.1 Angstrom apart"):
         WKCalculator(tensor_model, threads=1).get_property("dipole", atoms)
 
 

@@ -13,11 +13,8 @@ from ase.data import chemical_symbols
 from scipy.spatial.distance import pdist
 
 from ..errors import DataError
-from .kinds import KINDS, TENSORS, VOIGT
+from .kinds import KINDS, MIN_DISTANCE, TENSORS, VOIGT
 from .tensor_labels import TensorReader, checked_numbers, unit_factor
-
-MIN_DISTANCE = 0.1  # Angstrom; no useful frame has atoms closer than this
-
 
 # Lower case, best first: a key that says it is the reference beats a plain one, which may belong to the model
 # that drove the sampling. free_energy is last: it differs from the energy by the entropy of the smearing.

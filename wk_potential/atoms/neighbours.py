@@ -7,6 +7,7 @@ import numpy as np
 
 from ..compute.jit import njit
 from ..errors import StructureError
+from .kinds import MIN_DISTANCE
 
 
 class Neighbours(NamedTuple):
@@ -68,6 +69,8 @@ def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     periodic = cell[pbc]
     if not np.all(np.isfinite(cell)):
         raise StructureError("the cell has components that are not finite")
+    if len(periodic) and MIN_DISTANCE > np.linalg.svd(periodic, compute_uv=False).min() > 1e-8 * np.abs(periodic).max():
+        raise StructureError(f"the cell is thinner than {MIN_DISTANCE} Angstrom: {cell.tolist()}")
     scale = np.prod(np.linalg.norm(periodic, axis=1))
     if np.sqrt(abs(np.linalg.det(periodic @ periodic.T))) <= 1e-8 * scale or (pbc.any() and scale == 0.0):
         raise StructureError(f"the cell vectors of the periodic directions do not span a cell: {cell.tolist()}")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..atoms.kinds import MIN_DISTANCE
 from ..compute.jit import njit
 from ..compute.simd import WIDTH, fma, item, load, mul, padded, splat, store, total
 from .expansion import Density
@@ -110,7 +111,7 @@ def neighbourhood(density, n_elements, most):
 def gather(atom, cutoff, structure, out, clash):
     """Fill first, atom, unit and r with the neighbours of an atom within the cutoff.
 
-    A neighbour on the same site is left out and written to `clash` (2,) with the atom.
+    A neighbour closer than `MIN_DISTANCE` is left out and written to `clash` (2,) with the atom.
     """
     positions, cell, species, neighbours = structure
     start, end = neighbours.first[atom], neighbours.first[atom + 1]
@@ -130,7 +131,7 @@ def gather(atom, cutoff, structure, out, clash):
                 y += a * cell[0, 1] + b * cell[1, 1] + c * cell[2, 1]
                 z += a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2]
             square = x * x + y * y + z * z
-            if square < 1e-8:
+            if square < MIN_DISTANCE * MIN_DISTANCE:
                 clash[0], clash[1] = atom, j
             elif square < cutoff * cutoff:
                 r = np.sqrt(square)

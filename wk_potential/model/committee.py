@@ -30,14 +30,14 @@ class Deviations(NamedTuple):
         energies: (n, K) eV of the centres.
         forces: (N, 3, LANES) eV/Angstrom, of the first members.
         virial: (3, 3, LANES) eV.
-        close: (n,) number of neighbours that are closer than in the training set.
+        unusual: (n,) number of neighbours that are closer or farther than in the training set.
 
     """
 
     energies: np.ndarray
     forces: np.ndarray
     virial: np.ndarray
-    close: np.ndarray
+    unusual: np.ndarray
 
 
 @njit
@@ -191,7 +191,7 @@ def evaluate_committee(
         threads: how many.
 
     Raises:
-        ClashError: two atoms are on one site.
+        ClashError: two atoms are less than 0.1 Angstrom apart.
 
     """
     species, n = structure.species, len(structure.neighbours.first) - 1

@@ -120,7 +120,7 @@ class Sums(NamedTuple):
         forces: (N, 3).
         virial: (3, 3).
         virials: (N, 3, 3), the share of each atom; without rows if they are not wanted.
-        clash: (2,) a pair on one site.
+        clash: (2,) a pair that is too close.
 
     """
 
@@ -332,7 +332,7 @@ def evaluate(
         atomic: whether the shares (N, 3, 3) are wanted; otherwise there are none.
 
     Raises:
-        ClashError: two atoms are on one site.
+        ClashError: two atoms are less than 0.1 Angstrom apart.
 
     """
     species, energies = structure.species, np.zeros(len(structure.neighbours.first) - 1)

@@ -16,13 +16,14 @@ from ..density.expansion import Density
 from ..density.packed import pack
 from ..density.radial import RadialTable
 from ..forms.quadratic import TruncatedForm, from_arrays, pack_forms, to_arrays
+from .bonds import count_unusual
 from .committee import Deviations, count_close, evaluate_committee
 from .container import prefixed, within
 from .energy import Layer, Potential
 from .summary import Summarised
 
-_ARRAYS = ("members", "probes", "centres", "largest", "calibration", "closest")
-CLOSE_GRADE = 10.0  # least grade of an atom with a neighbour closer than in any training environment
+_ARRAYS = ("members", "probes", "centres", "largest", "calibration", "closest", "nearest", "farthest")
+CLOSE_GRADE = 10.0  # least grade of an atom with neighbours closer or farther than in any training environment
 
 
 class Spread(NamedTuple):
@@ -34,7 +35,8 @@ class Spread(NamedTuple):
         forces: (N, 3) eV/Angstrom.
         virial: (3, 3) eV.
         grade: (n,) extrapolation grade: above 1 where an environment is less certain than 99.9 % of those of the
-            training set are without their own frame, `CLOSE_GRADE` at least where two atoms are closer than ever there.
+            training set are without their own frame, `CLOSE_GRADE` at least where neighbours are closer or farther than
+            ever there.
 
     """
 
@@ -61,6 +63,8 @@ class Uncertainty(Summarised):
             add to that of the energy, atoms being independent.
         closest: (n_elements, n_elements) Angstrom; a neighbour below this distance is clearly closer than any in the
             training set. For elements that are never neighbours there, it is the cutoff.
+        nearest, farthest: (n_elements, K) bounds of the distances of the K nearest neighbours, in units of the sum of
+            the covalent radii (`wk_potential.model.bonds`); K is 0 in older models.
 
     """
 
@@ -73,12 +77,15 @@ class Uncertainty(Summarised):
     largest: np.ndarray
     calibration: np.ndarray
     closest: np.ndarray
+    nearest: np.ndarray
+    farthest: np.ndarray
 
-    def potential(self, densities: Sequence[Density]) -> "CommitteePotential":
+    def potential(self, densities: Sequence[Density], elements: np.ndarray) -> "CommitteePotential":
         """Arrays as the compiled functions take them.
 
         Args:
             densities: of the model's length scales.
+            elements: (n_elements,) atomic numbers.
 
         """
         layers, members, columns = [], [], np.concatenate([self.members, self.probes], axis=1)
@@ -87,7 +94,7 @@ class Uncertainty(Summarised):
             packed = pack(coarse(density, self.lmax, self.channels))
             layers.append(Layer(packed, packed.projection.astype(float), [pack_forms(f) for f in forms]))
             members.append([np.ascontiguousarray(columns[r]) for r in rows])
-        return CommitteePotential(self, Potential(layers), members)
+        return CommitteePotential(self, elements, Potential(layers), members)
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return description and arrays, for a file."""
@@ -105,7 +112,9 @@ class Uncertainty(Summarised):
         forms = []
         for n, blocks in enumerate(facts["blocks"]):
             forms.append(from_arrays(len(arrays["largest"]), blocks, within(f"forms{n}_", arrays)))
-        arrays.setdefault("closest", np.zeros(2 * [len(arrays["largest"])]))  # older files lack it
+        n = len(arrays["largest"])
+        older = {"closest": np.zeros((n, n)), "nearest": np.zeros((n, 0)), "farthest": np.zeros((n, 0))}
+        arrays = {**older, **arrays}
         return cls(int(facts["lmax"]), int(facts["channels"]), forms, *(arrays[name] for name in _ARRAYS))
 
 
@@ -135,13 +144,16 @@ class CommitteePotential(Summarised):
     """A committee as the compiled functions take it; see `Uncertainty.potential`."""
 
     uncertainty: Uncertainty
+    elements: np.ndarray
     potential: Potential
     members: list[list[np.ndarray]]
 
     def deviations(self, structure: Structure, threads: int = 1) -> Deviations:
         """Deviations of the members; the deviations of parts of a structure add up."""
         found = evaluate_committee(self.potential, self.members, structure, threads)
-        return found._replace(close=count_close(structure, self.uncertainty.closest))
+        own = self.uncertainty
+        unusual = count_unusual(structure, self.elements, own.nearest, own.farthest)
+        return found._replace(unusual=count_close(structure, own.closest) + unusual)
 
     def spread(self, deviations: Deviations, species: np.ndarray) -> Spread:
         """Calibrated standard deviations.
@@ -161,7 +173,7 @@ class CommitteePotential(Summarised):
             energies * local,
             forces * _rms(deviations.forces),
             stress * _rms(deviations.virial),
-            np.where(deviations.close > 0, np.maximum(grade, CLOSE_GRADE), grade),
+            np.where(deviations.unusual > 0, np.maximum(grade, CLOSE_GRADE), grade),
         )
 
 

@@ -135,7 +135,7 @@ class Model:
         """
         if self.uncertainty is None:
             raise UncertaintyError(NO_ERROR_BARS)
-        return self.uncertainty.potential([scale.density for scale in self.scales])
+        return self.uncertainty.potential([scale.density for scale in self.scales], self.elements)
 
     @property
     def error_bars(self) -> list[str]:
@@ -185,7 +185,7 @@ class Model:
             atomic: compute the shares of the atoms in the virial, too.
 
         Raises:
-            ClashError: two atoms are on one site.
+            ClashError: two atoms are less than 0.1 Angstrom apart.
 
         """
         energies, *rest = evaluate(potential or self.potential(), structure, threads, atomic=atomic)
@@ -225,7 +225,7 @@ class Model:
 
         Raises:
             UnknownElementError: an element is not in the model; the message names the structure.
-            StructureError: positions or cell make no sense, or two atoms are on one site.
+            StructureError: positions or cell make no sense, or two atoms are less than 0.1 Angstrom apart.
             UncertaintyError: error bars are asked for and the model has none.
 
         """
@@ -268,7 +268,7 @@ class Model:
 
         Raises:
             UnknownElementError: an element is not in the model.
-            StructureError: positions or cell make no sense, or two atoms are on one site.
+            StructureError: positions or cell make no sense, or two atoms are less than 0.1 Angstrom apart.
 
         """
         pools = [self._environments(x, threads) for x in (a, b) if x is not None]
@@ -292,7 +292,7 @@ class Model:
 
         Raises:
             UnknownElementError: an element is not in the model.
-            StructureError: positions or cell make no sense, or two atoms are on one site.
+            StructureError: positions or cell make no sense, or two atoms are less than 0.1 Angstrom apart.
             OptionsError: the model has no energies, so it has no support points; or the size is not positive.
 
         """

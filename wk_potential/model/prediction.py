@@ -86,7 +86,8 @@ def predict_structures(
         progress: called with the name of the stage and the fraction done.
 
     Raises:
-        StructureError: positions or cell make no sense, or two atoms are on one site; the message names the structure.
+        StructureError: positions or cell make no sense, or two atoms are less than 0.1 Angstrom
+            apart; the message names the structure.
 
     """
     done, lock, side_by_side = 0, Lock(), len(structures) >= threads

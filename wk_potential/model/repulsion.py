@@ -75,7 +75,7 @@ def repel(repulsion, atoms, structure, sums):
                 square += d[x] * d[x]
             a, b = species[i], species[j]
             if square >= farthest * farthest or square >= repulsion.outer[a, b] ** 2 or square == 0.0:
-                continue  # `gather` has reported atoms on one site already
+                continue  # `gather` has reported atoms so close already
             r = np.sqrt(square)
             energy, derivative = pair_energy(
                 repulsion.charges[a] * repulsion.charges[b], screening[a, b], repulsion.inner[a, b],

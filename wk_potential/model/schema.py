@@ -273,6 +273,10 @@ def _check_uncertainty(facts: Header, found: _Arrays, n: int, channels: Sequence
     if "uncertainty_closest" in found or facts.limits is not None:
         closest = found.take("uncertainty_closest", n, n, bounds=(0, facts.cutoff))
         require(np.array_equal(closest, closest.T), "uncertainty_closest", "is not symmetric")
+    if "uncertainty_nearest" in found or _written(facts, "bonds") is not None:
+        nearest = found.take("uncertainty_nearest", n, _written(facts, "bonds"), bounds=POSITIVE)
+        farthest = found.take("uncertainty_farthest", *nearest.shape, bounds=POSITIVE)
+        require(bool(np.all(nearest <= farthest)), "uncertainty_nearest", "is above uncertainty_farthest")
 
 
 def _check_tensor(found: _Arrays, name: str, tensor: TensorEntry, n: int, members: int | None) -> None:

@@ -122,7 +122,7 @@ def evaluate_tensors(
         derivatives: whether to compute the derivatives by the positions, per Angstrom; otherwise they have no rows.
 
     Raises:
-        ClashError: two atoms are on one site.
+        ClashError: two atoms are less than 0.1 Angstrom apart.
 
     """
     species = structure.species
@@ -151,7 +151,7 @@ def tensor_terms_of(layers: Sequence[TensorLayer], structure: Structure, threads
         layers, structure, threads: as in `evaluate_tensors`.
 
     Raises:
-        ClashError: two atoms are on one site.
+        ClashError: two atoms are less than 0.1 Angstrom apart.
 
     """
     species, width = structure.species, 2 * layers[0].momentum + 1

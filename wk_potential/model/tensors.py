@@ -98,7 +98,7 @@ class TensorProperty(Summarised):
         """Return contributions of the atoms, (N, 3) or (N, 3, 3); the target is their sum.
 
         Raises:
-            ClashError: two atoms are on one site.
+            ClashError: two atoms are less than 0.1 Angstrom apart.
 
         """
         out = np.zeros(())
@@ -114,7 +114,7 @@ class TensorProperty(Summarised):
         The first axes are the atom and the direction in which it moves, the others those of the target.
 
         Raises:
-            ClashError: two atoms are on one site.
+            ClashError: two atoms are less than 0.1 Angstrom apart.
 
         """
         out = np.zeros(())
@@ -127,7 +127,7 @@ class TensorProperty(Summarised):
         """Standard deviations of the components of the target, (3,) or (3, 3); parts of different L err independently.
 
         Raises:
-            ClashError: two atoms are on one site.
+            ClashError: two atoms are less than 0.1 Angstrom apart.
 
         """
         variance = np.zeros(())

@@ -56,7 +56,7 @@ class ParallelPredictor:
 
         Raises:
             RanksDifferError: the arguments are not the same on all ranks.
-            ClashError: two atoms are on one site.
+            ClashError: two atoms are less than 0.1 Angstrom apart.
 
         """
         comm, pbc, cell = self.comm, np.asarray(pbc, bool), np.array(cell, float)
@@ -92,10 +92,10 @@ class ParallelPredictor:
         structure = Structure(local, np.zeros((3, 3)), species[domain.atoms], domain.neighbours)
         own = self.comm.together(committee.deviations, structure, self.threads)
         energies, forces = np.zeros((n, own.energies.shape[1])), np.zeros((n, *own.forces.shape[1:]))
-        energies[domain.centres], close = own.energies, np.zeros(n)
-        close[domain.centres] = own.close
+        energies[domain.centres], unusual = own.energies, np.zeros(n)
+        unusual[domain.centres] = own.unusual
         np.add.at(forces, domain.atoms, own.forces)
-        return Deviations(*(self.comm.total(x) for x in (energies, forces, own.virial, close)))
+        return Deviations(*(self.comm.total(x) for x in (energies, forces, own.virial, unusual)))
 
     def _count(self, part: str, start: float) -> None:
         self.seconds[part] += time.perf_counter() - start

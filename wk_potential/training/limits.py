@@ -213,6 +213,8 @@ class ErrorBarLimits:
     folds: int = 100  # in which frames are left out; one by one if there are fewer frames
     grade_quantile: float = 0.999  # of the left-out environments has an extrapolation grade below 1
     closer: float = 0.9  # times the smallest distance of the training set: closer atoms are extrapolation
+    bonds: int = 6  # nearest neighbours whose distances are compared with those of the training set
+    farther: float = 1.1  # times the largest distance of the training set: bonds that are longer are broken
 
 
 @dataclass(frozen=True)

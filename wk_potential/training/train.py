@@ -164,7 +164,7 @@ def _say_densities(task: Task) -> None:
     task.log(f"Baseline ({_origin(task.options)}): {energies}")
     if task.options.isolated_atoms is None:
         task.log(
-            "  Without energies of isolated atoms the model knows nothing of atoms apart: to pull a structure apart "
+            "  No energies of isolated atoms: the model knows nothing of atoms apart, so to pull a structure apart "
             "costs next to nothing. Give them with --isolated-atoms, or as frames of one atom"
         )
     for density in task.densities:

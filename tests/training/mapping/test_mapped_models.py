@@ -84,5 +84,5 @@ def test_two_atoms_on_one_site(mapped, options):
     atoms = SYSTEMS["molecule"].copy()
     atoms.positions[6] = atoms.positions[3]
     atoms.calc = WKCalculator(mapped[TOLERANCES[0]], threads=2, **options)
-    with pytest.raises(ClashError, match=r"atoms (3 and 6|6 and 3) are on one site"):
+    with pytest.raises(ClashError, match=r"atoms (3 and 6|6 and 3) are less than 0.1 Angstrom apart"):
         atoms.get_forces()

@@ -23,7 +23,9 @@ from ...density.frames import Environments, closest_distances
 from ...forms.features import features
 from ...forms.quadratic import TruncatedForm
 from ...kernel.coupling import real_cg
+from ...model.bonds import NONE, ordered_distances
 from ...model.committee import LANES
+from ...model.environments import as_arrays
 from ...model.error_bars import Uncertainty, coarse, feature_slices
 from ...model.model import Model
 from ...model.support import SupportPoints
@@ -164,6 +166,7 @@ def fit_uncertainty(
     residuals, chosen = left_out.residuals(numbers), data.subset(numbers)
     cutoff = max(scale.density.radial.cutoff for scale in model.scales)
     closest = np.minimum(own.closer * closest_distances(data, cutoff), cutoff)
+    nearest, farthest = usual_distances(data, cutoff, own)
     densities = [coarse(scale.density, own.lmax, own.channels) for scale in model.scales]
     forms = coarse_forms(model, chosen, densities, threads, limits)
     features = _features(chosen, densities, forms, threads, progress)
@@ -192,8 +195,30 @@ def fit_uncertainty(
     rng = np.random.default_rng(seed)
     members, probes = labels.draws(own.members, rng), environments.draws(own.probes, rng)
     return Uncertainty(
-        own.lmax, own.channels, forms, members, probes, mean @ probes, np.array(largest), calibration, closest
-    )
+        own.lmax, own.channels, forms, members, probes, mean @ probes, np.array(largest), calibration, closest,
+        nearest, farthest,
+    )  # fmt: skip
+
+
+def usual_distances(
+    data: Dataset, cutoff: float, limits: ErrorBarLimits = DEFAULT.error_bars
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds (n_elements, K) of the distances of nearest neighbours in the training set, with a margin.
+
+    Args:
+        data: the training set.
+        cutoff: of the model, Angstrom.
+        limits: constants of this step.
+
+    """
+    n = len(data.elements)
+    low, high = np.full((n, limits.bonds), NONE), np.zeros((n, limits.bonds))
+    for frame in data:
+        structure = as_arrays(frame, data.elements, cutoff)
+        found = ordered_distances(structure, data.elements, limits.bonds)
+        np.minimum.at(low, structure.species, found)
+        np.maximum.at(high, structure.species, found)
+    return limits.closer * low, np.minimum(limits.farther * high, NONE)
 
 
 def _features(
