@@ -118,18 +118,28 @@ class FullLimits:
 
 
 @dataclass(frozen=True)
+class NoiseGrid:
+    """Factors with which the search for amplitude and noise of the sparse estimator begins."""
+
+    amplitude: tuple[float, ...] = (1e-6, 1e-3, 1.0, 1e3, 1e6)
+    noise: tuple[float, ...] = (0.03, 0.3, 3.0)  # of energies and stresses, beside forces
+
+
+@dataclass(frozen=True)
 class SparseLimits:
     """The sparse estimator (`sparse`)."""
 
     candidates: int = 20_000  # environments of each element among which support points are chosen
     folds: int = 4  # of the cross-validation
-    search_support: int = 400  # support points with which the order weights are chosen, at most
+    search_support: int = 800  # support points with which the order weights are chosen, at most
     search_labels: int = 20_000  # on which they are chosen, about
-    search_evaluations: int = 120  # of the cross-validation errors, for the order weights
+    falls: tuple[float, ...] = (1.0, 5.0, 20.0, 60.0, 200.0)  # factors by which the weight falls from order to order
     noise_evaluations: int = 40  # the same for the noise of all labels and support points
+    start_amplitude: float = 1e6  # of the kernel, in units of the mean square of the labels
     start_noise: tuple[float, float, float] = (0.01, 0.1, 0.03)  # of the rms of energies, forces, virials
     least_noise: float = 1e-4  # of the rms: errors of left-out frames are rounding errors with less
     left_out_labels: int = 8000  # whose leave-one-out errors are computed, at most
+    grid: NoiseGrid = NoiseGrid()
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class TrainingOptions(BaseModel):
         "points, auto chooses by the number of labels",
     )
     support_points: int = Field(
-        1000,
+        2000,
         ge=1,
         le=LARGEST,
         description="Number of support points of the sparse estimator: training environments that "

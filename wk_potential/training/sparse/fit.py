@@ -28,11 +28,17 @@ def fit_sparse(task: Task) -> Fit:
     options, environments, density, limits = task.options, task.environments[0], task.densities[0], task.limits.sparse
     n_support = min(options.support_points, task.data.n_environments)
     _predict(task, n_support)
-    support, weights, mean = _support(task, n_support)
+    pools, mean = _pools(task)
+    flat = 1.0 / (options.order * mean)
+    weights = np.array(options.order_weights) if options.order_weights is not None else flat
+    searched = options.order_weights is None
+    support = _support(task, pools, n_support, weights, 0.0, 0.5 if searched else 1.0)
     fixed = (options.energy_noise, options.forces_noise, options.stress_noise)
     noise = None
-    if options.order_weights is None:
+    if searched:
         weights, noise = _search_order_weights(task, support, mean, fixed)
+        support = _support(task, pools, n_support, weights, 0.5, 1.0)
+    _say_support(task, support)
     kernel = np.tensordot(weights, kernel_matrices(support, density.lmax, options.order), 1)
     factors = _stream(task, environments, support, weights[None], "design")
     regression = SparseRegression(factors, kernel[None], task.comm, task.limits)
@@ -41,8 +47,8 @@ def fit_sparse(task: Task) -> Fit:
     errors: dict[str, float] = {}
     score = float("-inf")
     if regression.n_folds > 1:
-        searched = partial(task.progress, "noise")
-        amplitude, noise = regression.choose(amplitude, noise, fixed, [[1.0]], limits.noise_evaluations, searched)
+        report = partial(task.progress, "noise")
+        amplitude, noise = regression.choose(amplitude, noise, fixed, [[1.0]], limits.noise_evaluations, report)
         errors, score = _cross_validated(task, regression, amplitude, noise)
 
     (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude[0]
@@ -55,18 +61,34 @@ def fit_sparse(task: Task) -> Fit:
     return Fit([scale], noise, errors, {}, score, left_out)
 
 
-def _support(task: Task, n_support: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Support points of each element, the order weights (order,) with which they were chosen, and the mean kernels."""
-    options, lmax = task.options, task.densities[0].lmax
-    expanded = partial(task.progress, "environments")
-    selected = partial(task.progress, "support points")
-    pools = candidates(task.environments[0], task.limits.sparse.candidates, options.seed, expanded)
-    mean = mean_kernels(pools, lmax, options.order, options.seed)
-    weights = np.array(options.order_weights) if options.order_weights is not None else 1.0 / (options.order * mean)
-    support = select_support(pools, n_support, lmax, weights, task.threads, selected, task.comm)
+def _pools(task: Task) -> tuple[list[np.ndarray], np.ndarray]:
+    """Candidates of each element for support points, and the mean kernels (order,)."""
+    options = task.options
+    pools = candidates(
+        task.environments[0], task.limits.sparse.candidates, options.seed, partial(task.progress, "environments")
+    )
+    return pools, mean_kernels(pools, task.densities[0].lmax, options.order, options.seed)
+
+
+def _support(
+    task: Task, pools: list[np.ndarray], n_support: int, weights: np.ndarray, begin: float, end: float
+) -> list[np.ndarray]:
+    """Support points of each element for a kernel of given order weights (order,); progress goes from begin to end."""
+
+    def report(fraction: float) -> None:
+        task.progress("support points", begin + (end - begin) * fraction)
+
+    return select_support(pools, n_support, task.densities[0].lmax, weights, task.threads, report, task.comm)
+
+
+def _say_support(task: Task, support: Sequence[np.ndarray]) -> None:
     chosen = ", ".join(f"{chemical_symbols[z]} {len(s)}" for z, s in zip(task.elements, support, strict=True))
     task.log(f"Support points: {chosen}")
-    return support, weights, mean
+
+
+def _score(task: Task, regression: SparseRegression, amplitude: np.ndarray, noise: np.ndarray) -> float:
+    kinds = regression.kinds
+    return score_of_errors(regression.errors(amplitude, noise)[kinds], kinds, task.limits.importance)
 
 
 def _cross_validated(
@@ -143,17 +165,16 @@ def _predict(task: Task, n_support: int) -> None:
     limits, speeds, ranks = task.limits.sparse, task.limits.speeds, task.comm.size
     labels, width = task.data.n_labels, (density.lmax + 1) ** 2 * density.projection.shape[3]
     searched = min(limits.search_support, n_support) if options.order_weights is None else 0
-    columns = options.order * searched
+    n_sets = len(limits.falls)
+    columns = n_sets * searched
     gigabytes = kept_gigabytes(task.data, width, task.limits.kept_bytes) + 8e-9 * (
         6 * max(columns, n_support) ** 2 * -(-limits.folds // ranks) + limits.candidates * n_support / ranks
         + (min(n_atoms, limits.candidates * len(task.elements)) + 8 * task.threads * max(columns, n_support)) * width
     )  # fmt: skip
     share = min(1.0, limits.search_labels / labels)
-    pairs = n_atoms * (2 * n_support + share * options.order * searched) / len(task.elements)
-    products = (
-        labels * (n_support**2 + share * columns**2)
-        + limits.search_evaluations * limits.folds * 3 * columns * searched**2
-    )
+    pairs = n_atoms * (n_support + share * n_sets * searched) / len(task.elements)
+    scans = limits.noise_evaluations * limits.folds * (2 * n_support**3 + n_sets * searched**3) / 3
+    products = 2 * labels * (n_support**2 + share * columns**2) + scans
     seconds = speeds.gradient_pair * pairs + products / speeds.factor_products
     predict_cost(task, gigabytes, seconds / (task.threads * ranks))
 
@@ -175,21 +196,34 @@ def _stream(
 def _search_order_weights(
     task: Task, support: Sequence[np.ndarray], mean: np.ndarray, fixed: Sequence[float | None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Order weights and noise by cross-validation, with some of the support points and of the frames."""
-    limits = task.limits.sparse
+    """Order weights and noise by cross-validation, with some of the support points and of the frames.
+
+    The weights fall from order to order by a factor, of which some are tried. With fewer support points than these, or
+    fewer labels, the best factor is another one than that of the final fit.
+    """
+    limits, order, lmax = task.limits.sparse, task.options.order, task.densities[0].lmax
     share = min(1.0, limits.search_support / sum(map(len, support)))
     few = [s[: int(np.ceil(share * len(s)))] for s in support]  # the first chosen are the most different
-    frames, order = task.data.sampled_until(limits.search_labels, task.options.seed), task.options.order
-    factors = _stream(task, task.environments[0].subset(frames), few, np.eye(order), "kernels of each order")
-    kernels = kernel_matrices(few, task.densities[0].lmax, order)
-    regression = SparseRegression(factors, kernels, task.comm, task.limits)
-    rms = regression.rms()
-    # labels are far more than weights: the search begins where the prior hardly constrains the weights
-    start, noise = 1e4 * rms[regression.kinds[0]] ** 2 / (order * mean), np.array(limits.start_noise) * rms
-    if regression.n_folds == 1:
-        return start, noise
+    frames = task.data.sampled_until(limits.search_labels, task.options.seed)
+    sets = np.array(
+        [1.0 / (order * mean * fall ** np.arange(order)) for fall in limits.falls[: 1 if order == 1 else None]]
+    )
+    if len(frames) == 1:
+        return sets[0], np.array(limits.start_noise)
+    factors = _stream(task, task.environments[0].subset(frames), few, sets, "kernels of each order")
+    kernels = np.tensordot(sets, kernel_matrices(few, lmax, order), 1)
     task.log(f"Cross-validating order weights and noise ({sum(map(len, few))} support points, {len(frames)} frames)")
-    # two numbers, the size and the tilt from low to high orders: four would be overfitted to the few support points
-    directions = [np.ones(order), np.arange(order) - (order - 1) / 2]
-    searched = partial(task.progress, "order weights")
-    return regression.choose(start, noise, fixed, directions, limits.search_evaluations, searched)
+    found = []
+    for n, (weights, kernel) in enumerate(zip(sets, kernels, strict=True)):
+        own = [[factor.columns(n, len(sets)) for factor in of_fold] for of_fold in factors]
+        regression = SparseRegression(own, kernel[None], task.comm, task.limits)
+        start, rms = np.array(limits.start_noise), regression.rms()
+        # labels are far more than weights: the search begins where the prior hardly constrains the weights
+        begin = np.array([limits.start_amplitude * rms[regression.kinds[0]] ** 2])
+        amplitude, noise = regression.choose(begin, start * rms, fixed, [[1.0]], limits.noise_evaluations)
+        found.append((_score(task, regression, amplitude, noise), weights * amplitude[0], noise))
+        task.progress("order weights", (n + 1) / len(sets))
+    scores = ", ".join(f"{fall:g}: {score:.2f}" for fall, (score, *_) in zip(limits.falls, found, strict=False))
+    best = max(found, key=lambda f: f[0])
+    task.log(f"Weights fall from order to order (scores of the factors tried, higher is better: {scores})")
+    return best[1:]

@@ -2,24 +2,24 @@
 
 The labels' design matrix is streamed into triangular factors (tall-skinny QR): memory is O(M^2), the condition number
 is that of the matrix and not its square, and every question about noise and order weights is answered, by
-cross-validation, from the factors alone. The kernel's own matrix K_MM is diagonalised and directions below a relative
-threshold are dropped, so that nothing is divided by rounding errors.
+cross-validation, from the factors alone. The kernel's own matrix K_MM is decomposed by pivoted Cholesky, and support
+points that the others describe to rounding are dropped.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import qr, solve_triangular
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, lapack, qr, solve_triangular
 from scipy.optimize import minimize
 
 from ...atoms.kinds import LabelKind
 from ...compute.ranks import Communicator
 from ..limits import DEFAULT, Limits
 from ..task import score_of_errors
-
-LEAST_EIGENVALUE = 1e-11  # of K_MM, relative to the largest: smaller ones are rounding
 
 
 class TriangularFactor:
@@ -48,6 +48,15 @@ class TriangularFactor:
             self.factor = qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0][:n]
         return self.factor
 
+    def columns(self, n: int, n_sets: int) -> "TriangularFactor":
+        """Return the factor of the columns of one of several sets, with the target."""
+        width = (self.factor.shape[1] - 1) // n_sets
+        out = TriangularFactor(width + 1)
+        out.add(np.column_stack([self.merge()[:, n * width : (n + 1) * width], self.factor[:, -1]]))
+        out.merge()
+        out.n_rows = self.n_rows
+        return out
+
     def join(self, other: "TriangularFactor") -> None:
         """Take up the rows of another."""
         self.add(other.factor)
@@ -68,10 +77,17 @@ class TriangularFactor:
 
 
 def whitening(kernel: np.ndarray) -> np.ndarray:
-    """Matrix T (M, r) with T^T K T = 1 on the directions of K above the threshold."""
-    values, vectors = np.linalg.eigh(kernel)
-    keep = values > LEAST_EIGENVALUE * values[-1]
-    return vectors[:, keep] / np.sqrt(values[keep])
+    """Matrix T (M, r) with T^T K T = 1, of the support points that the others do not describe to rounding.
+
+    Pivoted Cholesky decomposition knows the kernel to rounding of its diagonal. Eigenvalues are known to rounding of
+    the largest one only, which in condensed matter is nearly the sum of all: the mean environment.
+    """
+    factor, pivots, rank, _ = lapack.dpstrf(kernel, lower=1)
+    order = pivots[:rank] - 1
+    basis = np.zeros((len(kernel), rank))
+    triangle = np.tril(factor[:rank, :rank])
+    basis[order] = solve_triangular(triangle, np.eye(rank), lower=True, trans="T", check_finite=False)
+    return basis
 
 
 def _weights(triangle: np.ndarray, basis: np.ndarray) -> np.ndarray:
@@ -88,6 +104,79 @@ def left_out_errors(rows: np.ndarray, residuals: np.ndarray) -> np.ndarray:
 
     """
     return np.linalg.solve(np.eye(len(rows)) - rows @ rows.T, residuals)
+
+
+class _Products(NamedTuple):
+    """Inner products of the columns of a design matrix in a basis of r directions, by kind of label.
+
+    To try a noise costs r^3 / 3 with them, for all labels.
+
+    Attributes:
+        design: of each kind (r, r).
+        target: of each kind (r,), with the targets.
+        square: (3,) of the targets with themselves.
+
+    """
+
+    design: list[np.ndarray]
+    target: list[np.ndarray]
+    square: np.ndarray
+
+    @classmethod
+    def of(cls, factors: Sequence[TriangularFactor], basis: np.ndarray, triangle: np.ndarray) -> "_Products":
+        """Products of triangular factors, one of each kind, in a basis divided by a triangle."""
+        rows = [
+            solve_triangular(triangle, (factor.factor[:, :-1] @ basis).T, trans="T", check_finite=False).T
+            for factor in factors
+        ]
+        targets = [factor.factor[:, -1] for factor in factors]
+        return cls(
+            [x.T @ x for x in rows],
+            [x.T @ y for x, y in zip(rows, targets, strict=True)],
+            np.array([y @ y for y in targets]),
+        )
+
+
+class _Trials:
+    """Held-out errors of a kernel of any amplitude, with any noise.
+
+    The products of a design matrix have the square of its condition number, signal over noise. So they are taken in a
+    basis in which the fit with a first noise is the unit matrix: then only ratios of the noises matter.
+
+    Args:
+        everything: factors of all labels, by kind.
+        folds: those of some folds.
+        basis: (M, r) in which the kernel is the unit matrix.
+        triangle: (r, r) of the fit to all labels in this basis, with the first noise.
+        kinds: of label that there are.
+
+    """
+
+    def __init__(
+        self, everything: Sequence[TriangularFactor], folds: dict[int, list[TriangularFactor]], basis: np.ndarray,
+        triangle: np.ndarray, kinds: Sequence[LabelKind],
+    ) -> None:  # fmt: skip
+        inverse = solve_triangular(triangle, np.eye(len(triangle)), check_finite=False)
+        self._prior, self._kinds = inverse.T @ inverse, kinds
+        self._all = _Products.of(everything, basis, triangle)
+        self._folds = {i: _Products.of(fold, basis, triangle) for i, fold in folds.items()}
+
+    def misfits(self, amplitude: float, noise: np.ndarray, n_folds: int) -> np.ndarray:
+        """Sums (n_folds, 3) of squared errors at each fold by the fit to the others, infinite where it fails."""
+        out = np.zeros((n_folds, len(LabelKind)))
+        for i, fold in self._folds.items():
+            matrix, vector = self._prior / amplitude, np.zeros(len(self._prior))
+            for k in self._kinds:
+                matrix += (self._all.design[k] - fold.design[k]) / noise[k] ** 2
+                vector += (self._all.target[k] - fold.target[k]) / noise[k] ** 2
+            try:
+                solution = cho_solve(cho_factor(matrix, overwrite_a=True, check_finite=False), vector)
+            except LinAlgError:
+                out[i] = np.inf
+                continue
+            for k in self._kinds:
+                out[i, k] = max(fold.square[k] + solution @ (fold.design[k] @ solution - 2 * fold.target[k]), 0.0)
+        return out
 
 
 class SparseRegression:
@@ -115,27 +204,34 @@ class SparseRegression:
         limits: Limits = DEFAULT,
     ) -> None:
         self.kernels, self.comm, self.limits = kernels, comm or Communicator(), limits
-        self.n_folds, n_columns = len(factors), factors[0][0].factor.shape[1]
-        own = range(self.comm.rank, self.n_folds, self.comm.size)
-        self._folds = {i: factors[i] for i in own}
-        self._without = {i: [TriangularFactor(n_columns) for _ in LabelKind] for i in own if self.n_folds > 1}
-        for i, of_fold in enumerate(factors):
-            for k in LabelKind:
-                factor = self.comm.share(of_fold[k], i % self.comm.size)
-                for rest in (rest for j, rest in self._without.items() if j != i):
-                    rest[k].join(factor)
-        for factor in (f for rest in self._without.values() for f in rest):
-            factor.merge()
-        self.all = [self.comm.share(self._sum(k, n_columns), 0) for k in LabelKind]
+        self.n_folds, self._n_columns = len(factors), factors[0][0].factor.shape[1]
+        self._own = range(self.comm.rank, self.n_folds, self.comm.size)
+        self._factors = factors
+        self._trials: _Trials | None = None  # of one kernel, made for the first noise that is tried
+        self.all = [self._joined(k) for k in LabelKind]
         self.kinds = [k for k in LabelKind if self.all[k].n_rows]
 
-    def _sum(self, kind: LabelKind, n_columns: int) -> TriangularFactor:
-        """Factor of all folds of a kind, on the first rank."""
-        out = TriangularFactor(n_columns)
-        for factors in (self._folds, self._without):
-            if 0 in factors:
-                out.join(factors[0][kind])
+    def _joined(self, kind: LabelKind) -> TriangularFactor:
+        """Factor of all folds of a kind."""
+        out = TriangularFactor(self._n_columns)
+        for i, of_fold in enumerate(self._factors):
+            factor = self.comm.share(of_fold[kind], i % self.comm.size)
+            if self.comm.rank == 0:
+                out.join(factor)
         out.merge()
+        return self.comm.share(out, 0)
+
+    @cached_property
+    def _without(self) -> dict[int, list[TriangularFactor]]:
+        """Factors of all folds but one, for each fold of this rank."""
+        out = {i: [TriangularFactor(self._n_columns) for _ in LabelKind] for i in self._own if self.n_folds > 1}
+        for i, of_fold in enumerate(self._factors):
+            for k in LabelKind:
+                factor = self.comm.share(of_fold[k], i % self.comm.size)
+                for rest in (rest for j, rest in out.items() if j != i):
+                    rest[k].join(factor)
+        for factor in (f for rest in out.values() for f in rest):
+            factor.merge()
         return out
 
     def rms(self) -> np.ndarray:
@@ -194,11 +290,18 @@ class SparseRegression:
 
     def errors(self, amplitudes: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
-        basis = self._basis(amplitudes)
-        misfits = np.zeros((self.n_folds, len(LabelKind)))
-        for i, rest in self._without.items():
-            weights = _weights(self._triangle(rest, amplitudes, noise, basis), basis)
-            misfits[i] = self._misfit(self._folds[i], amplitudes, weights)
+        if len(self.kernels) == 1:
+            if self._trials is None:
+                basis = self._first_basis
+                triangle = self._triangle(self.all, np.ones(1), noise / np.sqrt(amplitudes[0]), basis)[:, :-1]
+                folds = {i: self._factors[i] for i in self._own}
+                self._trials = _Trials(self.all, folds, basis, triangle, self.kinds)
+            misfits = self._trials.misfits(amplitudes[0], noise, self.n_folds)
+        else:
+            misfits, basis = np.zeros((self.n_folds, len(LabelKind))), self._basis(amplitudes)
+            for i, rest in self._without.items():
+                weights = _weights(self._triangle(rest, amplitudes, noise, basis), basis)
+                misfits[i] = self._misfit(self._factors[i], amplitudes, weights)
         total = self.comm.total(misfits).sum(axis=0)
         return np.sqrt(total / np.maximum([f.n_rows for f in self.all], 1))
 
@@ -232,21 +335,27 @@ class SparseRegression:
         n, least = len(moves), self.limits.sparse.least_noise * self.rms()
         count = 0
 
+        grid = [np.zeros(n + len(free))]
+        if len(self.kernels) == 1:  # there are several minima, and an evaluation costs little
+            factors = self.limits.sparse.grid
+            grid = [np.log(point) for point in product(factors.amplitude, *(factors.noise for _ in free))]
+
         def unpack(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             s = noise.copy()
-            s[free] = np.maximum(s[free] * np.exp(x[n:]), least[free])
-            return amplitudes * np.exp(x[:n] @ moves), s
+            s[free] = np.maximum(s[free] * np.exp(np.clip(x[n:], -15, 15)), least[free])
+            return amplitudes * np.exp(np.clip(x[:n], -30, 30) @ moves), s
 
         def loss(x: np.ndarray) -> float:
             nonlocal count
             count += 1
             if progress:
-                progress(min(count / evaluations, 1.0))
-            errors = self.errors(*unpack(np.clip(x, -15, 15)))[self.kinds]
+                progress(min(count / (evaluations + len(grid)), 1.0))
+            errors = self.errors(*unpack(x))[self.kinds]
             return -score_of_errors(errors, self.kinds, self.limits.importance)
 
+        begin = min(grid, key=loss) if len(grid) > 1 else grid[0]
         settings = {"maxfev": evaluations, "ftol": 1e-3, "xtol": 0.1}
-        found = minimize(loss, np.zeros(n + len(free)), method="Powell", options=settings)
+        found = minimize(loss, begin, method="Powell", options=settings)
         if progress:
             progress(1.0)
-        return unpack(np.clip(found.x, -15, 15))
+        return unpack(found.x)
