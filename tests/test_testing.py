@@ -149,8 +149,8 @@ def test_this_package_passes(copper_model):
 @pytest.mark.train
 def test_all_kinds_of_terms_pass(random_model):
     atoms = molecule("CH3CH2OH")
-    atoms.calc = WKCalculator(random_model(), threads=1)
-    rows = run_checks(atoms, temperature=10, time=0.2, timestep=0.05)  # steep: random weights
+    atoms.calc = WKCalculator(random_model(scale=0.3), threads=1)
+    rows = run_checks(atoms, temperature=10, time=0.02, timestep=0.05)  # steep: random weights
     assert not [str(row) for row in rows if not row.passed]
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -162,15 +161,16 @@ def test_as_a_program(model, data, program):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_ctrl_c(model, structure, program, tmp_path):
+@pytest.mark.parametrize(("number", "code", "text"), [(2, 130, "interrupted"), (15, 143, "ended by SIGTERM")])
+def test_ctrl_c_and_the_end_of_a_batch_job(model, structure, program, tmp_path, number, code, text):
     process = program("md", model.name, structure.name, "--time", "10000", "-o", "md.traj")
     while not (tmp_path / "md.log").exists() or len((tmp_path / "md.log").read_text().splitlines()) < 3:
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.decode().splitlines() == ["interrupted; md.traj is whole up to its last frame, go on with --restart"]
+    assert process.returncode == code
+    assert err.decode().splitlines() == [f"{text}; md.traj is whole up to its last frame, go on with --restart"]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "gbk"])

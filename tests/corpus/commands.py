@@ -239,7 +239,7 @@ def dynamics_of_atoms_on_one_site():
     atoms = bulk("Cu", cubic=True)
     atoms.positions[2] = atoms.positions[1]
     write("cu.xyz", atoms)
-    return ["md", "cu.wkp", "cu.xyz", "-o", "md.traj"], ["atoms 1 and 2|atoms 2 and 1", "one site"]
+    return ["md", "cu.wkp", "cu.xyz", "-o", "md.traj"], ["atoms 1 and 2|atoms 2 and 1", "less than 0.1 Angstrom apart"]
 
 
 @case

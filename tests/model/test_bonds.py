@@ -28,12 +28,12 @@ def test_ordered_distances_are_those_of_ase():
     atoms = bulk("CO", "zincblende", a=4.0, cubic=True)
     atoms.rattle(0.2, seed=1)
     elements = np.array([6, 8])
-    found = ordered_distances(as_arrays(atoms, elements, REACH), elements, 5)
+    found = ordered_distances(as_arrays(atoms, elements, REACH), elements, 5, REACH)
     i, j, d = neighbor_list("ijd", atoms, REACH)
     d /= covalent_radii[atoms.numbers[i]] + covalent_radii[atoms.numbers[j]]
     for atom in range(len(atoms)):
         np.testing.assert_allclose(found[atom], np.sort(d[i == atom])[:5], rtol=1e-12)
-    pair = ordered_distances(as_arrays(molecule("O2"), elements, REACH), elements, 3)
+    pair = ordered_distances(as_arrays(molecule("O2"), elements, REACH), elements, 3, REACH)
     assert (pair[:, 0] < 1.1).all()
     assert (pair[:, 1:] == NONE).all()
 
@@ -41,7 +41,7 @@ def test_ordered_distances_are_those_of_ase():
 def flagged(data, atoms):
     """Numbers of unusual neighbours of the atoms."""
     nearest, farthest = usual_distances(data, REACH)
-    return count_unusual(as_arrays(atoms, data.elements, REACH), data.elements, nearest, farthest)
+    return count_unusual(as_arrays(atoms, data.elements, REACH), data.elements, nearest, farthest, REACH)
 
 
 def test_frames_like_those_of_the_training_set_are_usual():
@@ -72,3 +72,12 @@ def test_crystals():
     near = neighbor_list("j", silicon, 2.6)[neighbor_list("i", silicon, 2.6) == 0] - 1
     found = flagged(data, vacancy)
     assert set(np.flatnonzero(found)) == set(near)
+
+
+def test_a_list_with_a_skin_changes_nothing():
+    """Neighbours beyond the cutoff, which a list with a skin holds, do not count."""
+    ethanol = molecule("CH3CH2OH")
+    data = Dataset(frames(ethanol, 10, 0.03))
+    nearest, farthest = usual_distances(data, 2.0)
+    whole = as_arrays(ethanol, data.elements, REACH)
+    assert not count_unusual(whole, data.elements, nearest, farthest, 2.0).any()

@@ -153,7 +153,8 @@ def test_left_out_residuals_of_the_full_estimator_are_those_that_the_header_tell
 
 def test_left_out_residuals_of_the_sparse_estimator_are_those_of_a_fit_without_the_frame(copper_frames):
     """With the same support points and hyperparameters, by algebra written out."""
-    task = make_task(Dataset(copper_frames[:8]), TrainingOptions(support_points=20, **PLAIN), "sparse", 1)
+    noise = {"energy_noise": 0.01, "forces_noise": 0.1, "stress_noise": 0.1}
+    task = make_task(Dataset(copper_frames[:8]), TrainingOptions(support_points=20, **noise, **PLAIN), "sparse", 1)
     fit, labels = fit_sparse(task), task.labels
     scale, deviations = fit.scales[0], labels.size * fit.noise[labels.kind]
     points = scale.support[0].coefficients

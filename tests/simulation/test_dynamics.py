@@ -82,7 +82,7 @@ def test_nve_conserves_the_energy_better_with_shorter_steps(tmp_path, copper):
 def test_nve_of_a_molecule_keeps_its_momenta(tmp_path, random_model):
     atoms = molecule("CH3CH2OH")
     atoms.calc = WKCalculator(random_model(), threads=1)
-    run_md(atoms, MDSettings("nve", temperature=100, timestep=0.25, time=0.02), tmp_path / "md.traj")
+    run_md(atoms, MDSettings("nve", temperature=100, timestep=0.25, time=0.01), tmp_path / "md.traj")
     last = read(tmp_path / "md.traj")
     np.testing.assert_allclose(last.get_momenta().sum(axis=0), 0, atol=1e-10)
     np.testing.assert_allclose(last.get_angular_momentum(), 0, atol=1e-8)
@@ -219,3 +219,10 @@ def test_velocities_can_be_kept(tmp_path, cell):
     cell.set_momenta(np.arange(12.0).reshape(4, 3))
     run_md(cell, MDSettings(timestep=0.01, time=0.00001, keep_velocities=True), tmp_path / "md.traj")
     np.testing.assert_allclose(read(tmp_path / "md.traj", 0).get_momenta(), cell.get_momenta(), atol=1e-12)
+
+
+def test_constraints_that_hold_all_atoms(cell, tmp_path):
+    cell.set_constraint(FixAtoms(range(len(cell))))
+    with pytest.raises(DynamicsError, match="constraints hold all atoms: nothing can move"):
+        run_md(cell, MDSettings(time=0.001), tmp_path / "md.traj")
+    assert not (tmp_path / "md.traj").exists()

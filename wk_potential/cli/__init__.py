@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from .common import INTERRUPTED
+from .common import INTERRUPTED, TERMINATED
 from .encoding import replace_what_cannot_be_written
 
 COMMANDS = (
@@ -42,10 +42,10 @@ class _Commands(click.Group):
         try:
             return super().main(args, *rest, **extra)
         except SystemExit as stop:
-            if args is None and stop.code == INTERRUPTED:
+            if args is None and stop.code in (INTERRUPTED, TERMINATED):
                 sys.stdout.flush()
                 sys.stderr.flush()
-                os._exit(INTERRUPTED)  # Python would wait for threads in long compiled loops
+                os._exit(int(stop.code))  # Python would wait for threads in long compiled loops
             raise
 
 

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -16,7 +18,7 @@ from ..errors import OptionsError, WKError
 if TYPE_CHECKING:
     from .screen import Screen
 
-INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM, as shells have them
 ERROR_LOG = "wk-potential-error.log"
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # Python does not say of which file
 
@@ -25,16 +27,31 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C in a command that has written something; the message says what."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, the signal by which batch systems end a job: the command ends as after Ctrl-C."""
+
+
+def end_on_sigterm() -> None:
+    """Make SIGTERM end a command as Ctrl-C does, unless somebody else wants the signal."""
+
+    def terminate(number: int, frame: Any) -> NoReturn:
+        raise Terminated
+
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, terminate)
+
+
 class Command(click.Command):
     """A command that fails with one line and hands its function a `Screen` as the first argument."""
 
     many_ranks = False  # whether it may run under mpiexec
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; exit with 1 after an error and 130 after Ctrl-C."""
+        """Run the command; exit with 1 after an error, 130 after Ctrl-C and 143 after SIGTERM."""
         from .screen import Screen
 
         ctx.obj = screen = Screen()
+        end_on_sigterm()
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("default", category=UserWarning)
@@ -78,8 +95,12 @@ def tell(screen: "Screen", error: BaseException, output: Path | None = None) -> 
 
     """
     if isinstance(error, KeyboardInterrupt):
-        screen.warn(str(error) or "interrupted, nothing written", label="")
-        return INTERRUPTED
+        text = str(error) or "interrupted, nothing written"
+        if not (isinstance(error, Terminated) or isinstance(error.__context__, Terminated)):
+            screen.warn(text, label="")
+            return INTERRUPTED
+        screen.warn(text.replace("interrupted", "ended by SIGTERM", 1), label="")
+        return TERMINATED
     if (comm := _ranks()) is not None and comm.Get_rank() > 0:
         from ..compute.ranks import FORWARDING
 

@@ -15,7 +15,7 @@ NONE = 99.0  # distance of a neighbour that is not there
 
 
 @njit(nogil=True)
-def _fill_ordered(structure, radii, out):
+def _fill_ordered(structure, radii, reach, out):
     """Fill out (n, K), which holds `NONE`, with distances of neighbours in units of the sums of radii (n_elements,)."""
     positions, cell, species, neighbours = structure
     for i in range(out.shape[0]):
@@ -27,36 +27,42 @@ def _fill_ordered(structure, radii, out):
                 for k in range(3):
                     d += neighbours.shift[p, k] * cell[k, x]
                 square += d * d
+            if square >= reach * reach:
+                continue
             r = np.sqrt(square) / (radii[species[i]] + radii[species[j]])
             for k in range(row.shape[0]):
                 if r < row[k]:
                     r, row[k] = row[k], r
 
 
-def ordered_distances(structure: Structure, elements: np.ndarray, most: int) -> np.ndarray:
+def ordered_distances(structure: Structure, elements: np.ndarray, most: int, reach: float) -> np.ndarray:
     """Distances (n, most) of the centres' nearest neighbours in units of the sum of the covalent radii, ascending.
 
     Args:
-        structure: with neighbours.
+        structure: with neighbours, which may be farther than the reach.
         elements: (n_elements,) atomic numbers of the species.
         most: how many; `NONE` stands for those that are not there.
+        reach: Angstrom; neighbours beyond it do not count.
 
     """
     out = np.full((len(structure.neighbours.first) - 1, most), NONE)
     if most:
-        _fill_ordered(structure, covalent_radii[elements], out)
+        _fill_ordered(structure, covalent_radii[elements], reach, out)
     return out
 
 
-def count_unusual(structure: Structure, elements: np.ndarray, nearest: np.ndarray, farthest: np.ndarray) -> np.ndarray:
+def count_unusual(
+    structure: Structure, elements: np.ndarray, nearest: np.ndarray, farthest: np.ndarray, reach: float
+) -> np.ndarray:
     """Numbers (n,) of the centres' nearest neighbours that are closer or farther than in the training set.
 
     Args:
         structure: with neighbours that hold all pairs within the cutoff of the model.
         elements: (n_elements,) atomic numbers of the species.
         nearest, farthest: (n_elements, K) bounds by the centre's element, in units of the sum of the covalent radii.
+        reach: Angstrom, cutoff of the model.
 
     """
-    found = ordered_distances(structure, elements, nearest.shape[1])
+    found = ordered_distances(structure, elements, nearest.shape[1], reach)
     species = structure.species[: len(found)]
     return np.sum((found < nearest[species]) | (found > farthest[species]), axis=1).astype(float)

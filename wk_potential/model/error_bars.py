@@ -151,8 +151,8 @@ class CommitteePotential(Summarised):
     def deviations(self, structure: Structure, threads: int = 1) -> Deviations:
         """Deviations of the members; the deviations of parts of a structure add up."""
         found = evaluate_committee(self.potential, self.members, structure, threads)
-        own = self.uncertainty
-        unusual = count_unusual(structure, self.elements, own.nearest, own.farthest)
+        own, reach = self.uncertainty, max(density.cutoff for density in self.potential.densities)
+        unusual = count_unusual(structure, self.elements, own.nearest, own.farthest, reach)
         return found._replace(unusual=count_close(structure, own.closest) + unusual)
 
     def spread(self, deviations: Deviations, species: np.ndarray) -> Spread:

@@ -161,6 +161,8 @@ def read_log(path: str | Path) -> dict[str, np.ndarray]:
 
 def _starting_point(atoms: Atoms, settings: MDSettings, trajectory: Path, restart: bool) -> tuple[Atoms, int]:
     """Return the structure with velocities, and the number of its step."""
+    if atoms.constraints and atoms.get_number_of_degrees_of_freedom() <= 0:
+        raise DynamicsError("constraints hold all atoms: nothing can move; leave some of them free")
     if not restart:
         atoms = atoms.copy()
         if not settings.keep_velocities:

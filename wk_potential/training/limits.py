@@ -140,6 +140,7 @@ class SparseLimits:
     least_noise: float = 1e-4  # of the rms: errors of left-out frames are rounding errors with less
     left_out_labels: int = 8000  # whose leave-one-out errors are computed, at most
     grid: NoiseGrid = NoiseGrid()
+    price: float = 5e-3  # of the score, which a kernel that is larger by a factor e must bring, or less noise
 
 
 @dataclass(frozen=True)

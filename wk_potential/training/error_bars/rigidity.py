@@ -215,7 +215,7 @@ def usual_distances(
     low, high = np.full((n, limits.bonds), NONE), np.zeros((n, limits.bonds))
     for frame in data:
         structure = as_arrays(frame, data.elements, cutoff)
-        found = ordered_distances(structure, data.elements, limits.bonds)
+        found = ordered_distances(structure, data.elements, limits.bonds, cutoff)
         np.minimum.at(low, structure.species, found)
         np.maximum.at(high, structure.species, found)
     return limits.closer * low, np.minimum(limits.farther * high, NONE)

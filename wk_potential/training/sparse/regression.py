@@ -21,6 +21,9 @@ from ...compute.ranks import Communicator
 from ..limits import DEFAULT, Limits
 from ..task import score_of_errors
 
+LEAST_PIVOT = 1e-13  # of the largest kernel: what is left of a support point below this is mostly rounding
+WORST = 1e3  # loss of a fit that fails
+
 
 class TriangularFactor:
     """R of the QR decomposition of rows that come in batches, [design, target]; R^T R is their Gram matrix."""
@@ -82,7 +85,8 @@ def whitening(kernel: np.ndarray) -> np.ndarray:
     Pivoted Cholesky decomposition knows the kernel to rounding of its diagonal. Eigenvalues are known to rounding of
     the largest one only, which in condensed matter is nearly the sum of all: the mean environment.
     """
-    factor, pivots, rank, _ = lapack.dpstrf(kernel, lower=1)
+    least = LEAST_PIVOT * kernel.diagonal().max(initial=0.0)
+    factor, pivots, rank, _ = lapack.dpstrf(kernel, tol=least, lower=1)
     order = pivots[:rank] - 1
     basis = np.zeros((len(kernel), rank))
     triangle = np.tril(factor[:rank, :rank])
@@ -351,7 +355,11 @@ class SparseRegression:
             if progress:
                 progress(min(count / (evaluations + len(grid)), 1.0))
             errors = self.errors(*unpack(x))[self.kinds]
-            return -score_of_errors(errors, self.kinds, self.limits.importance)
+            if not np.isfinite(errors).all():
+                return WORST
+            # where errors do not tell, less kernel and more noise are better: they are farther from rounding
+            price = self.limits.sparse.price * (x[:n].sum() - x[n:].sum())
+            return price - score_of_errors(errors, self.kinds, self.limits.importance)
 
         begin = min(grid, key=loss) if len(grid) > 1 else grid[0]
         settings = {"maxfev": evaluations, "ftol": 1e-3, "xtol": 0.1}
