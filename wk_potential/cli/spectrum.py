@@ -151,7 +151,9 @@ def _relaxed(atoms: "Atoms", model: "Model", threads: int | None) -> "Atoms":
         raise SpectrumError("--harmonic needs a model that has energies")
     copy = atoms.copy()
     copy.calc = WKCalculator(model, threads)
-    if not BFGS(copy, logfile=None).run(fmax=1e-4, steps=500):
+    with BFGS(copy, logfile=None) as search:
+        converged = search.run(fmax=1e-4, steps=500)
+    if not converged:
         raise SpectrumError("the last frame does not relax to a minimum within 500 steps")
     return copy
 

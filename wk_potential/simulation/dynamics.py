@@ -232,22 +232,25 @@ def run_md(
     restart = first_step > 0  # else the first frame is written again
     _hand_over(atoms, calculator)
     dynamics, free = make_dynamics(atoms, settings, noise_from(settings.seed, first_step))
-    restore(dynamics, atoms.info.get("md_variables"))
-    atoms.get_potential_energy()  # errors of the model come before any file is changed
-    if not restart:
-        trajectory.unlink(missing_ok=True)
-    with _start_log(log, settings, first_step) as lines:
-        recorder = _Recorder(atoms, dynamics, settings, free, trajectory, lines, progress)
-        if prepare is not None:
-            prepare(dynamics)
-        dynamics.attach(recorder)
-        if settings.on_extrapolation is not None:
-            _attach_guard(dynamics, atoms, settings, settings.on_extrapolation, extrapolation_file(trajectory), restart)
-        dynamics.nsteps = first_step
-        recorder.forget()
-        begin = perf_counter()
-        _run_to_the_end(dynamics, settings, trajectory)
-        seconds = perf_counter() - begin
+    with dynamics:  # closes what ASE opens for a log of its own
+        restore(dynamics, atoms.info.get("md_variables"))
+        atoms.get_potential_energy()  # errors of the model come before any file is changed
+        if not restart:
+            trajectory.unlink(missing_ok=True)
+        with _start_log(log, settings, first_step) as lines:
+            recorder = _Recorder(atoms, dynamics, settings, free, trajectory, lines, progress)
+            if prepare is not None:
+                prepare(dynamics)
+            dynamics.attach(recorder)
+            if settings.on_extrapolation is not None:
+                _attach_guard(
+                    dynamics, atoms, settings, settings.on_extrapolation, extrapolation_file(trajectory), restart
+                )
+            dynamics.nsteps = first_step
+            recorder.forget()
+            begin = perf_counter()
+            _run_to_the_end(dynamics, settings, trajectory)
+            seconds = perf_counter() - begin
     return _summary(read_log(log), len(atoms), settings.steps - first_step, seconds)
 
 

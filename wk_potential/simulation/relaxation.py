@@ -97,7 +97,7 @@ def relax(
     search.attach(watch)
     try:
         # ASE's cell filter solves systems of nine equations, which are slow on several BLAS threads
-        with threadpool_limits(1, "blas"):
+        with search, threadpool_limits(1, "blas"):
             converged = bool(search.run(fmax=fmax, steps=steps))
     except Exception as error:
         if not has_exploded(error, atoms):
