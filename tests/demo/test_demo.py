@@ -46,8 +46,8 @@ def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path / "file" / "x")])
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: ")
-    assert len(result.stderr.splitlines()) == 1
+    assert result.output.startswith("Error: ")
+    assert len(result.output.splitlines()) == 1
 
 
 @pytest.mark.slow
