@@ -11,7 +11,7 @@ from wk_potential import errors
 from wk_potential.errors import WKError
 
 PACKAGE = Path(wk_potential.__file__).parent
-SIGNALS = {"_CallsUsedUp", "_Lost", "_TimeUp", "Interrupted"}  # caught within the package
+SIGNALS = {"_CallsUsedUp", "_Lost", "_TimeUp", "Interrupted", "Terminated"}  # caught within the package
 INTERNAL = {  # raised where only a fault of ours can lead
     ("__init__.py", "AttributeError"),  # of a module, as Python wants it
     ("cli/encoding.py", "error"),  # handed on, as Python wants it
