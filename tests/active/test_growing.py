@@ -53,8 +53,8 @@ def test_growing_equals_fit_at_once(grown, copper_frames):
     environments = Environments(Dataset(copper_frames, model.elements), scale.density)
     design = Design(environments, regression.support, scale.order_weights[:1])
     factors = stream_design(design, np.zeros(len(copper_frames), int), model.baseline)
-    at_once = SparseRegression(factors, np.tensordot(scale.order_weights[0], kernel, 1)[None])
-    expected = at_once.weights(np.ones(1), noise)
+    at_once = SparseRegression(factors, np.tensordot(scale.order_weights[0], kernel, 1))
+    expected = at_once.weights(1.0, noise)
     for frame in copper_frames[::5]:
         one, target = predicted(model, regression.support, [expected], frame)
         other, _ = predicted(model, regression.support, regression.weights(), frame)

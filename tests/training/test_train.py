@@ -137,39 +137,40 @@ def test_selection_stops_when_nothing_is_left():
     assert len(chosen) == 5
 
 
-def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(sparse_parts):
+@pytest.mark.parametrize("n", [0, 1])
+def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(n, sparse_parts):
     environments, baseline, support = sparse_parts
     data, density = environments.data, environments.density
     sets = np.array([[1.0, 0.5, 0.2], [0.1, 0.0, 2.0]])
     folds = np.arange(len(data)) % 3
     factors = stream_design(Design(environments, support, sets), folds, baseline, threads=2)
-    kernels = np.tensordot(sets, kernel_matrices(support, density.lmax, 3), 1)
-    regression = SparseRegression(factors, kernels)
-    amplitudes, noise = np.array([0.7, 0.3]), np.array([0.01, 0.1, 0.05])
+    kernel = np.tensordot(sets[n], kernel_matrices(support, density.lmax, 3), 1)
+    own = [[factor.columns(n, len(sets)) for factor in of_fold] for of_fold in factors]
+    regression = SparseRegression(own, kernel)
+    amplitude, noise = 0.7, np.array([0.01, 0.1, 0.05])
 
     # written out: the design by finite differences, the normal equations in full
     labels = data.labels(baseline)
     values, kind, size = labels.values, labels.kind, labels.size
     flat = flatten(environments)
-    design = dense_design(flat, density, support, sets.T @ amplitudes)
-    kernel = np.tensordot(amplitudes, kernels, 1)
+    design = dense_design(flat, density, support, amplitude * sets[n])
     sigma = noise[kind] * size
 
     def fitted(rows):
         x = design[rows] / sigma[rows, None]
-        return design @ np.linalg.solve(x.T @ x + kernel, x.T @ (values[rows] / sigma[rows]))
+        return design @ np.linalg.solve(x.T @ x + amplitude * kernel, x.T @ (values[rows] / sigma[rows]))
 
     everything = np.ones(len(values), bool)
     tolerance = 2e-5 * np.abs(values).max()
-    assert design @ regression.weights(amplitudes, noise) == pytest.approx(fitted(everything), abs=tolerance)
+    assert design @ regression.weights(amplitude, noise) == pytest.approx(fitted(everything), abs=tolerance)
 
     fold = np.repeat(folds, np.diff(flat.label_first))
     misfit = np.concatenate([((fitted(fold != k) - values) / size)[fold == k] for k in range(3)])
     kinds = np.concatenate([kind[fold == k] for k in range(3)])
     expected = [np.sqrt(np.mean(misfit[kinds == k] ** 2)) for k in range(3)]
-    assert regression.errors(amplitudes, noise) == pytest.approx(expected, rel=1e-3)
+    assert regression.errors(amplitude, noise) == pytest.approx(expected, rel=1e-3)
 
-    better, quieter = regression.choose(amplitudes, noise, (None, 0.1, None), np.eye(2), 30)
+    better, quieter = regression.choose(amplitude, noise, (None, 0.1, None), 30)
     assert np.prod(regression.errors(better, quieter)) < np.prod(expected)
     assert quieter[1] == 0.1
 

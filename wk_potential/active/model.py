@@ -12,7 +12,7 @@ from ..atoms.frame import Frame
 from ..atoms.kinds import KINDS
 from ..compute.threads import thread_count
 from ..errors import DataError, MappingError
-from ..model.committee import count_close
+from ..model.bonds import count_close
 from ..model.environments import as_arrays
 from ..model.model import Model
 from ..model.scale import Scale

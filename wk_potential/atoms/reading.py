@@ -64,11 +64,10 @@ def read_frames(
     """
     sources = [data] if isinstance(data, str | Path | Atoms) else list(data)
     raws = _select([raw for k, source in enumerate(sources) for raw in _raws(source, k)], frames)
-    read_tensors = tensor_reader(
-        {key for raw in raws for key in raw.values}, dipole_key, dipole_unit, polarizability_key, polarizability_unit,
-        charge, dipole_origin,
-    )  # fmt: skip
     tensor_keys = {"dipole": dipole_key, "polarizability": polarizability_key}
+    tensor_units = {"dipole": dipole_unit, "polarizability": polarizability_unit}
+    found = {key for raw in raws for key in raw.values}
+    read_tensors = tensor_reader(found, tensor_keys, tensor_units, charge, dipole_origin)
     result = _convert(raws, read_tensors, tensor_keys, energy_unit, energy_key, forces_key, stress_key)
     if not any(frame.keys for frame in result):
         raise DataError(

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..compute.jit import njit
 from ..errors import StructureError
 from .neighbours import Neighbours
 
@@ -26,6 +27,19 @@ class Structure(NamedTuple):
     cell: np.ndarray
     species: np.ndarray
     neighbours: Neighbours
+
+
+@njit
+def neighbour_vector(structure: Structure, i: int, p: int) -> tuple[float, float, float]:
+    """Vector (x, y, z) from centre i to the neighbour that is entry p of the list, Angstrom."""
+    positions, cell, _, neighbours = structure
+    j, shift = neighbours.neighbour[p], neighbours.shift
+    x, y, z = positions[j, 0] - positions[i, 0], positions[j, 1] - positions[i, 1], positions[j, 2] - positions[i, 2]
+    for k in range(3):
+        x += shift[p, k] * cell[k, 0]
+        y += shift[p, k] * cell[k, 1]
+        z += shift[p, k] * cell[k, 2]
+    return x, y, z
 
 
 class StructureLike(Protocol):

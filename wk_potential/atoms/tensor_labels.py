@@ -60,28 +60,29 @@ def checked_numbers(value: Any, shapes: Sequence[tuple[int, ...]], kind: str, ke
 
 
 def tensor_reader(
-    found: set[str], dipole_key: str | None, dipole_unit: str | None, polarizability_key: str | None,
-    polarizability_unit: str | None, charge: float | None, origin: str | None,
-) -> TensorReader:  # fmt: skip
+    found: set[str],
+    keys: dict[str, str | None],
+    unit_names: dict[str, str | None],
+    charge: float | None,
+    origin: str | None,
+) -> TensorReader:
     """Return the function that reads the labels of a frame, see `tensor_labels`.
 
     Args:
         found: names in any of the frames.
-        dipole_key, dipole_unit, polarizability_key, polarizability_unit: name and unit of each kind.
+        keys, unit_names: name and unit of each kind.
         charge, origin: as in `tensor_labels`.
 
     Raises:
         DataError: a name that is in no frame, an unknown unit or origin.
 
     """
-    keys = {"dipole": dipole_key, "polarizability": polarizability_key}
     for kind, key in keys.items():
         if key and key not in found:
             raise DataError(f"--{kind}-key {key!r} is in no frame; keys found: {', '.join(sorted(found)) or 'none'}")
     if origin is not None and origin not in ORIGINS:
         raise DataError(f"unknown --dipole-origin {origin!r}: choose one of {', '.join(ORIGINS)}")
-    factors = {"dipole": unit_factor("dipole", dipole_unit)}
-    factors["polarizability"] = unit_factor("polarizability", polarizability_unit)
+    factors = {kind: unit_factor(kind, unit) for kind, unit in unit_names.items()}
     return lambda frame, values: tensor_labels(frame, values, keys, factors, charge, origin)
 
 

@@ -27,11 +27,11 @@ def load_reference(text: str) -> Any:
         OptionsError: there is no such file, module or name, it fails, or it is no calculator.
 
     """
+    from ..active.reference import as_calculator
+
     source, colon, name = text.rpartition(":")
     if not colon:
         source, name = text, "calculator"
-    from ..active.reference import as_calculator
-
     load = runpy.run_path if source.endswith(".py") else lambda module: vars(importlib.import_module(module))
     namespace = _run_foreign(text, lambda: load(source))
     if name not in namespace:

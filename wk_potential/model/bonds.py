@@ -8,28 +8,42 @@ the k-th neighbour of a silicon atom may be no closer, and no farther, than it e
 import numpy as np
 from ase.data import covalent_radii
 
-from ..atoms.structure import Structure
+from ..atoms.structure import Structure, neighbour_vector
 from ..compute.jit import njit
 
 NONE = 99.0  # distance of a neighbour that is not there
 
 
+@njit
+def _square(structure, i, p):
+    """Squared distance of centre i and entry p of the list."""
+    x, y, z = neighbour_vector(structure, i, p)
+    return x * x + y * y + z * z
+
+
+@njit(nogil=True)
+def count_close(structure, closest):
+    """Numbers (n,) of neighbours of the centres within the distances (n_elements, n_elements) of their elements."""
+    species, neighbours = structure.species, structure.neighbours
+    out = np.zeros(neighbours.first.shape[0] - 1)
+    for i in range(out.shape[0]):
+        for p in range(neighbours.first[i], neighbours.first[i + 1]):
+            if _square(structure, i, p) < closest[species[i], species[neighbours.neighbour[p]]] ** 2:
+                out[i] += 1.0
+    return out
+
+
 @njit(nogil=True)
 def _fill_ordered(structure, radii, reach, out):
     """Fill out (n, K), which holds `NONE`, with distances of neighbours in units of the sums of radii (n_elements,)."""
-    positions, cell, species, neighbours = structure
+    species, neighbours = structure.species, structure.neighbours
     for i in range(out.shape[0]):
         row = out[i]
         for p in range(neighbours.first[i], neighbours.first[i + 1]):
-            j, square = neighbours.neighbour[p], 0.0
-            for x in range(3):
-                d = positions[j, x] - positions[i, x]
-                for k in range(3):
-                    d += neighbours.shift[p, k] * cell[k, x]
-                square += d * d
+            square = _square(structure, i, p)
             if square >= reach * reach:
                 continue
-            r = np.sqrt(square) / (radii[species[i]] + radii[species[j]])
+            r = np.sqrt(square) / (radii[species[i]] + radii[species[neighbours.neighbour[p]]])
             for k in range(row.shape[0]):
                 if r < row[k]:
                     r, row[k] = row[k], r

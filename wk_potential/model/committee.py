@@ -215,21 +215,3 @@ def evaluate_committee(
     for part in parts[1:]:
         forces += part.forces
     return Deviations(energies, forces, 0.5 * (virial + virial.transpose(1, 0, 2)), np.zeros(n))
-
-
-@njit(nogil=True)
-def count_close(structure, closest):
-    """Numbers (n,) of neighbours of the centres within the distances (n_elements, n_elements) of their elements."""
-    positions, cell, species, neighbours = structure
-    out = np.zeros(neighbours.first.shape[0] - 1)
-    for i in range(out.shape[0]):
-        for p in range(neighbours.first[i], neighbours.first[i + 1]):
-            j, square = neighbours.neighbour[p], 0.0
-            for x in range(3):
-                d = positions[j, x] - positions[i, x]
-                for k in range(3):
-                    d += neighbours.shift[p, k] * cell[k, x]
-                square += d * d
-            if square < closest[species[i], species[j]] ** 2:
-                out[i] += 1.0
-    return out

@@ -16,8 +16,8 @@ from ..density.expansion import Density
 from ..density.packed import pack
 from ..density.radial import RadialTable
 from ..forms.quadratic import TruncatedForm, from_arrays, pack_forms, to_arrays
-from .bonds import count_unusual
-from .committee import Deviations, count_close, evaluate_committee
+from .bonds import count_close, count_unusual
+from .committee import Deviations, evaluate_committee
 from .container import prefixed, within
 from .energy import Layer, Potential
 from .summary import Summarised

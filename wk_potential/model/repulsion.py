@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..atoms.structure import neighbour_vector
 from ..compute.jit import njit
 
 COULOMB = 14.399645  # e^2 / (4 pi epsilon_0), eV Angstrom
@@ -60,19 +61,14 @@ def pair_energy(product, screening, inner, outer, r):
 @njit(nogil=True)
 def repel(repulsion, atoms, structure, sums):
     """Add energies, forces and virial of atoms to the sums (see `wk_potential.model.energy`)."""
-    positions, cell, species, neighbours = structure
+    species, neighbours = structure.species, structure.neighbours
     farthest = np.max(repulsion.outer)
     screening = SCREENING / (repulsion.charges[:, None] ** 0.23 + repulsion.charges**0.23)
-    d = np.zeros(3)
     for i in atoms:
         for p in range(neighbours.first[i], neighbours.first[i + 1]):
             j = neighbours.neighbour[p]
-            square = 0.0
-            for x in range(3):
-                d[x] = positions[j, x] - positions[i, x]
-                for k in range(3):
-                    d[x] += neighbours.shift[p, k] * cell[k, x]
-                square += d[x] * d[x]
+            d = neighbour_vector(structure, i, p)
+            square = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
             a, b = species[i], species[j]
             if square >= farthest * farthest or square >= repulsion.outer[a, b] ** 2 or square == 0.0:
                 continue  # `gather` has reported atoms so close already

@@ -20,7 +20,7 @@ from .container import read_container
 from .header import LARGEST_ORDER, Blocks, DensityEntry, FormsEntry, Header, PartEntry, ScaleEntry, TensorEntry
 
 PARTS = {"dipole": (1,), "polarizability": (0, 2)}  # angular momenta of a tensor
-ANY, POSITIVE = (-1e30, 1e30), (0.0, 1e30)  # numbers of a sound model, whatever their unit
+ANY, NOT_NEGATIVE = (-1e30, 1e30), (0.0, 1e30)  # numbers of a sound model, whatever their unit
 COEFFICIENT = -1e8, 1e8  # of the density, which is scaled to about 1
 ROUNDING = 1e-6
 
@@ -60,6 +60,12 @@ def require(condition: bool, name: str, what: str) -> None:
         raise ModelFileError(f"{name} {what}")
 
 
+def _check_columns(name: str, array: np.ndarray) -> None:
+    """Check that the columns of an array fill vectors of the processor."""
+    whole = array.shape[1] > 0 and array.shape[1] % WIDTH == 0
+    require(whole, name, f"has {array.shape[1]} columns, not a multiple of {WIDTH}")
+
+
 def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return header and arrays of a model file that passes all checks.
 
@@ -75,8 +81,8 @@ def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return header, arrays
 
 
-def check(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Header:
-    """Check the content of a model file, and return its header.
+def check(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Check the content of a model file.
 
     Args:
         header: as read from JSON.
@@ -113,7 +119,6 @@ def check(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Header:
         _check_uncertainty(facts, found, n, channels)
     _check_remarks(facts, arrays, n)
     require(not found.left, ", ".join(sorted(found.left)[:5]), "belong to no part of the model")
-    return facts
 
 
 def _check_baseline(facts: Header, found: _Arrays, elements: np.ndarray) -> None:
@@ -151,9 +156,9 @@ def _check_scale(found: _Arrays, k: int, entry: ScaleEntry, n: int) -> int:
     """Check the arrays of a length scale; return the number of its channels."""
     prefix = f"scale{k}_"
     channels = _check_density(found, prefix, entry, n)
-    order_weights = found.take(f"{prefix}order_weights", n, None, bounds=POSITIVE)
+    order_weights = found.take(f"{prefix}order_weights", n, None, bounds=NOT_NEGATIVE)
     require(1 <= order_weights.shape[1] <= LARGEST_ORDER, f"{prefix}order_weights", f"are not 1 to {LARGEST_ORDER}")
-    counts = found.take(f"{prefix}support_counts", n, types=["<i8"], bounds=POSITIVE)
+    counts = found.take(f"{prefix}support_counts", n, types=["<i8"], bounds=NOT_NEGATIVE)
     weights = found.take(f"{prefix}support_weights", None)
     require(int(counts.sum()) == len(weights), f"{prefix}support_counts", f"do not add up to {len(weights)}")
     shape = len(weights), (entry.lmax + 1) ** 2, channels
@@ -237,7 +242,7 @@ def _check_repulsion(found: _Arrays, elements: np.ndarray, cutoff: float) -> Non
     charges = found.take("repulsion_charges", n)
     require(np.array_equal(charges, elements), "repulsion_charges", "are not those of the elements")
     outer = found.take("repulsion_outer", n, n, bounds=(0, cutoff))
-    inner = found.take("repulsion_inner", n, n, bounds=POSITIVE)
+    inner = found.take("repulsion_inner", n, n, bounds=NOT_NEGATIVE)
     require(np.array_equal(outer, outer.T), "repulsion_outer", "is not symmetric")
     require(np.array_equal(inner, inner.T), "repulsion_inner", "is not symmetric")
     require(bool(np.all(inner < outer)), "repulsion_inner", "is not below repulsion_outer")
@@ -262,24 +267,23 @@ def _check_uncertainty(facts: Header, found: _Arrays, n: int, channels: Sequence
         n_features += sum(rank for of_element in layout for _, rank in of_element)
     members = found.take("uncertainty_members", n_features, _written(facts, "members"))
     probes = found.take("uncertainty_probes", n_features, _written(facts, "probes"))
-    for name, array in (("uncertainty_members", members), ("uncertainty_probes", probes)):
-        whole = array.shape[1] > 0 and array.shape[1] % WIDTH == 0
-        require(whole, name, f"has {array.shape[1]} columns, not a multiple of {WIDTH}")
+    _check_columns("uncertainty_members", members)
+    _check_columns("uncertainty_probes", probes)
     found.take("uncertainty_centres", n, probes.shape[1])
-    largest = found.take("uncertainty_largest", n, bounds=POSITIVE)
+    largest = found.take("uncertainty_largest", n, bounds=NOT_NEGATIVE)
     require(bool(np.all(largest > 0)), "uncertainty_largest", "holds a zero")
-    found.take("uncertainty_calibration", 5, bounds=POSITIVE)
+    found.take("uncertainty_calibration", 5, bounds=NOT_NEGATIVE)
     # older files lack it
     if "uncertainty_closest" in found or facts.limits is not None:
         closest = found.take("uncertainty_closest", n, n, bounds=(0, facts.cutoff))
         require(np.array_equal(closest, closest.T), "uncertainty_closest", "is not symmetric")
     if "uncertainty_nearest" in found or _written(facts, "bonds") is not None:
-        nearest = found.take("uncertainty_nearest", n, _written(facts, "bonds"), bounds=POSITIVE)
-        farthest = found.take("uncertainty_farthest", *nearest.shape, bounds=POSITIVE)
+        nearest = found.take("uncertainty_nearest", n, _written(facts, "bonds"), bounds=NOT_NEGATIVE)
+        farthest = found.take("uncertainty_farthest", *nearest.shape, bounds=NOT_NEGATIVE)
         require(bool(np.all(nearest <= farthest)), "uncertainty_nearest", "is above uncertainty_farthest")
 
 
-def _check_tensor(found: _Arrays, name: str, tensor: TensorEntry, n: int, members: int | None) -> None:
+def _check_tensor(found: _Arrays, name: str, tensor: TensorEntry, n: int, n_members: int | None) -> None:
     channels = [
         _check_density(found, f"tensor_{name}_density{k}_", entry, n) for k, entry in enumerate(tensor.densities)
     ]
@@ -287,12 +291,12 @@ def _check_tensor(found: _Arrays, name: str, tensor: TensorEntry, n: int, member
     require(momenta == PARTS[name], f"tensors.{name}.parts", f"have the angular momenta {momenta}, not {PARTS[name]}")
     for k, part in enumerate(tensor.parts):
         prefix = f"tensor_{name}_rank{part.momentum}_"
-        _check_part(found, f"tensors.{name}.parts.{k}", prefix, tensor, part, n, channels, members)
+        _check_part(found, f"tensors.{name}.parts.{k}", prefix, tensor, part, n, channels, n_members)
 
 
 def _check_part(
     found: _Arrays, field: str, prefix: str, tensor: TensorEntry, part: PartEntry, n: int, channels: Sequence[int],
-    most: int | None,
+    n_members: int | None,
 ) -> None:  # fmt: skip
     baseline = found.take(f"{prefix}baseline", n)
     require(part.momentum == 0 or not baseline.any(), f"{prefix}baseline", "is not zero")
@@ -305,9 +309,7 @@ def _check_part(
     coarse = [min(spread.lmax, own) for own in lmax]
     prefix += "spread_"
     rows = _check_bilinear(found, f"{field}.spread.forms", prefix, part.momentum, spread.forms, n, coarse, kept)
-    members = found.take(f"{prefix}members", rows, most)
-    whole = members.shape[1] > 0 and members.shape[1] % WIDTH == 0
-    require(whole, f"{prefix}members", f"has {members.shape[1]} columns, not a multiple of {WIDTH}")
+    _check_columns(f"{prefix}members", found.take(f"{prefix}members", rows, n_members))
 
 
 def _check_bilinear(

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from ..atoms.structure import Structure
 from ..errors import LammpsError
-from ..model.committee import count_close
+from ..model.bonds import count_close
 from .lammps_script import commands, read_script
 
 # names in LAMMPS: of the fix that the model is, of what the atoms contribute to the heat flux, of its compute

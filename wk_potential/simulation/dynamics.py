@@ -11,7 +11,7 @@ from ase import Atoms, units
 from ..atoms.trajectories import RECORDED, append_frame, drop_half_frame, read_structure, store_results
 from ..errors import DynamicsError, ExtrapolationError, FinishedError
 from .explosion import has_exploded
-from .extrapolation import Action, ExtrapolationGuard
+from .extrapolation import ExtrapolationGuard
 from .integrators import MDSettings, make_dynamics, noise_from, restore, set_velocities, variables_of
 
 if TYPE_CHECKING:
@@ -242,10 +242,7 @@ def run_md(
             if prepare is not None:
                 prepare(dynamics)
             dynamics.attach(recorder)
-            if settings.on_extrapolation is not None:
-                _attach_guard(
-                    dynamics, atoms, settings, settings.on_extrapolation, extrapolation_file(trajectory), restart
-                )
+            _attach_guard(dynamics, atoms, settings, extrapolation_file(trajectory), restart)
             dynamics.nsteps = first_step
             recorder.forget()
             begin = perf_counter()
@@ -255,9 +252,12 @@ def run_md(
 
 
 def _attach_guard(
-    dynamics: "MolecularDynamics", atoms: Atoms, settings: MDSettings, action: Action, unknown: Path, restart: bool
+    dynamics: "MolecularDynamics", atoms: Atoms, settings: MDSettings, unknown: Path, restart: bool
 ) -> None:
-    """Attach the extrapolation guard; a continued run appends to the saved structures."""
+    """Attach the extrapolation guard, if one is wanted; a continued run appends to the saved structures."""
+    action = settings.on_extrapolation
+    if action is None:
+        return
     if not restart:
         unknown.unlink(missing_ok=True)
     dynamics.attach(ExtrapolationGuard(atoms, action, unknown, settings.grade_limit, lambda: dynamics.nsteps))

@@ -166,7 +166,6 @@ def fit_uncertainty(
     residuals, chosen = left_out.residuals(numbers), data.subset(numbers)
     cutoff = max(scale.density.radial.cutoff for scale in model.scales)
     closest = np.minimum(own.closer * closest_distances(data, cutoff), cutoff)
-    nearest, farthest = usual_distances(data, cutoff, own)
     densities = [coarse(scale.density, own.lmax, own.channels) for scale in model.scales]
     forms = coarse_forms(model, chosen, densities, threads, limits)
     features = _features(chosen, densities, forms, threads, progress)
@@ -196,7 +195,7 @@ def fit_uncertainty(
     members, probes = labels.draws(own.members, rng), environments.draws(own.probes, rng)
     return Uncertainty(
         own.lmax, own.channels, forms, members, probes, mean @ probes, np.array(largest), calibration, closest,
-        nearest, farthest,
+        *usual_distances(data, cutoff, own),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from ...density.frames import Environments
 from ...model.scale import Scale
 from ...model.support import SupportPoints
 from ..doubts import stress_doubt
-from ..task import Fit, LeftOut, Task, kept_gigabytes, predict_cost, score_of_errors
+from ..task import Fit, LeftOut, Task, kept_gigabytes, predict_cost
 from .design import Design, kernel_matrices, stream_design
 from .regression import SparseRegression, TriangularFactor, left_out_errors
 from .selection import candidates, mean_kernels, select_support
@@ -29,9 +29,8 @@ def fit_sparse(task: Task) -> Fit:
     n_support = min(options.support_points, task.data.n_environments)
     _predict(task, n_support)
     pools, mean = _pools(task)
-    flat = 1.0 / (options.order * mean)
-    weights = np.array(options.order_weights) if options.order_weights is not None else flat
     searched = options.order_weights is None
+    weights = 1.0 / (options.order * mean) if searched else np.array(options.order_weights)
     support = _support(task, pools, n_support, weights, 0.0, 0.5 if searched else 1.0)
     fixed = (options.energy_noise, options.forces_noise, options.stress_noise)
     noise = None
@@ -41,17 +40,17 @@ def fit_sparse(task: Task) -> Fit:
     _say_support(task, support)
     kernel = np.tensordot(weights, kernel_matrices(support, density.lmax, options.order), 1)
     factors = _stream(task, environments, support, weights[None], "design")
-    regression = SparseRegression(factors, kernel[None], task.comm, task.limits)
-    amplitude = np.ones(1)
+    regression = SparseRegression(factors, kernel, task.comm, task.limits)
+    amplitude = 1.0
     noise = np.array(limits.start_noise) * regression.rms() if noise is None else noise
     errors: dict[str, float] = {}
     score = float("-inf")
     if regression.n_folds > 1:
         report = partial(task.progress, "noise")
-        amplitude, noise = regression.choose(amplitude, noise, fixed, [[1.0]], limits.noise_evaluations, report)
+        amplitude, noise = regression.choose(amplitude, noise, fixed, limits.noise_evaluations, report)
         errors, score = _cross_validated(task, regression, amplitude, noise)
 
-    (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude[0]
+    (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude
     parts = np.split(solution, np.cumsum([len(s) for s in support])[:-1])
     points = [SupportPoints(c, w) for c, w in zip(support, parts, strict=True)]
     scale = Scale(density, np.tile(order_weights, (len(points), 1)), points)
@@ -86,13 +85,8 @@ def _say_support(task: Task, support: Sequence[np.ndarray]) -> None:
     task.log(f"Support points: {chosen}")
 
 
-def _score(task: Task, regression: SparseRegression, amplitude: np.ndarray, noise: np.ndarray) -> float:
-    kinds = regression.kinds
-    return score_of_errors(regression.errors(amplitude, noise)[kinds], kinds, task.limits.importance)
-
-
 def _cross_validated(
-    task: Task, regression: SparseRegression, amplitude: np.ndarray, noise: np.ndarray
+    task: Task, regression: SparseRegression, amplitude: float, noise: np.ndarray
 ) -> tuple[dict[str, float], float]:
     """Cross-validation errors for the header, and their score; warns of labels that contradict each other."""
     held_out, kinds = regression.errors(amplitude, noise), regression.kinds
@@ -101,7 +95,7 @@ def _cross_validated(
     task.log(f"Expected errors ({regression.n_folds}-fold cross-validation, rmse, eV and Å): {found}")
     _warn_of_contradiction(task, regression, amplitude, noise, held_out)
     _warn_of_sign(task, regression, amplitude, noise)
-    return errors, score_of_errors(held_out[kinds], kinds, task.limits.importance)
+    return errors, regression.score(held_out)
 
 
 def _left_out(task: Task, design: Design, solution: np.ndarray, leverage: np.ndarray, noise: np.ndarray) -> LeftOut:
@@ -131,7 +125,7 @@ def _left_out(task: Task, design: Design, solution: np.ndarray, leverage: np.nda
 
 
 def _warn_of_contradiction(
-    task: Task, regression: SparseRegression, amplitude: np.ndarray, noise: np.ndarray, held_out: np.ndarray
+    task: Task, regression: SparseRegression, amplitude: float, noise: np.ndarray, held_out: np.ndarray
 ) -> None:
     """Log where stresses and energies contradict each other, as those of plane-wave codes may (Pulay stress)."""
     energy, stress = LabelKind.ENERGY, LabelKind.STRESS
@@ -150,7 +144,7 @@ def _warn_of_contradiction(
         )
 
 
-def _warn_of_sign(task: Task, regression: SparseRegression, amplitude: np.ndarray, noise: np.ndarray) -> None:
+def _warn_of_sign(task: Task, regression: SparseRegression, amplitude: float, noise: np.ndarray) -> None:
     """Warn if the stresses have the opposite sign of what the other labels imply."""
     if LabelKind.STRESS in regression.kinds and len(regression.kinds) > 1:
         weights = regression.weights(amplitude, noise * WITHOUT_STRESS)
@@ -205,9 +199,8 @@ def _search_order_weights(
     share = min(1.0, limits.search_support / sum(map(len, support)))
     few = [s[: int(np.ceil(share * len(s)))] for s in support]  # the first chosen are the most different
     frames = task.data.sampled_until(limits.search_labels, task.options.seed)
-    sets = np.array(
-        [1.0 / (order * mean * fall ** np.arange(order)) for fall in limits.falls[: 1 if order == 1 else None]]
-    )
+    falls = limits.falls if order > 1 else limits.falls[:1]
+    sets = np.array([1.0 / (order * mean * fall ** np.arange(order)) for fall in falls])
     if len(frames) == 1:
         return sets[0], np.array(limits.start_noise)
     factors = _stream(task, task.environments[0].subset(frames), few, sets, "kernels of each order")
@@ -216,14 +209,14 @@ def _search_order_weights(
     found = []
     for n, (weights, kernel) in enumerate(zip(sets, kernels, strict=True)):
         own = [[factor.columns(n, len(sets)) for factor in of_fold] for of_fold in factors]
-        regression = SparseRegression(own, kernel[None], task.comm, task.limits)
-        start, rms = np.array(limits.start_noise), regression.rms()
+        regression = SparseRegression(own, kernel, task.comm, task.limits)
+        rms = regression.rms()
         # labels are far more than weights: the search begins where the prior hardly constrains the weights
-        begin = np.array([limits.start_amplitude * rms[regression.kinds[0]] ** 2])
-        amplitude, noise = regression.choose(begin, start * rms, fixed, [[1.0]], limits.noise_evaluations)
-        found.append((_score(task, regression, amplitude, noise), weights * amplitude[0], noise))
+        amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, np.array(limits.start_noise) * rms
+        amplitude, noise = regression.choose(amplitude, noise, fixed, limits.noise_evaluations)
+        found.append((regression.score(regression.errors(amplitude, noise)), amplitude * weights, noise))
         task.progress("order weights", (n + 1) / len(sets))
-    scores = ", ".join(f"{fall:g}: {score:.2f}" for fall, (score, *_) in zip(limits.falls, found, strict=False))
+    scores = ", ".join(f"{fall:g}: {score:.2f}" for fall, (score, *_) in zip(falls, found, strict=True))
     best = max(found, key=lambda f: f[0])
     task.log(f"Weights fall from order to order (scores of the factors tried, higher is better: {scores})")
     return best[1:]

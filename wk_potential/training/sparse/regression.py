@@ -12,7 +12,6 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, lapack, qr, solve_triangular
 from scipy.optimize import minimize
 
@@ -92,11 +91,6 @@ def whitening(kernel: np.ndarray) -> np.ndarray:
     triangle = np.tril(factor[:rank, :rank])
     basis[order] = solve_triangular(triangle, np.eye(rank), lower=True, trans="T", check_finite=False)
     return basis
-
-
-def _weights(triangle: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Weights (M,) of least squares."""
-    return basis @ solve_triangular(triangle[:, :-1], triangle[:, -1])
 
 
 def left_out_errors(rows: np.ndarray, residuals: np.ndarray) -> np.ndarray:
@@ -186,12 +180,12 @@ class _Trials:
 class SparseRegression:
     """Regression on triangular factors, with k-fold cross-validation.
 
-    The kernel is sum_n amplitudes[n] kernels[n]; each kind of label has a noise (3,). All answers come from the
-    factors, so that trying other amplitudes and noises costs nothing that grows with the number of frames.
+    The kernel has an amplitude, and each kind of label a noise (3,). All answers come from the factors, so that trying
+    other amplitudes and noises costs nothing that grows with the number of frames.
 
     Args:
-        factors: by fold and kind, from `stream_design`, with one set of columns for each kernel.
-        kernels: (n_sets, M, M) of the support points among themselves.
+        factors: by fold and kind, from `stream_design`.
+        kernel: (M, M) of the support points among themselves, with the amplitude 1.
         comm: ranks that share the folds [one].
         limits: constants of training.
 
@@ -203,21 +197,20 @@ class SparseRegression:
     def __init__(
         self,
         factors: list[list[TriangularFactor]],
-        kernels: np.ndarray,
+        kernel: np.ndarray,
         comm: Communicator | None = None,
         limits: Limits = DEFAULT,
     ) -> None:
-        self.kernels, self.comm, self.limits = kernels, comm or Communicator(), limits
-        self.n_folds, self._n_columns = len(factors), factors[0][0].factor.shape[1]
-        self._own = range(self.comm.rank, self.n_folds, self.comm.size)
+        self.kernel, self.comm, self.limits = kernel, comm or Communicator(), limits
+        self.n_folds = len(factors)
         self._factors = factors
-        self._trials: _Trials | None = None  # of one kernel, made for the first noise that is tried
+        self._trials: _Trials | None = None  # made for the first noise that is tried
         self.all = [self._joined(k) for k in LabelKind]
         self.kinds = [k for k in LabelKind if self.all[k].n_rows]
 
     def _joined(self, kind: LabelKind) -> TriangularFactor:
         """Factor of all folds of a kind."""
-        out = TriangularFactor(self._n_columns)
+        out = TriangularFactor(len(self.kernel) + 1)
         for i, of_fold in enumerate(self._factors):
             factor = self.comm.share(of_fold[kind], i % self.comm.size)
             if self.comm.rank == 0:
@@ -225,145 +218,104 @@ class SparseRegression:
         out.merge()
         return self.comm.share(out, 0)
 
-    @cached_property
-    def _without(self) -> dict[int, list[TriangularFactor]]:
-        """Factors of all folds but one, for each fold of this rank."""
-        out = {i: [TriangularFactor(self._n_columns) for _ in LabelKind] for i in self._own if self.n_folds > 1}
-        for i, of_fold in enumerate(self._factors):
-            for k in LabelKind:
-                factor = self.comm.share(of_fold[k], i % self.comm.size)
-                for rest in (rest for j, rest in out.items() if j != i):
-                    rest[k].join(factor)
-        for factor in (f for rest in out.values() for f in rest):
-            factor.merge()
-        return out
-
     def rms(self) -> np.ndarray:
         """Root mean square (3,) of the targets of each kind in units of their size, 1 where there is none."""
         norms = [np.linalg.norm(f.factor[:, -1]) / np.sqrt(max(f.n_rows, 1)) or 1.0 for f in self.all]
         return np.array(norms)
 
     @cached_property
-    def _first_basis(self) -> np.ndarray:
-        return whitening(self.kernels[0])
+    def _basis(self) -> np.ndarray:
+        """Matrix (M, r) that makes the kernel the unit matrix."""
+        return whitening(self.kernel)
 
-    def _basis(self, amplitudes: np.ndarray) -> np.ndarray:
-        """Whitening of the kernel; one kernel alone is diagonalised once."""
-        if len(self.kernels) == 1:
-            return self._first_basis / np.sqrt(amplitudes[0])
-        return whitening(np.tensordot(amplitudes, self.kernels, 1))
-
-    def _columns(self, factor: TriangularFactor, amplitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Design (n, M) under the kernel and target (n,)."""
-        design = factor.factor[:, :-1].reshape(-1, *self.kernels.shape[:2])
-        return np.tensordot(design, amplitudes, (1, 0)), factor.factor[:, -1]
-
-    def _triangle(
-        self, factors: Sequence[TriangularFactor], amplitudes: np.ndarray, noise: np.ndarray, basis: np.ndarray
-    ) -> np.ndarray:
+    def _triangle(self, amplitude: float, noise: np.ndarray) -> np.ndarray:
         """R (r, r + 1) of the QR decomposition of [design / noise, target / noise; 1, 0] in the whitened basis."""
+        basis = np.sqrt(amplitude) * self._basis
         rank = basis.shape[1]
         rows = [np.eye(rank, rank + 1)]
         for k in self.kinds:
-            design, target = self._columns(factors[k], amplitudes)
-            rows.append(np.column_stack([design @ basis, target]) / noise[k])
+            factor = self.all[k].factor
+            rows.append(np.column_stack([factor[:, :-1] @ basis, factor[:, -1]]) / noise[k])
         return qr(np.concatenate(rows), mode="r", overwrite_a=True, check_finite=False)[0][:rank]
 
-    def _misfit(self, factors: Sequence[TriangularFactor], amplitudes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Sum of squared residuals (3,)."""
-        out = np.zeros(len(LabelKind))
-        for k in self.kinds:
-            design, target = self._columns(factors[k], amplitudes)
-            out[k] = np.sum((design @ weights - target) ** 2)
-        return out
-
-    def predicted(self, kind: LabelKind, amplitudes: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predicted(self, kind: LabelKind, amplitude: float, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Two vectors with the same inner products as the predictions and the labels of a kind."""
-        design, target = self._columns(self.all[kind], amplitudes)
-        return design @ weights, target
+        factor = self.all[kind].factor
+        return amplitude * (factor[:, :-1] @ weights), factor[:, -1]
 
-    def weights(self, amplitudes: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def weights(self, amplitude: float, noise: np.ndarray) -> np.ndarray:
         """Weights (M,) of the support points, fitted to all folds."""
-        return self.fitted(amplitudes, noise)[0]
+        return self.fitted(amplitude, noise)[0]
 
-    def fitted(self, amplitudes: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (M,), and the matrix (M, r) that turns design / noise into the rows of `left_out_errors`."""
-        basis = self._basis(amplitudes)
-        triangle = self._triangle(self.all, amplitudes, noise, basis)
-        return _weights(triangle, basis), solve_triangular(triangle[:, :-1], basis.T, trans="T").T
+    def fitted(self, amplitude: float, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (M,), and the matrix (M, r) that turns design / noise into the rows of `left_out_errors`.
 
-    def errors(self, amplitudes: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        Both belong to the design under the kernel with its amplitude.
+        """
+        basis, triangle = self._basis / np.sqrt(amplitude), self._triangle(amplitude, noise)
+        weights = basis @ solve_triangular(triangle[:, :-1], triangle[:, -1])
+        return weights, solve_triangular(triangle[:, :-1], basis.T, trans="T").T
+
+    def errors(self, amplitude: float, noise: np.ndarray) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
-        if len(self.kernels) == 1:
-            if self._trials is None:
-                basis = self._first_basis
-                triangle = self._triangle(self.all, np.ones(1), noise / np.sqrt(amplitudes[0]), basis)[:, :-1]
-                folds = {i: self._factors[i] for i in self._own}
-                self._trials = _Trials(self.all, folds, basis, triangle, self.kinds)
-            misfits = self._trials.misfits(amplitudes[0], noise, self.n_folds)
-        else:
-            misfits, basis = np.zeros((self.n_folds, len(LabelKind))), self._basis(amplitudes)
-            for i, rest in self._without.items():
-                weights = _weights(self._triangle(rest, amplitudes, noise, basis), basis)
-                misfits[i] = self._misfit(self._factors[i], amplitudes, weights)
-        total = self.comm.total(misfits).sum(axis=0)
+        if self._trials is None:
+            triangle = self._triangle(1.0, noise / np.sqrt(amplitude))[:, :-1]
+            folds = {i: self._factors[i] for i in range(self.comm.rank, self.n_folds, self.comm.size)}
+            self._trials = _Trials(self.all, folds, self._basis, triangle, self.kinds)
+        total = self.comm.total(self._trials.misfits(amplitude, noise, self.n_folds)).sum(axis=0)
         return np.sqrt(total / np.maximum([f.n_rows for f in self.all], 1))
+
+    def score(self, errors: np.ndarray) -> float:
+        """`score_of_errors` of errors (3,) by kind, higher is better."""
+        return score_of_errors(errors[self.kinds], self.kinds, self.limits.importance)
 
     def choose(
         self,
-        amplitudes: np.ndarray,
+        amplitude: float,
         noise: np.ndarray,
         fixed_noise: Sequence[float | None],
-        directions: npt.ArrayLike,
         evaluations: int,
         progress: Callable[[float], None] | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Amplitudes (n_sets,) and noise (3,) of least cross-validation error, from a starting guess.
+    ) -> tuple[float, np.ndarray]:
+        """Amplitude and noise (3,) of least cross-validation error, from a starting guess.
 
-        They have the highest `score_of_errors`, which gives no kind up for another. (The marginal likelihood of a
-        sparse model with far more forces than energies would give up the energies.)
+        They have the highest `score`, which gives no kind up for another. (The marginal likelihood of a sparse model
+        with far more forces than energies would give up the energies.)
 
         Args:
-            amplitudes, noise: where to start.
+            amplitude, noise: where to start.
             fixed_noise: (3,) values that stay, or None each.
-            directions: (n, n_sets) in which the logarithms of the amplitudes may move.
             evaluations: at most.
             progress: called with the fraction done, or None.
 
         """
         noise = np.array([fixed or guess for fixed, guess in zip(fixed_noise, noise, strict=True)])
-        # one noise is redundant: only ratios to the amplitudes matter
+        # one noise is redundant: only ratios to the amplitude matter
         most = LabelKind.FORCES if LabelKind.FORCES in self.kinds else self.kinds[0]
         free = [k for k in self.kinds if fixed_noise[k] is None and k != most]
-        moves = np.atleast_2d(directions)
-        n, least = len(moves), self.limits.sparse.least_noise * self.rms()
-        count = 0
+        least, count = self.limits.sparse.least_noise * self.rms(), 0
+        # there are several minima, and an evaluation costs little
+        factors = self.limits.sparse.grid
+        grid = [np.log(point) for point in product(factors.amplitude, *(factors.noise for _ in free))]
 
-        grid = [np.zeros(n + len(free))]
-        if len(self.kernels) == 1:  # there are several minima, and an evaluation costs little
-            factors = self.limits.sparse.grid
-            grid = [np.log(point) for point in product(factors.amplitude, *(factors.noise for _ in free))]
-
-        def unpack(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def unpack(x: np.ndarray) -> tuple[float, np.ndarray]:
             s = noise.copy()
-            s[free] = np.maximum(s[free] * np.exp(np.clip(x[n:], -15, 15)), least[free])
-            return amplitudes * np.exp(np.clip(x[:n], -30, 30) @ moves), s
+            s[free] = np.maximum(s[free] * np.exp(np.clip(x[1:], -15, 15)), least[free])
+            return amplitude * float(np.exp(np.clip(x[0], -30, 30))), s
 
         def loss(x: np.ndarray) -> float:
             nonlocal count
             count += 1
             if progress:
                 progress(min(count / (evaluations + len(grid)), 1.0))
-            errors = self.errors(*unpack(x))[self.kinds]
-            if not np.isfinite(errors).all():
+            errors = self.errors(*unpack(x))
+            if not np.isfinite(errors[self.kinds]).all():
                 return WORST
             # where errors do not tell, less kernel and more noise are better: they are farther from rounding
-            price = self.limits.sparse.price * (x[:n].sum() - x[n:].sum())
-            return price - score_of_errors(errors, self.kinds, self.limits.importance)
+            return self.limits.sparse.price * (x[0] - x[1:].sum()) - self.score(errors)
 
-        begin = min(grid, key=loss) if len(grid) > 1 else grid[0]
         settings = {"maxfev": evaluations, "ftol": 1e-3, "xtol": 0.1}
-        found = minimize(loss, begin, method="Powell", options=settings)
+        found = minimize(loss, min(grid, key=loss), method="Powell", options=settings)
         if progress:
             progress(1.0)
         return unpack(found.x)

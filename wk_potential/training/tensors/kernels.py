@@ -221,8 +221,8 @@ class SparseKernels:
 
         def fit() -> tuple[np.ndarray, np.ndarray]:
             factors[LabelKind.ENERGY].merge()
-            regression = SparseRegression([factors], kernel[None], limits=task.limits)
-            weights, leverage = regression.fitted(np.ones(1), np.full(len(LabelKind), noise))
+            regression = SparseRegression([factors], kernel, limits=task.limits)
+            weights, leverage = regression.fitted(1.0, np.full(len(LabelKind), noise))
             residuals = [
                 deviation * left_out_errors(rows @ leverage / deviation, (target - rows @ weights) / deviation)
                 for rows, target, deviation in zip(kept, targets[few], noise * sizes[few, :1], strict=True)
