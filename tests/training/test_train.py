@@ -330,6 +330,20 @@ def test_values_that_no_training_can_use(name, value, what):
         TrainingOptions(**{name: value})
 
 
+@pytest.mark.train
+def test_one_frame_keeps_the_noise_that_is_given_and_scales_the_rest(crystals):
+    """Nothing can be chosen by cross-validation then."""
+    options = {**SMALL, "order": 2, "estimator": "sparse", "support_points": 8, "map": False}
+    frame = dataclasses.replace(crystals[0], energy=None, stress=None)
+    ten_times = dataclasses.replace(frame, forces=10 * frame.forces)
+    given = train([frame], forces_noise=0.123, **options)
+    assert given.info["hyperparameters"]["noise"]["forces"] == 0.123
+    model, larger = (train([f], **options) for f in (frame, ten_times))
+    forces, more = (m.info["hyperparameters"]["noise"]["forces"] for m in (model, larger))
+    assert more == pytest.approx(10 * forces)
+    assert larger.predict(ten_times).forces == pytest.approx(10 * model.predict(frame).forces, rel=1e-6, abs=1e-9)
+
+
 TINY = {"cutoff": 3.5, "lmax": 1, "order": 2, "short_cutoff": 0, "saturation": 0, "map": False}
 
 

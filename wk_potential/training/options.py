@@ -221,6 +221,11 @@ class TrainingOptions(BaseModel):
         return values
 
     @property
+    def given_noise(self) -> tuple[float | None, float | None, float | None]:
+        """Noise of energies, forces and stresses, None where training chooses it."""
+        return self.energy_noise, self.forces_noise, self.stress_noise
+
+    @property
     def reading(self) -> dict[str, Any]:
         """Keywords of `read_frames`."""
         return {name: getattr(self, name) for name in READING}

@@ -39,7 +39,7 @@ def _start(
     rows = np.flatnonzero(labels.kind == kind)
     prior = gram[:, rows, rows].mean(axis=1)
     weights = np.mean(labels.values[rows] ** 2) / np.maximum(prior, 1e-12) / len(gram)
-    fixed = _given_noise(options)
+    fixed = options.given_noise
     noise = np.array([given or guess for given, guess in zip(fixed, share * labels.spread(), strict=True)])
     free_kinds = [k for k in labels.kinds if fixed[k] is None]
     if options.order_weights is None:
@@ -104,18 +104,13 @@ def _positive(
         OptionsError: it never is.
 
     """
-    free = np.array([given is None for given in _given_noise(options)])
+    free = np.array([given is None for given in options.given_noise])
     for factor in limits.full.rescues if free.any() else ():
         candidate = np.where(free, factor * noise, noise)
         score = left_out_score(kernel, candidate, labels, threads, limits)
         if score > -np.inf:
             return candidate, score
     raise OptionsError(NOT_POSITIVE)
-
-
-def _given_noise(options: TrainingOptions) -> tuple[float | None, float | None, float | None]:
-    """Noise of each kind of label as the options set it."""
-    return options.energy_noise, options.forces_noise, options.stress_noise
 
 
 def _lowered(

@@ -32,22 +32,21 @@ def fit_sparse(task: Task) -> Fit:
     searched = options.order_weights is None
     weights = 1.0 / (options.order * mean) if searched else np.array(options.order_weights)
     support = _support(task, pools, n_support, weights, 0.0, 0.5 if searched else 1.0)
-    fixed = (options.energy_noise, options.forces_noise, options.stress_noise)
     noise = None
     if searched:
-        weights, noise = _search_order_weights(task, support, mean, fixed)
+        weights, noise = _search_order_weights(task, support, mean)
         support = _support(task, pools, n_support, weights, 0.5, 1.0)
     _say_support(task, support)
     kernel = np.tensordot(weights, kernel_matrices(support, density.lmax, options.order), 1)
     factors = _stream(task, environments, support, weights[None], "design")
     regression = SparseRegression(factors, kernel, task.comm, task.limits)
     amplitude = 1.0
-    noise = np.array(limits.start_noise) * regression.rms() if noise is None else noise
+    noise = _start_noise(task, regression.rms()) if noise is None else noise
     errors: dict[str, float] = {}
     score = float("-inf")
     if regression.n_folds > 1:
         report = partial(task.progress, "noise")
-        amplitude, noise = regression.choose(amplitude, noise, fixed, limits.noise_evaluations, report)
+        amplitude, noise = regression.choose(amplitude, noise, options.given_noise, limits.noise_evaluations, report)
         errors, score = _cross_validated(task, regression, amplitude, noise)
 
     (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude
@@ -187,33 +186,40 @@ def _stream(
     return stream_design(design, folds, task.baseline, task.threads, streamed, task.comm)
 
 
-def _search_order_weights(
-    task: Task, support: Sequence[np.ndarray], mean: np.ndarray, fixed: Sequence[float | None]
-) -> tuple[np.ndarray, np.ndarray]:
+def _start_noise(task: Task, rms: np.ndarray) -> np.ndarray:
+    """Noise (3,) that the options give, else where the search for it begins; rms (3,) is that of the labels."""
+    guess = task.limits.sparse.start_noise * rms
+    return np.array([given or own for given, own in zip(task.options.given_noise, guess, strict=True)])
+
+
+def _search_order_weights(task: Task, support: Sequence[np.ndarray], mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Order weights and noise by cross-validation, with some of the support points and of the frames.
 
     The weights fall from order to order by a factor, of which some are tried. With fewer support points than these, or
-    fewer labels, the best factor is another one than that of the final fit.
+    fewer labels, the best factor is another one than that of the final fit. One frame alone tells nothing: the weights
+    and the noise with which the search would begin are taken.
     """
     limits, order, lmax = task.limits.sparse, task.options.order, task.densities[0].lmax
     share = min(1.0, limits.search_support / sum(map(len, support)))
     few = [s[: int(np.ceil(share * len(s)))] for s in support]  # the first chosen are the most different
     frames = task.data.sampled_until(limits.search_labels, task.options.seed)
-    falls = limits.falls if order > 1 else limits.falls[:1]
+    falls = limits.falls if order > 1 and len(frames) > 1 else limits.falls[:1]
     sets = np.array([1.0 / (order * mean * fall ** np.arange(order)) for fall in falls])
-    if len(frames) == 1:
-        return sets[0], np.array(limits.start_noise)
     factors = _stream(task, task.environments[0].subset(frames), few, sets, "kernels of each order")
     kernels = np.tensordot(sets, kernel_matrices(few, lmax, order), 1)
-    task.log(f"Cross-validating order weights and noise ({sum(map(len, few))} support points, {len(frames)} frames)")
+    if len(frames) > 1:
+        n_points = sum(map(len, few))
+        task.log(f"Cross-validating order weights and noise ({n_points} support points, {len(frames)} frames)")
     found = []
     for n, (weights, kernel) in enumerate(zip(sets, kernels, strict=True)):
         own = [[factor.columns(n, len(sets)) for factor in of_fold] for of_fold in factors]
         regression = SparseRegression(own, kernel, task.comm, task.limits)
         rms = regression.rms()
         # labels are far more than weights: the search begins where the prior hardly constrains the weights
-        amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, np.array(limits.start_noise) * rms
-        amplitude, noise = regression.choose(amplitude, noise, fixed, limits.noise_evaluations)
+        amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, _start_noise(task, rms)
+        if regression.n_folds == 1:
+            return amplitude * weights, noise
+        amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, limits.noise_evaluations)
         found.append((regression.score(regression.errors(amplitude, noise)), amplitude * weights, noise))
         task.progress("order weights", (n + 1) / len(sets))
     scores = ", ".join(f"{fall:g}: {score:.2f}" for fall, (score, *_) in zip(falls, found, strict=True))

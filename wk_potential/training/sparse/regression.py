@@ -273,7 +273,7 @@ class SparseRegression:
         self,
         amplitude: float,
         noise: np.ndarray,
-        fixed_noise: Sequence[float | None],
+        fixed: Sequence[float | None],
         evaluations: int,
         progress: Callable[[float], None] | None = None,
     ) -> tuple[float, np.ndarray]:
@@ -284,15 +284,14 @@ class SparseRegression:
 
         Args:
             amplitude, noise: where to start.
-            fixed_noise: (3,) values that stay, or None each.
+            fixed: (3,) noise that stays, or None for each that is searched.
             evaluations: at most.
             progress: called with the fraction done, or None.
 
         """
-        noise = np.array([fixed or guess for fixed, guess in zip(fixed_noise, noise, strict=True)])
         # one noise is redundant: only ratios to the amplitude matter
         most = LabelKind.FORCES if LabelKind.FORCES in self.kinds else self.kinds[0]
-        free = [k for k in self.kinds if fixed_noise[k] is None and k != most]
+        free = [k for k in self.kinds if fixed[k] is None and k != most]
         least, count = self.limits.sparse.least_noise * self.rms(), 0
         # there are several minima, and an evaluation costs little
         factors = self.limits.sparse.grid
