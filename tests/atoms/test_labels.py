@@ -145,7 +145,7 @@ def test_labels_may_be_missing_in_some_frames(xyz):
 def test_file_errors(tmp_path):
     with pytest.raises(DataError, match=r"no\.xyz: file not found; check the path"):
         read_frames(tmp_path / "no.xyz")
-    with pytest.raises(DataError, match="not a file"):
+    with pytest.raises(DataError, match="no training data in this folder"):
         read_frames(tmp_path)
     for name in ("a.xyz", "a.npz"):
         (tmp_path / name).touch()

@@ -17,6 +17,7 @@ from wk_potential.atoms.dataset import data_hash, label_table
 from wk_potential.atoms.frame import Frame
 from wk_potential.atoms.kinds import KINDS
 from wk_potential.atoms.reading import read_frames
+from wk_potential.atoms.sources import selected
 from wk_potential.errors import DataError
 from wk_potential.training.doubts import unit_warnings
 
@@ -103,25 +104,25 @@ def test_select_slices(n, bounds):
     text = ":".join("" if bound is None else str(bound) for bound in bounds)
     expected = list(range(n))[slice(*bounds)]
     if expected:
-        assert data._select(list(range(n)), text) == expected
+        assert selected(list(range(n)), text) == expected
     else:
         with pytest.raises(DataError, match=f"'{re.escape(text)}' selects nothing: there are {n} frames"):
-            data._select(list(range(n)), text)
+            selected(list(range(n)), text)
 
 
 @given(st.integers(1, 8), st.integers(-10, 10))
 def test_select_index(n, index):
     if -n <= index < n:
-        assert data._select(list(range(n)), str(index)) == [range(n)[index]]
+        assert selected(list(range(n)), str(index)) == [range(n)[index]]
     else:
         with pytest.raises(DataError, match="selects nothing"):
-            data._select(list(range(n)), str(index))
+            selected(list(range(n)), str(index))
 
 
 @pytest.mark.parametrize("text", ["", "a", "1:b", "1:2:3:4", "::0", "1.5"])
 def test_select_nonsense(text):
     with pytest.raises(DataError, match=f"--frames '{text}' is neither an index nor a Python slice"):
-        data._select([1, 2], text)
+        selected([1, 2], text)
 
 
 def test_slice_goes_over_all_files(xyz):
@@ -165,8 +166,8 @@ def test_units(xyz, unit, factor):
 
 
 def test_unknown_unit(xyz):
-    with pytest.raises(DataError, match="--energy-unit 'Rydberg': choose one of eV, meV, kcal/mol"):
-        read_frames(xyz(crystal()), energy_unit="Rydberg")
+    with pytest.raises(DataError, match="--energy-unit 'erg': choose one of eV, meV, kcal/mol"):
+        read_frames(xyz(crystal()), energy_unit="erg")
 
 
 def test_npz(npz):
@@ -371,3 +372,12 @@ def test_bundled_ethanol():
     assert label_table(frames)[:2] == [("energy", "energy", 100, 100), ("forces", "forces", 100, 2700)]
     assert max(abs(frame.forces.sum(axis=0)).max() for frame in frames) < 1e-6
     assert path.stat().st_size < 300_000
+
+
+def test_what_is_left_aside_is_told(xyz):
+    images = [labelled(molecule("H2O"), i) for i in range(3)]
+    images[1].info["dft_dipole"] = [1.0, 2.0, 3.0]
+    for atoms in images:
+        atoms.arrays["charge_of_atom"] = np.zeros(len(atoms))
+    rows = [row for row in label_table(read_frames(xyz(images))) if row[0] == "left aside"]
+    assert sorted(rows) == [("left aside", "charge_of_atom", 3, 0), ("left aside", "dft_dipole", 1, 0)]

@@ -15,7 +15,7 @@ def no_such_file():
 @case
 def a_folder():
     Path("data.xyz").mkdir()
-    return TRAIN, [r"data\.xyz: not a file"]
+    return TRAIN, [r"data\.xyz: no training data in this folder"]
 
 
 @case

@@ -2,7 +2,7 @@
 
 import numpy as np
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
@@ -157,3 +157,78 @@ def warn_stress_of_the_wrong_sign():
 def warn_stress_in_gigapascal():
     save([relabelled(atoms, stress=160.2177 * atoms.get_stress()) for atoms in frames(8)])
     return TRAIN, [r"stresses are .* eV/Å\^3 .* look like GPa or kbar"]
+
+
+def rattled(n):
+    """Cells of copper of one shape, whose energies follow from their forces."""
+    images = []
+    for seed in range(n):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = EMT()
+        images.append(relabelled(atoms))
+    return images
+
+
+@case
+def warn_forces_in_hartree_per_bohr():
+    """Energies of this size could be in eV; the slope of one by the other says that they are not."""
+    unit = 27.211386
+    images = rattled(12)
+    save([
+        relabelled(a, energy=a.get_potential_energy() / unit, forces=a.get_forces() / unit * 0.52917721, stress=None)
+        for a in images
+    ])  # fmt: skip
+    return TRAIN, [r"energies change 1\.\d+ times as much as the forces imply, as if they were in Ha and .* in Ha/bohr"]
+
+
+@case
+def warn_gradients():
+    save([relabelled(a, forces=-a.get_forces(), stress=None) for a in rattled(12)])
+    return TRAIN, ["the forces have the opposite sign of what the energies imply"]
+
+
+@case
+def warn_energies_of_few_frames():
+    save([relabelled(a, **({} if n < 3 else {"energy": None})) for n, a in enumerate(frames(10))])
+    return TRAIN, ["only 3 of 10 frames have energy"]
+
+
+@case
+def warn_stresses_of_zero():
+    save([relabelled(a, stress=np.zeros(6) if n < 2 else a.get_stress()) for n, a in enumerate(frames(8))])
+    return TRAIN, [r"the stress of 2 frames is exactly zero, first data\.xyz, frame 0"]
+
+
+@case
+def dipoles_of_zero():
+    images = frames(6)
+    for atoms in images:
+        atoms.info["mu"] = np.zeros(3)
+    save(images)
+    return [*TRAIN, "--dipole-key", "mu"], ["the dipole is exactly zero in all 6 frames that have it"]
+
+
+@case
+def file_of_isolated_atoms_that_are_none():
+    save(frames())
+    return [*TRAIN, "--isolated-atoms", "data.xyz"], [r"data\.xyz, frame 0: no isolated atom with an energy"]
+
+
+@case
+def file_of_isolated_atoms_that_is_not_there():
+    save(frames())
+    return [*TRAIN, "--isolated-atoms", "none.xyz"], [r"none\.xyz: file not found"]
+
+
+@case
+def warn_validation_on_training_frames():
+    save(frames(8))
+    return [*TRAIN, "--valid", "data.xyz"], ["some frames are both trained on and validated on"]
+
+
+@case
+def validation_twice():
+    save(frames(8))
+    save(frames(2, seed=1), "valid.xyz")
+    return [*TRAIN, "--valid", "valid.xyz", "--valid-fraction", "0.2"], ["valid and valid_fraction exclude each other"]

@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.io import write
 
 from wk_potential import Frame, train
 from wk_potential.errors import DataError
 from wk_potential.training.baseline import fit_baseline
-from wk_potential.training.isolated import with_isolated_atoms
+from wk_potential.training.isolated import energies_of_isolated_atoms, with_isolated_atoms
 from wk_potential.training.options import TrainingOptions
 
 TINY = {"cutoff": 4.0, "lmax": 1, "order": 2, "short_cutoff": 0, "saturation": 0, "map": False, "uncertainty": False}
@@ -72,3 +74,15 @@ def test_other_elements_are_fitted(crystals):
     baseline, compositions = fit_baseline(Dataset(kept), options.isolated_atoms)
     np.testing.assert_allclose(baseline, [-4.0, -7.0], rtol=1e-12)
     np.testing.assert_allclose(compositions.T @ compositions, np.eye(2), atol=1e-12)
+
+
+def test_energies_from_a_file(tmp_path):
+    atoms = [Atoms("H"), Atoms("O")]
+    for k, atom in enumerate(atoms):
+        atom.info["REF_energy"] = -0.5 - k
+    write(tmp_path / "atoms.xyz", atoms)
+    found = energies_of_isolated_atoms(tmp_path / "atoms.xyz", 6.0, energy_unit="Ha")
+    assert found == pytest.approx({"H": -0.5 * 27.211386, "O": -1.5 * 27.211386})
+    write(tmp_path / "pair.xyz", Atoms("H2", [[0, 0, 0], [0, 0, 1]], info={"energy": -1.0}))
+    with pytest.raises(DataError, match=r"pair\.xyz, frame 0: no isolated atom with an energy"):
+        energies_of_isolated_atoms(tmp_path / "pair.xyz", 6.0)

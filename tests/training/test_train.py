@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from oracles.systems import SMALL
 
-from wk_potential import Frame, Model, TrainingOptions, train
+from wk_potential import Frame, Model, TrainingOptions, evaluate, train
 from wk_potential.atoms.dataset import Dataset
 from wk_potential.atoms.neighbours import find_neighbours
 from wk_potential.density.frames import Environments
@@ -359,3 +359,21 @@ def test_more_support_points_than_environments(molecules):
     """Error bars where each frame is the only one that knows some of the features."""
     model = train(molecules[:5], estimator="sparse", element_mixing=0, **TINY)
     assert np.isfinite(model.predict(molecules[5]).forces_std).all()
+
+
+@pytest.mark.train
+def test_frames_of_validation_do_not_take_part(crystals):
+    lines: list[str] = []
+    options = {"uncertainty": False, **TINY}
+    model = train(crystals[:8], valid=crystals[8:], log=lines.append, **options)
+    alone = train(crystals[:8], **options)
+    assert model.predict(crystals[9]).energy == alone.predict(crystals[9]).energy
+    table = evaluate(alone, crystals[8:])
+    errors = model.info["training"]["errors"]
+    assert errors["validation_forces_mae"] == pytest.approx(table["forces_mae"])
+    assert errors["validation_energy_rmse"] == pytest.approx(table["energy_rmse"])
+    assert lines[-1].startswith(f"Errors on {len(crystals) - 8} frames of validation")
+
+    split = train(crystals[:8], valid_fraction=0.25, **options)
+    assert split.info["training"]["frames"] == 6
+    assert "validation_forces_mae" in split.info["training"]["errors"]

@@ -13,6 +13,8 @@ from ase.data import chemical_symbols
 from .frame import Frame
 from .kinds import KINDS, TENSORS, LabelKind
 
+LEFT_ASIDE = "left aside"  # in the table of what a data set holds
+
 
 def _sampled(counts: np.ndarray, most: int, least: int, seed: int) -> np.ndarray:
     """Random frames, in order, as many as together have `most` (of what is counted) or fewer, but `least` at least."""
@@ -269,19 +271,24 @@ def label_table(frames: Sequence[Frame]) -> list[tuple[str, str, int, int]]:
     """Count what a data set holds: rows of (kind, name, frames, numbers).
 
     The kinds are energy, forces and stress, named by the keys they were read from (a single unnamed row where
-    there are none), then element and config_type with the number of atoms, last "total".
+    there are none), then what was left aside, of which only frames are counted, element and config_type with the number
+    of atoms, last "total".
     """
     tensors = [kind for kind in TENSORS if any(getattr(frame, kind) is not None for frame in frames)]
-    kinds = (*KINDS, *tensors, "element", "config_type", "total")
+    kinds = (*KINDS, *tensors, LEFT_ASIDE, "element", "config_type", "total")
     counts: dict[str, dict[str, list[int]]] = {kind: {} for kind in kinds}
     for frame in frames:
         for kind in (*KINDS, *tensors):
             if (label := getattr(frame, kind)) is not None:
                 counts[kind].setdefault(dict(frame.keys).get(kind, kind), []).append(np.size(label))
+        for name in frame.unused:
+            counts[LEFT_ASIDE].setdefault(name, []).append(0)
         for number, n in zip(*np.unique(frame.numbers, return_counts=True), strict=True):
             counts["element"].setdefault(chemical_symbols[number], []).append(int(n))
         counts["config_type"].setdefault(frame.config_type, []).append(len(frame))
         counts["total"].setdefault("", []).append(len(frame))
+    if not counts[LEFT_ASIDE]:
+        del counts[LEFT_ASIDE]
     found = ((kind, name, n) for kind, names in counts.items() for name, n in (names or {"": []}).items())
     return [(kind, name, len(n), sum(n)) for kind, name, n in found]
 

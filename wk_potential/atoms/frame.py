@@ -14,21 +14,23 @@ from scipy.spatial.distance import pdist
 
 from ..errors import DataError
 from .kinds import KINDS, MIN_DISTANCE, TENSORS, VOIGT
-from .tensor_labels import TensorReader, checked_numbers, unit_factor
+from .reading_options import ReadingOptions
+from .tensor_labels import checked_numbers, tensor_reader
+from .units import LabelUnits, label_units
 
 # Lower case, best first: a key that says it is the reference beats a plain one, which may belong to the model
 # that drove the sampling. free_energy is last: it differs from the energy by the entropy of the smearing.
 _REF = ("ref_", "dft_", "qm_", "")
-
-
 _ENERGIES = ("total_energy", "totenergy", "potential_energy", "u0", "free_energy")
-
-
-_KEYS = {
+USUAL_NAMES = {
     "energy": tuple(ref + "energy" for ref in _REF) + _ENERGIES,
     "forces": tuple(ref + name for ref in _REF for name in ("forces", "force")),
     "stress": tuple(ref + name for ref in _REF for name in ("stress", "virial", "virials")),
 }
+# of ASE, and no labels
+STRUCTURAL = frozenset(
+    {"tags", "masses", "momenta", "initial_magmoms", "initial_charges", "spacegroup", "spacegroup_kinds"}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,7 @@ class Frame:
     keys: tuple[tuple[str, str], ...] = ()  # each kind of label with the key it was read from
     dipole: np.ndarray | None = None  # (3,) e Angstrom, from the centre of mass
     polarizability: np.ndarray | None = None  # (3, 3) Angstrom^3
+    unused: tuple[str, ...] = ()  # names of what else was found
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -57,9 +60,9 @@ class Frame:
         return float(abs(np.linalg.det(self.cell)))
 
     @classmethod
-    def from_atoms(cls, atoms: Atoms, source: str = "Atoms object", **options: str | None) -> "Frame":
+    def from_atoms(cls, atoms: Atoms, source: str = "Atoms object", **options: Any) -> "Frame":
         """Convert an ASE structure and its labels, if any; options and errors as in `read_frames`."""
-        return _convert([_from_atoms(atoms, source)], None, {}, **options)[0]
+        return _convert([_from_atoms(atoms, source)], ReadingOptions(**options))[0]
 
     def to_atoms(self) -> Atoms:
         """Return an ASE structure whose calculator holds the labels."""
@@ -92,35 +95,27 @@ def _from_atoms(atoms: Atoms, source: str) -> _Raw:
         values |= results
     numbers, cell = atoms.numbers.astype(np.int64), atoms.cell.array.copy()
     frame = Frame(numbers, atoms.positions.copy(), cell, atoms.pbc.copy(), source=source)
-    return _Raw(replace(frame, config_type=str(atoms.info.get("config_type", ""))), values, _KEYS)
+    return _Raw(replace(frame, config_type=str(atoms.info.get("config_type", ""))), values, USUAL_NAMES)
 
 
-def _convert(
-    raws: list[_Raw],
-    read_tensors: TensorReader | None,
-    tensor_keys: dict[str, str | None],
-    energy_unit: str | None = None,
-    energy_key: str | None = None,
-    forces_key: str | None = None,
-    stress_key: str | None = None,
-) -> list[Frame]:
-    """Check structures and labels, bring labels to eV, and warn where names for one label differ in value.
-
-    Args:
-        raws: what was read.
-        read_tensors: reads dipoles and polarisabilities of a frame, if they are wanted.
-        tensor_keys: their names.
-        energy_unit, energy_key, forces_key, stress_key: as in `read_frames`.
-
-    """
-    factor = unit_factor("energy", energy_unit or None)
-    explicit = dict(zip(KINDS, (energy_key, forces_key, stress_key), strict=True))
-    for kind, key in explicit.items():
-        if key and not any(key in raw.values for raw in raws):
+def _convert(raws: list[_Raw], options: ReadingOptions) -> list[Frame]:
+    """Check structures and labels, bring them to eV and Angstrom, warn where names for one label differ in value."""
+    o = options
+    units = label_units(o.energy_unit, o.length_unit, o.forces_unit, o.stress_unit)
+    found = {key for raw in raws for key in raw.values}
+    explicit = {"energy": o.energy_key, "forces": o.forces_key, "stress": o.stress_key}
+    tensor_keys = {"dipole": o.dipole_key, "polarizability": o.polarizability_key}
+    for kind, key in (*explicit.items(), *tensor_keys.items()):
+        if key and key not in found:
             raise DataError(f"--{kind}-key {key!r} is in no frame; keys found: {_keys_found(raws)}")
+    tensor_units = {"dipole": o.dipole_unit, "polarizability": o.polarizability_unit}
+    read_tensors = tensor_reader(tensor_keys, tensor_units, o.charge, o.dipole_origin)
     frames = []
     clashes: dict[tuple[str, str, str], list[str]] = {}
-    for frame, values, usual in raws:
+    for raw, values, usual in raws:
+        frame = raw
+        if units.length != 1.0:
+            frame = replace(raw, positions=raw.positions * units.length, cell=raw.cell * units.length)
         _check_structure(frame)
         labels: dict[str, Any] = {}
         keys: list[tuple[str, str]] = []
@@ -129,33 +124,40 @@ def _convert(
             names = [name for name in names if values.get(name) is not None]
             if not names or (kind == "stress" and not frame.pbc.all()):
                 continue  # without a volume a stress has no meaning
-            label, *others = (_label(values[name], frame, kind, name) for name in names)
+            label, *others = (_label(values[name], frame, kind, name, units, o.positive_stress) for name in names)
             _check_finite(label, f"{kind} {names[0]!r}", frame)
-            labels[kind] = label * factor
+            labels[kind] = label
             keys.append((kind, names[0]))
             for name, other in zip(names[1:], others, strict=True):
                 if name != "free_energy" and not np.allclose(label, other, rtol=1e-7, atol=1e-4):
                     clashes.setdefault((kind, names[0], name), []).append(frame.source)
-        for kind, value in (read_tensors(frame, values) if read_tensors else {}).items():
+        for kind, value in read_tensors(frame, values).items():
             labels[kind] = value
             keys.append((kind, tensor_keys[kind] or kind))
-        frames.append(replace(frame, **labels, keys=tuple(keys)))
-    for (kind, used, name), sources in clashes.items():
-        text = f"{sources[0]}: {used!r} and {name!r} differ (in {len(sources)} frames) and {used!r} is used"
+        used = {name for _, name in keys} | STRUCTURAL
+        unused = tuple(sorted(name for name, value in values.items() if name not in used and value is not None))
+        frames.append(replace(frame, **labels, keys=tuple(keys), unused=unused))
+    for (kind, chosen, name), sources in clashes.items():
+        text = f"{sources[0]}: {chosen!r} and {name!r} differ (in {len(sources)} frames) and {chosen!r} is used"
         warnings.warn(f"{text}; name the {kind} that you mean with --{kind}-key", stacklevel=3)
     return frames
 
 
-def _label(value: Any, frame: Frame, kind: str, key: str) -> Any:
-    """Return a label in the unit of the file: energy (), forces (N, 3) or stress (6,)."""
+def _label(value: Any, frame: Frame, kind: str, key: str, units: LabelUnits, positive_stress: str | None) -> Any:
+    """Return a label in the units of the package: energy (), forces (N, 3) or stress (6,)."""
     shapes = {"energy": [(), (1,)], "forces": [frame.positions.shape], "stress": [(6,), (9,), (3, 3)]}[kind]
     value = checked_numbers(value, shapes, kind, key, frame.source)
     if kind == "energy":
-        return float(value.item())
-    if kind == "stress" and value.size == 9:
+        return units.energy * float(value.item())
+    if kind == "forces":
+        return units.forces * value
+    if value.size == 9:
         full = value.reshape(3, 3)
         value = ((full + full.T) / 2)[VOIGT]
-    return -value / frame.volume if kind == "stress" and "virial" in key.lower() else value
+    virial = "virial" in key.lower()
+    positive = positive_stress or ("compression" if virial else "tension")
+    factor = units.energy / frame.volume if virial else units.stress
+    return (-factor if positive == "compression" else factor) * value
 
 
 def _atom(frame: Frame, index: int) -> str:

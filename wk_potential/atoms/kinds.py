@@ -2,8 +2,6 @@
 
 from enum import IntEnum
 
-from ase import units
-
 
 class LabelKind(IntEnum):
     """Number of a kind of label in arrays over labels; virials stand for stresses there."""
@@ -21,6 +19,3 @@ VOIGT = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
 VOIGT_PAIRS = tuple(zip(*VOIGT, strict=True))
 MIN_DISTANCE = 0.1  # Angstrom; nothing that makes sense has atoms closer than this, or a thinner cell
 GPA = 160.2176634  # GPa in an eV/Angstrom^3
-# eV in a unit of energy
-ENERGY_UNITS = {"eV": 1.0, "meV": 1e-3, "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol}
-ENERGY_UNITS |= {"Hartree": units.Hartree, "Ha": units.Hartree}

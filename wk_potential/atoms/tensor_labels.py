@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from ase import units
 from ase.data import atomic_masses
 
 from ..errors import DataError
-from .kinds import ENERGY_UNITS, TENSORS
+from .kinds import TENSORS
+from .units import unit_factor
 
 if TYPE_CHECKING:
     from .frame import Frame
@@ -16,27 +16,8 @@ if TYPE_CHECKING:
 
 TensorReader: TypeAlias = Callable[..., dict[str, np.ndarray]]  # of a frame and the values found in it
 SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {"dipole": ((3,),), "polarizability": ((3, 3), (9,))}
-UNITS = {
-    "energy": ENERGY_UNITS,
-    "dipole": {"e*Angstrom": 1.0, "e*bohr": units.Bohr, "Debye": units.Debye},
-    "polarizability": {"Angstrom^3": 1.0, "bohr^3": units.Bohr**3},
-}
 ORIGINS = ("coordinates", "mass")
 ASYMMETRY = 1e-2  # of a polarisability's norm, above which it is not one
-
-
-def unit_factor(kind: str, unit: str | None) -> float:
-    """Factor from a unit to that of the package, which is the default.
-
-    Raises:
-        DataError: the unit is unknown.
-
-    """
-    known = UNITS[kind]
-    factor = 1.0 if unit is None else {name.lower(): value for name, value in known.items()}.get(unit.lower())
-    if factor is None:
-        raise DataError(f"unknown --{kind}-unit {unit!r}: choose one of {', '.join(known)}")
-    return factor
 
 
 def checked_numbers(value: Any, shapes: Sequence[tuple[int, ...]], kind: str, key: str, source: str) -> np.ndarray:
@@ -60,28 +41,18 @@ def checked_numbers(value: Any, shapes: Sequence[tuple[int, ...]], kind: str, ke
 
 
 def tensor_reader(
-    found: set[str],
-    keys: dict[str, str | None],
-    unit_names: dict[str, str | None],
-    charge: float | None,
-    origin: str | None,
+    keys: dict[str, str | None], unit_names: dict[str, str | None], charge: float | None, origin: str | None
 ) -> TensorReader:
     """Return the function that reads the labels of a frame, see `tensor_labels`.
 
     Args:
-        found: names in any of the frames.
         keys, unit_names: name and unit of each kind.
         charge, origin: as in `tensor_labels`.
 
     Raises:
-        DataError: a name that is in no frame, an unknown unit or origin.
+        DataError: an unknown unit or origin.
 
     """
-    for kind, key in keys.items():
-        if key and key not in found:
-            raise DataError(f"--{kind}-key {key!r} is in no frame; keys found: {', '.join(sorted(found)) or 'none'}")
-    if origin is not None and origin not in ORIGINS:
-        raise DataError(f"unknown --dipole-origin {origin!r}: choose one of {', '.join(ORIGINS)}")
     factors = {kind: unit_factor(kind, unit) for kind, unit in unit_names.items()}
     return lambda frame, values: tensor_labels(frame, values, keys, factors, charge, origin)
 

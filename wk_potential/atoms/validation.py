@@ -1,8 +1,12 @@
-"""Short texts of what pydantic has found wrong."""
+"""Options whose values are checked, and short texts of what is wrong with them."""
 
+import difflib
 import reprlib
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import OptionsError
 
 SHOWN = 5  # problems in a message, at most
 
@@ -27,3 +31,26 @@ def problems(error: ValidationError) -> str:
         for e in found[:SHOWN]
     ]
     return "; ".join(texts) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+
+
+class Options(BaseModel):
+    """Options that do not change and have no others beside them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    if not TYPE_CHECKING:  # type checkers see the fields
+
+        def __init__(self, **values: Any) -> None:
+            """Validate options, naming what is wrong.
+
+            Raises:
+                OptionsError: an unknown name (with the nearest known one) or a value that is not allowed.
+
+            """
+            if unknown := next((name for name in values if name not in type(self).model_fields), None):
+                close = difflib.get_close_matches(unknown, type(self).model_fields, 1, 0.4)
+                raise OptionsError(f"unknown option {unknown!r}{f'; did you mean {close[0]!r}?' if close else ''}")
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise OptionsError(problems(error)) from None

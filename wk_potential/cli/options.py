@@ -73,7 +73,7 @@ def dynamics_options(command: Any) -> Any:
 
 
 class _Pair(click.ParamType):
-    """SYMBOL=VALUE, or several with commas between."""
+    """SYMBOL=VALUE, or several with commas between; what has no = is returned as it is."""
 
     name = "symbol=value"
 
@@ -84,6 +84,26 @@ class _Pair(click.ParamType):
             return {symbol.strip(): float(number) for symbol, _, number in pairs}
         except ValueError:
             self.fail(f"{value!r} is not SYMBOL=VALUE, such as O=0.7", param, ctx)
+
+
+class _PairOrFile(_Pair):
+    """SYMBOL=VALUE, or a file."""
+
+    name = "symbol=value or file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return {symbol: value}, or the path."""
+        return super().convert(value, param, ctx) if "=" in str(value) else Path(value)
+
+
+class _Words(click.ParamType):
+    """Words with commas between."""
+
+    name = "words"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """Return the words."""
+        return [item.strip() for item in str(value).split(",")]
 
 
 class _Numbers(click.ParamType):
@@ -114,6 +134,10 @@ def field_option(name: str, field: "FieldInfo") -> Any:
         flag = f"{flag}/--no-{flag[2:]}"
     elif origin is dict:
         settings |= {"type": _Pair(), "multiple": True, "metavar": "SYMBOL=VALUE"}
+        if name == "isolated_atoms":
+            settings |= {"type": _PairOrFile(), "metavar": "SYMBOL=VALUE|FILE"}
+    elif kind == list[str]:
+        settings |= {"type": _Words(), "metavar": "A,B,..."}
     elif origin is list:
         settings |= {"type": _Numbers(), "metavar": "A1,A2,..."}
     elif origin is Literal:
@@ -124,11 +148,11 @@ def field_option(name: str, field: "FieldInfo") -> Any:
 
 
 def reading_options(command: Any) -> Any:
-    """Give a command the options of `TrainingOptions` that say how data are read."""
-    from ..training.options import READING, TrainingOptions
+    """Give a command the options that say how data are read."""
+    from ..atoms.reading_options import ReadingOptions
 
-    for name in reversed(READING):
-        command = field_option(name, TrainingOptions.model_fields[name])(command)
+    for name, field in reversed(ReadingOptions.model_fields.items()):
+        command = field_option(name, field)(command)
     return command
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atoms.dataset import label_table
+from ..atoms.dataset import LEFT_ASIDE, label_table
 from ..atoms.frame import Frame
 from ..atoms.kinds import GPA
 from ..model.model import Model
@@ -38,16 +38,22 @@ def _numbers(table: Mapping[str, Any], kind: str) -> list[str]:
     return ["" if value is None else f"{value * _ERRORS[kind][2]:.4g}" for value in values]
 
 
-def show_labels(screen: Screen, frames: Sequence[Frame]) -> None:
+def show_labels(screen: Screen, frames: Sequence[Frame], title: str = "Found in the data") -> None:
     """Print what labels were found, and under which names."""
     rows = []
     for kind, name, n_frames, n_values in label_table(frames):
+        count = str(n_frames) if n_frames in (0, len(frames)) else f"{n_frames} of {len(frames)}"
         if kind in ("energy", "forces", "stress", "dipole", "polarizability"):
-            rows.append((kind, name if n_frames else "none", str(n_frames), str(n_values)))
+            rows.append((kind, name if n_frames else "none", count, str(n_values)))
+        elif kind == LEFT_ASIDE:
+            rows.append((kind, name, count, ""))
         elif kind != "config_type" or name:
-            rows.append((kind, name, str(n_frames), f"{n_values} atoms"))
-    notes = "name: of the labels in the files, or what was found; frames: how many have it; values: how many numbers"
-    screen.table("Found in the data", ("", "name", "frames", "values"), rows, notes)
+            rows.append((kind, name, count, f"{n_values} atoms"))
+    notes = (
+        "name: of the labels in the files, or what was found; frames: how many have it; values: how many numbers; "
+        "left aside: not used in training"
+    )
+    screen.table(title, ("", "name", "frames", "values"), rows, notes)
 
 
 def show_errors(screen: Screen, table: Mapping[str, Any], title: str) -> None:
@@ -208,7 +214,7 @@ def _training_facts(info: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _error_name(name: str) -> str:
     """Name an error of the header: `leave_one_out_energy_per_atom_mae` is the leave-one-out MAE of energy/atom."""
-    for method in ("leave_one_out", "cross_validation", "training"):
+    for method in ("leave_one_out", "cross_validation", "training", "validation"):
         if name.startswith(f"{method}_"):
             what, _, measure = name.removeprefix(f"{method}_").rpartition("_")
             kind = what.replace("_per_sqrt_atom", "/sqrt(atom)").replace("_per_atom", "/atom").replace("_", " ")

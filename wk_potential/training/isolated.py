@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from ase.data import chemical_symbols
 
 from ..atoms.frame import Frame
 from ..atoms.neighbours import find_neighbours
+from ..atoms.reading import read_frames
 from ..errors import DataError
 from .options import TrainingOptions
 from .task import Log, quiet
@@ -27,21 +30,15 @@ def with_isolated_atoms(
 
     """
     kept: list[Frame] = []
-    found: dict[str, tuple[float, str]] = {}
+    isolated: list[Frame] = []
     for frame in frames:
         if not _is_isolated(frame, options.cutoff):
             kept.append(frame)
             continue
-        if frame.energy is not None:
-            symbol = chemical_symbols[frame.numbers[0]]
-            energy, source = found.setdefault(symbol, (frame.energy, frame.source))
-            if abs(energy - frame.energy) > SAME:
-                raise DataError(
-                    f"{source} and {frame.source}: an isolated {symbol} atom has the energies {energy:.4f} and "
-                    f"{frame.energy:.4f} eV; remove the wrong one"
-                )
+        isolated.append(frame)
         if frame.dipole is not None or frame.polarizability is not None:
             kept.append(replace(frame, energy=None, forces=None, stress=None))
+    found = _energies(isolated)
     if not kept or not found:
         return list(frames), options
     text = ", ".join(f"{symbol} {energy:.4f} eV ({source})" for symbol, (energy, source) in found.items())
@@ -56,6 +53,43 @@ def with_isolated_atoms(
     return kept, options.model_copy(update={"isolated_atoms": energies})
 
 
+def _energies(frames: Sequence[Frame]) -> dict[str, tuple[float, str]]:
+    """Energy of each symbol, and the frame that it is from; frames without an energy do not count."""
+    found: dict[str, tuple[float, str]] = {}
+    for frame in frames:
+        if frame.energy is None:
+            continue
+        symbol = chemical_symbols[frame.numbers[0]]
+        energy, source = found.setdefault(symbol, (frame.energy, frame.source))
+        if abs(energy - frame.energy) > SAME:
+            raise DataError(
+                f"{source} and {frame.source}: an isolated {symbol} atom has the energies {energy:.4f} and "
+                f"{frame.energy:.4f} eV; remove the wrong one"
+            )
+    return found
+
+
 def _is_isolated(frame: Frame, cutoff: float) -> bool:
     """Whether a frame is one atom without neighbours."""
     return len(frame) == 1 and not len(find_neighbours(frame.positions, frame.cell, frame.pbc, cutoff).neighbour)
+
+
+def energies_of_isolated_atoms(path: str | Path, cutoff: float, **reading: Any) -> dict[str, float]:
+    """Read energies by symbol from a file of isolated atoms.
+
+    Args:
+        path: what `read_frames` takes.
+        cutoff: Angstrom; the atoms have no neighbour within it.
+        reading: keywords of `read_frames`.
+
+    Raises:
+        DataError: a frame holds another thing than one atom with an energy, or two energies of an element differ.
+
+    """
+    frames = read_frames(path, **reading)
+    for frame in frames:
+        if not _is_isolated(frame, cutoff) or frame.energy is None:
+            raise DataError(
+                f"{frame.source}: no isolated atom with an energy; --isolated-atoms takes a file of such frames only"
+            )
+    return {symbol: energy for symbol, (energy, _) in _energies(frames).items()}

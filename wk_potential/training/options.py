@@ -1,18 +1,13 @@
 """The options of training: one typed, documented list for the command line, the TOML file and Python."""
 
-import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from ..atoms.validation import problems
+from ..atoms.reading_options import ReadingOptions
 from ..errors import OptionsError
 
-READING = (  # options of how data are read
-    "frames", "energy_unit", "energy_key", "forces_key", "stress_key", "dipole_key", "dipole_unit",
-    "polarizability_key", "polarizability_unit", "charge", "dipole_origin",
-)  # fmt: skip
 SHORT_CUTOFF_WIDTH = 2 / 3  # of the short cutoff
 LARGEST = 2**63 - 1  # integer of TOML
 LEAST_CUTOFF = 0.5  # Angstrom
@@ -27,54 +22,8 @@ class DensityShape(NamedTuple):
     growth: float
 
 
-class TrainingOptions(BaseModel):
+class TrainingOptions(ReadingOptions):
     """What can be set in training. The defaults are meant to be good; length in Angstrom, energy in eV."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    if not TYPE_CHECKING:  # type checkers see the fields
-
-        def __init__(self, **values: Any) -> None:
-            """Validate options, naming what is wrong.
-
-            Raises:
-                OptionsError: an unknown name (with the nearest known one) or a value that is not allowed.
-
-            """
-            if unknown := next((name for name in values if name not in type(self).model_fields), None):
-                close = difflib.get_close_matches(unknown, type(self).model_fields, 1, 0.4)
-                raise OptionsError(f"unknown option {unknown!r}{f'; did you mean {close[0]!r}?' if close else ''}")
-            try:
-                super().__init__(**values)
-            except ValidationError as error:
-                raise OptionsError(problems(error)) from None
-
-    # how the data are read
-    energy_unit: str | None = Field(
-        None, description="Unit of the energies in the files; forces are in this unit per Angstrom [default: eV]"
-    )
-    energy_key: str | None = Field(None, description="Name of the energies in the files [default: usual names]")
-    forces_key: str | None = Field(None, description="Name of the forces in the files [default: usual names]")
-    stress_key: str | None = Field(
-        None, description="Name of the stresses, or of a virial, in the files [default: usual names]"
-    )
-    dipole_key: str | None = Field(None, description="Name of dipoles in the files, which are then used too")
-    dipole_unit: str | None = Field(
-        None, description="Unit of the dipoles: e*Angstrom, e*bohr or Debye [default: e*Angstrom]"
-    )
-    dipole_origin: Literal["coordinates", "mass"] | None = Field(
-        None, description="Point that dipoles of charged frames refer to: origin of coordinates, or centre of mass"
-    )
-    charge: float | None = Field(
-        None, description="Total charge of each frame, e [default: 'charge' of the frame, or 0]"
-    )
-    polarizability_key: str | None = Field(
-        None, description="Name of polarisabilities in the files, which are then used too"
-    )
-    polarizability_unit: str | None = Field(
-        None, description="Unit of the polarisabilities: Angstrom^3 or bohr^3 [default: Angstrom^3]"
-    )
-    frames: str = Field(":", description="Python slice of the frames, such as :50 or -100: [default: all]")
 
     # the density
     cutoff: float = Field(
@@ -167,7 +116,9 @@ class TrainingOptions(BaseModel):
     use_energy: bool = Field(True, description="Train on energies, forces and stresses if there are any")
     use_stress: bool = Field(True, description="Train on stresses if there are any")
     isolated_atoms: dict[str, float] | None = Field(
-        None, description="Energy of an isolated atom, eV, which replaces the fitted baseline"
+        None,
+        description="Energy of an isolated atom, eV, which replaces the fitted baseline; on the command line also a "
+        "file of isolated atoms",
     )
     repulsion: bool = Field(True, description="Add a repulsion of atoms that come closer than in the training frames")
     optimise: bool = Field(False, description="Search the best hyperparameters of the density")
@@ -180,6 +131,9 @@ class TrainingOptions(BaseModel):
         ge=0,
         description="Largest change of a force by the mapped form, eV/Angstrom; 0 for none [default: 0.03 of the "
         "expected rms error of forces, from 1e-4 to 5e-3]",
+    )
+    valid_fraction: float = Field(
+        0.0, ge=0, le=0.9, description="Fraction of the frames, at random, on which the model is validated, not trained"
     )
     uncertainty: bool = Field(True, description="Add error bars to the model, calibrated on left-out frames")
     seed: int = Field(0, ge=0, le=LARGEST, description="Seed of the random choices")
@@ -228,7 +182,7 @@ class TrainingOptions(BaseModel):
     @property
     def reading(self) -> dict[str, Any]:
         """Keywords of `read_frames`."""
-        return {name: getattr(self, name) for name in READING}
+        return {name: getattr(self, name) for name in ReadingOptions.model_fields}
 
     @property
     def long(self) -> DensityShape:

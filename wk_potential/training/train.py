@@ -14,6 +14,7 @@ from ase.data import chemical_symbols
 from threadpoolctl import threadpool_limits
 
 from .. import __version__
+from ..analysis.evaluation import evaluate
 from ..atoms.dataset import Dataset, data_hash
 from ..atoms.frame import Frame
 from ..atoms.kinds import KINDS
@@ -24,6 +25,7 @@ from ..compute.threads import thread_count
 from ..errors import DataError, MappingError, OptionsError
 from ..model.error_bars import Uncertainty
 from ..model.model import Model
+from .doubts import label_warnings, unit_warnings
 from .error_bars.rigidity import fit_uncertainty, frames_of_error_bars
 from .full.fit import fit_full
 from .isolated import with_isolated_atoms
@@ -52,6 +54,7 @@ def train(
     comm: "Intracomm | Communicator | None" = None,
     search_file: str | Path | None = None,
     limits: Limits = DEFAULT,
+    valid: FrameSource | Sequence[Frame] | None = None,
     **keywords: Any,
 ) -> Model:
     """Train a model on structures with energies, forces, stresses, dipoles or polarisabilities.
@@ -72,6 +75,8 @@ def train(
             All get the model, and only the first logs. The default for `threads` becomes the rank's share of the cores.
         search_file: where the search of `options.optimise` remembers its scores, so that it can be interrupted.
         limits: constants of training, for tests and experts.
+        valid: frames to validate the model on, as `data`; they do not take part in the training. The errors are
+            logged, and in the header of the model.
         keywords: options by name; they win over `options`.
 
     Raises:
@@ -89,10 +94,44 @@ def train(
     if _are_frames(data):  # they have been read: only keywords of this call are refused
         own = {name: value for name, value in own.items() if name in keywords}
     frames = frames_of(data, **own)
+    frames, held_out = _without_held_out(frames, options, valid, own)
     ranks = comm if comm is None or isinstance(comm, Communicator) else MPICommunicator(comm)
-    return train_frames(
+    if ranks is None or ranks.rank == 0:
+        for text in (*unit_warnings(frames, limits.doubts), *label_warnings(frames, limits.doubts)):
+            warnings.warn(text, stacklevel=2)
+    model = train_frames(
         frames, options, threads, log, progress, ranks, None if search_file is None else Path(search_file), limits
     )
+    return _validated(model, held_out, threads, log or quiet) if held_out else model
+
+
+def _without_held_out(
+    frames: list[Frame], options: TrainingOptions, valid: FrameSource | Sequence[Frame] | None, reading: dict[str, Any]
+) -> tuple[list[Frame], list[Frame]]:
+    """Return the frames to train on, and those to validate on."""
+    if valid is not None:
+        if options.valid_fraction:
+            raise OptionsError("valid and valid_fraction exclude each other: frames to validate on are given already")
+        own = {} if _are_frames(valid) else {name: value for name, value in reading.items() if name != "frames"}
+        held_out = frames_of(valid, **own)
+        if {data_hash([f]) for f in frames} & {data_hash([f]) for f in held_out}:
+            warnings.warn("some frames are both trained on and validated on: errors there say little", stacklevel=3)
+        return frames, held_out
+    n = round(options.valid_fraction * len(frames))
+    chosen = set(np.random.default_rng(options.seed).permutation(len(frames))[:n].tolist())
+    parts = [[f for k, f in enumerate(frames) if (k in chosen) == held] for held in (False, True)]
+    return parts[0], parts[1]
+
+
+def _validated(model: Model, frames: list[Frame], threads: int | None, log: Log) -> Model:
+    """Return the model with its errors on frames in the header."""
+    table = evaluate(model, frames, threads)
+    errors = {name: table[name] for name in table if name.endswith(("_mae", "_rmse")) and table[name] is not None}
+    found = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in errors.items())
+    log(f"Errors on {len(frames)} frames of validation (eV and Å): {found}")
+    training = model.info["training"]
+    errors = training["errors"] | {f"validation_{name}": value for name, value in errors.items()}
+    return replace(model, info=model.info | {"training": training | {"errors": errors}})
 
 
 def _are_frames(data: object) -> bool:

@@ -15,7 +15,7 @@ from wk_potential.analysis.evaluation import errors
 from wk_potential.atoms.dataset import data_hash
 from wk_potential.atoms.tensor_labels import centre_of_mass
 from wk_potential.cli import main
-from wk_potential.errors import DataError
+from wk_potential.errors import DataError, OptionsError
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_bad_labels_are_refused(tmp_path, info, message):
 def test_unknown_units_and_keys(folder):
     with pytest.raises(DataError, match=r"unknown --dipole-unit 'C m': choose one of e\*Angstrom, e\*bohr, Debye"):
         read_frames(folder / "train.xyz", dipole_key="mu", dipole_unit="C m")
-    with pytest.raises(DataError, match="unknown --dipole-origin 'here'"):
+    with pytest.raises(OptionsError, match=r"dipole_origin: .*'coordinates' or 'mass'"):
         read_frames(folder / "train.xyz", dipole_key="mu", dipole_origin="here")
     with pytest.raises(DataError, match="--polarizability-key 'a' is in no frame; keys found: alpha, energy_ev, mu"):
         read_frames(folder / "train.xyz", polarizability_key="a")

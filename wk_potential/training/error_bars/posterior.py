@@ -39,6 +39,6 @@ class Posterior:
         """Draws (R, n) of the weights less their mean, made of orthogonal vectors as far as there are so many."""
         size = len(self.prior)
         normal = rng.normal(size=(size, n))
-        for first in range(0, n, size):
+        for first in range(0, n, max(size, 1)):  # a part that is zero everywhere has no weights
             normal[:, first : first + size] = np.linalg.qr(normal[:, first : first + size])[0] * np.sqrt(size)
         return solve_triangular(self.triangle, normal, check_finite=False) * self.prior[:, None]

@@ -16,7 +16,7 @@ from ...density.frames import Environments
 from ...errors import OptionsError
 from ...model.scale import Scale
 from ...model.support import SupportPoints
-from ..doubts import stress_doubt, virials_without_stress
+from ..doubts import slope_doubt, stress_doubt, without
 from ..task import Fit, LeftOut, Task, part_of, predict_cost
 from .gram import FlatEnvironments, add_covariance, flatten, force_gram, gram_cost, label_rows, some_frames
 from .likelihood import NOT_POSITIVE, choose_hyperparameters, solve
@@ -118,11 +118,21 @@ def _hyperparameters(task: Task, gram: np.ndarray, labels: Labels) -> tuple[np.n
     task.progress("likelihood", 0.0)
     weights, noise, score = choose_hyperparameters(gram, labels, task.options, task.log, task.threads, task.limits)
     task.progress("likelihood", 1.0)
-    if labels.has(LabelKind.STRESS):
-        predicted, labelled = virials_without_stress(np.tensordot(weights, gram, 1), noise, labels)
-        if doubt := stress_doubt(predicted, labelled, task.limits.doubts):
-            warnings.warn(doubt, stacklevel=2)
+    _warn_of_contradictions(task, np.tensordot(weights, gram, 1), noise, labels)
     return weights, noise, score
+
+
+def _warn_of_contradictions(task: Task, kernel: np.ndarray, noise: np.ndarray, labels: Labels) -> None:
+    """Warn of stresses of the wrong sign, and of energies and forces whose units do not fit."""
+    limits, doubts = task.limits.doubts, []
+    if labels.has(LabelKind.STRESS):
+        doubts.append(stress_doubt(*without(LabelKind.STRESS, kernel, noise, labels), limits))
+    if labels.has(LabelKind.ENERGY) and labels.has(LabelKind.FORCES):
+        own = task.data.counts_by_kind[:, LabelKind.ENERGY] > 0
+        counts = (task.data.element_counts / np.sqrt(task.data.n_atoms)[:, None])[own]
+        doubts.append(slope_doubt(*without(LabelKind.ENERGY, kernel, noise, labels), counts, limits))
+    for doubt in filter(None, doubts):
+        warnings.warn(doubt, stacklevel=2)
 
 
 def _covariance(task: Task, scales: list[FlatEnvironments], order_weights: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from ...atoms.kinds import LabelKind
 from ...density.frames import Environments
 from ...model.scale import Scale
 from ...model.support import SupportPoints
-from ..doubts import stress_doubt
+from ..doubts import slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, kept_gigabytes, predict_cost
 from .design import Design, kernel_matrices, stream_design
 from .regression import SparseRegression, TriangularFactor, left_out_errors
@@ -20,7 +20,8 @@ from .selection import candidates, mean_kernels, select_support
 NAMES = {  # of errors, for people and the header
     LabelKind.ENERGY: "energy_per_sqrt_atom", LabelKind.FORCES: "forces", LabelKind.STRESS: "virial_per_sqrt_atom",
 }  # fmt: skip
-WITHOUT_STRESS, FOR_STRESS = np.array([1, 1, 1e3]), np.array([1, 1, 1 / 30])  # factors of the noise
+# factors of the noise
+WITHOUT_STRESS, FOR_STRESS, FORCES_ALONE = np.array([1, 1, 1e3]), np.array([1, 1, 1 / 30]), np.array([1e3, 1, 1e3])
 
 
 def fit_sparse(task: Task) -> Fit:
@@ -55,7 +56,9 @@ def fit_sparse(task: Task) -> Fit:
     scale = Scale(density, np.tile(order_weights, (len(points), 1)), points)
     left_out = None
     if regression.n_folds > 1:
-        left_out = _left_out(task, Design(environments, support, order_weights), solution, leverage, noise)
+        design = Design(environments, support, order_weights)
+        _warn_of_slope(task, design, regression, amplitude, noise)
+        left_out = _left_out(task, design, solution, leverage, noise)
     return Fit([scale], noise, errors, {}, score, left_out)
 
 
@@ -150,6 +153,29 @@ def _warn_of_sign(task: Task, regression: SparseRegression, amplitude: float, no
         doubt = stress_doubt(*regression.predicted(LabelKind.STRESS, amplitude, weights), task.limits.doubts)
         if doubt and task.comm.rank == 0:
             warnings.warn(doubt, stacklevel=2)
+
+
+def _warn_of_slope(
+    task: Task, design: Design, regression: SparseRegression, amplitude: float, noise: np.ndarray
+) -> None:
+    """Warn if the energies of some frames do not change as their forces imply."""
+    if not {LabelKind.ENERGY, LabelKind.FORCES} <= set(regression.kinds):
+        return
+    data, limits = task.data, task.limits.doubts
+    with_energy = np.flatnonzero(data.counts_by_kind[:, LabelKind.ENERGY])
+    own = data.subset(with_energy).sampled(limits.slope_labels, limits.slope_frames, task.options.seed)
+    weights = regression.weights(amplitude, noise * FORCES_ALONE)
+
+    def compared(k: int) -> np.ndarray:
+        """The energy (2,) by the forces alone, and as labelled."""
+        return np.array([design.of_frame(k)[0, 0] @ weights, task.labels.values[task.labels.first[k]]])
+
+    frames = with_energy[own]
+    roots = np.sqrt(data.n_atoms[frames])
+    predicted, labelled = np.array(task.comm.each(compared, frames, task.threads)).T / roots
+    doubt = slope_doubt(predicted, labelled, data.element_counts[frames] / roots[:, None], limits)
+    if doubt and task.comm.rank == 0:
+        warnings.warn(doubt, stacklevel=2)
 
 
 def _predict(task: Task, n_support: int) -> None:

@@ -78,6 +78,11 @@ class _Regression:
         self.task, self.name = task, name
         self.data = task.data.with_tensor(name)
         self.values = np.array([getattr(frame, name) for frame in self.data])
+        if not self.values.any():
+            raise DataError(
+                f"the {name} is exactly zero in all {len(self.values)} frames that have it: there is nothing to learn; "
+                f"leave out --{name}-key"
+            )
         options = tensor_options(task.options, task.limits.tensors)
         shapes = [shape for shape in (options.long, options.short) if shape]
         rng = np.random.default_rng(task.options.seed)
