@@ -30,7 +30,8 @@ class Deviations(NamedTuple):
         energies: (n, K) eV of the centres.
         forces: (N, 3, LANES) eV/Angstrom, of the first members.
         virial: (3, 3, LANES) eV.
-        unusual: (n,) number of neighbours that are closer or farther than in the training set.
+        unusual: (n,) number of neighbours that are closer or farther than in the training set, plus 1 if the whole
+            environment is like none there.
 
     """
 

@@ -20,9 +20,13 @@ from .bonds import count_close, count_unusual
 from .committee import Deviations, evaluate_committee
 from .container import prefixed, within
 from .energy import Layer, Potential
+from .novelty import count_novel, n_components
 from .summary import Summarised
 
-_ARRAYS = ("members", "probes", "centres", "largest", "calibration", "closest", "nearest", "farthest")
+_ARRAYS = (
+    "members", "probes", "centres", "largest", "calibration", "closest", "nearest", "farthest", "references",
+    "reference_species", "novel",
+)  # fmt: skip
 CLOSE_GRADE = 10.0  # least grade of an atom with neighbours closer or farther than in any training environment
 
 
@@ -36,7 +40,7 @@ class Spread(NamedTuple):
         virial: (3, 3) eV.
         grade: (n,) extrapolation grade: above 1 where an environment is less certain than 99.9 % of those of the
             training set are without their own frame, `CLOSE_GRADE` at least where neighbours are closer or farther than
-            ever there.
+            ever there, or the environment as a whole is far from all of them.
 
     """
 
@@ -65,6 +69,10 @@ class Uncertainty(Summarised):
             training set. For elements that are never neighbours there, it is the cutoff.
         nearest, farthest: (n_elements, K) bounds of the distances of the K nearest neighbours, in units of the sum of
             the covalent radii (`wk_potential.model.bonds`); K is 0 in older models.
+        references: (M, D) spectra of environments of the training set (`wk_potential.model.novelty`) by the density of
+            the first length scale, with as many channels as the forms have; M is 0 in older models.
+        reference_species: (M,) elements of their centres.
+        novel: (n_elements,) distance from the nearest reference beyond which an environment is like none of them.
 
     """
 
@@ -79,6 +87,9 @@ class Uncertainty(Summarised):
     closest: np.ndarray
     nearest: np.ndarray
     farthest: np.ndarray
+    references: np.ndarray
+    reference_species: np.ndarray
+    novel: np.ndarray
 
     def potential(self, densities: Sequence[Density], elements: np.ndarray) -> "CommitteePotential":
         """Arrays as the compiled functions take them.
@@ -94,7 +105,13 @@ class Uncertainty(Summarised):
             packed = pack(coarse(density, self.lmax, self.channels))
             layers.append(Layer(packed, packed.projection.astype(float), [pack_forms(f) for f in forms]))
             members.append([np.ascontiguousarray(columns[r]) for r in rows])
-        return CommitteePotential(self, elements, Potential(layers), members)
+        compared = coarse(densities[0], self._reference_lmax(densities[0]), self.channels)
+        return CommitteePotential(self, elements, Potential(layers), members, compared)
+
+    def _reference_lmax(self, density: Density) -> int:
+        """Largest angular momentum of the spectra of the references."""
+        channels = min(self.channels, density.projection.shape[3])
+        return self.references.shape[1] // n_components(0, channels) - 1 if len(self.references) else 0
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return description and arrays, for a file."""
@@ -113,7 +130,9 @@ class Uncertainty(Summarised):
         for n, blocks in enumerate(facts["blocks"]):
             forms.append(from_arrays(len(arrays["largest"]), blocks, within(f"forms{n}_", arrays)))
         n = len(arrays["largest"])
-        older = {"closest": np.zeros((n, n)), "nearest": np.zeros((n, 0)), "farthest": np.zeros((n, 0))}
+        older: dict[str, np.ndarray] = {"closest": np.zeros((n, n)), "references": np.zeros((0, 0))}
+        older |= dict.fromkeys(("nearest", "farthest"), np.zeros((n, 0)))
+        older |= {"reference_species": np.zeros(0, np.int64), "novel": np.zeros(n)}
         arrays = {**older, **arrays}
         return cls(int(facts["lmax"]), int(facts["channels"]), forms, *(arrays[name] for name in _ARRAYS))
 
@@ -147,12 +166,14 @@ class CommitteePotential(Summarised):
     elements: np.ndarray
     potential: Potential
     members: list[list[np.ndarray]]
+    compared: Density  # by which environments are compared
 
     def deviations(self, structure: Structure, threads: int = 1) -> Deviations:
         """Deviations of the members; the deviations of parts of a structure add up."""
         found = evaluate_committee(self.potential, self.members, structure, threads)
         own, reach = self.uncertainty, max(density.cutoff for density in self.potential.densities)
         unusual = count_unusual(structure, self.elements, own.nearest, own.farthest, reach)
+        unusual += count_novel(structure, self.compared, own.references, own.reference_species, own.novel)
         return found._replace(unusual=count_close(structure, own.closest) + unusual)
 
     def spread(self, deviations: Deviations, species: np.ndarray) -> Spread:

@@ -18,6 +18,7 @@ from ..density.radial import grid_size
 from ..errors import ModelFileError
 from .container import read_container
 from .header import LARGEST_ORDER, Blocks, DensityEntry, FormsEntry, Header, PartEntry, ScaleEntry, TensorEntry
+from .novelty import n_components
 
 PARTS = {"dipole": (1,), "polarizability": (0, 2)}  # angular momenta of a tensor
 ANY, NOT_NEGATIVE = (-1e30, 1e30), (0.0, 1e30)  # numbers of a sound model, whatever their unit
@@ -281,6 +282,18 @@ def _check_uncertainty(facts: Header, found: _Arrays, n: int, channels: Sequence
         nearest = found.take("uncertainty_nearest", n, _written(facts, "bonds"), bounds=NOT_NEGATIVE)
         farthest = found.take("uncertainty_farthest", *nearest.shape, bounds=NOT_NEGATIVE)
         require(bool(np.all(nearest <= farthest)), "uncertainty_nearest", "is above uncertainty_farthest")
+    if "uncertainty_references" in found or _written(facts, "references") is not None:
+        _check_references(found, n, facts.scales[0].lmax, min(own.channels, channels[0]))
+
+
+def _check_references(found: _Arrays, n: int, lmax: int, channels: int) -> None:
+    references = found.take("uncertainty_references", None, None)
+    widths = [n_components(l, channels) for l in range(lmax + 1)]
+    right = references.shape[1] in widths
+    require(right, "uncertainty_references", f"have {references.shape[1]} columns, not one of {widths}")
+    species = found.take("uncertainty_reference_species", len(references), types=["<i8"], bounds=(0, n - 1))
+    require(bool(np.all(np.diff(species) >= 0)), "uncertainty_reference_species", "are not in ascending order")
+    found.take("uncertainty_novel", n, bounds=NOT_NEGATIVE)
 
 
 def _check_tensor(found: _Arrays, name: str, tensor: TensorEntry, n: int, n_members: int | None) -> None:

@@ -226,6 +226,9 @@ class ErrorBarLimits:
     closer: float = 0.9  # times the smallest distance of the training set: closer atoms are extrapolation
     bonds: int = 6  # nearest neighbours whose distances are compared with those of the training set
     farther: float = 1.1  # times the largest distance of the training set: bonds that are longer are broken
+    reference_lmax: int = 3  # of the density by which environments are compared
+    references: int = 200  # environments of each element with which others are compared
+    novel: float = 2.0  # times the distance that left-out environments are from them: farther ones are extrapolation
 
 
 @dataclass(frozen=True)

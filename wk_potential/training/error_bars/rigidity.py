@@ -33,6 +33,7 @@ from ..limits import DEFAULT, ErrorBarLimits, Limits
 from ..mapping.compression import DenseForms, compress
 from ..mapping.samples import choose_frames, draw_samples
 from ..task import LeftOut
+from .novelty import choose_references
 from .posterior import Posterior
 
 BATCH = 32  # environments whose features are formed at once
@@ -167,6 +168,7 @@ def fit_uncertainty(
     cutoff = max(scale.density.radial.cutoff for scale in model.scales)
     closest = np.minimum(own.closer * closest_distances(data, cutoff), cutoff)
     densities = [coarse(scale.density, own.lmax, own.channels) for scale in model.scales]
+    compared = coarse(model.scales[0].density, own.reference_lmax, own.channels)
     forms = coarse_forms(model, chosen, densities, threads, limits)
     features = _features(chosen, densities, forms, threads, progress)
     sizes = np.abs([v for of_scale in forms for of_element in of_scale for f in of_element for v in f.values])
@@ -195,7 +197,7 @@ def fit_uncertainty(
     members, probes = labels.draws(own.members, rng), environments.draws(own.probes, rng)
     return Uncertainty(
         own.lmax, own.channels, forms, members, probes, mean @ probes, np.array(largest), calibration, closest,
-        *usual_distances(data, cutoff, own),
+        *usual_distances(data, cutoff, own), *choose_references(chosen, compared, own),
     )  # fmt: skip
 
 
