@@ -68,7 +68,7 @@ def test_shapes_that_do_not_match_in_our_own_code_are_a_fault_of_the_program(run
 
 
 def test_a_value_error_of_numpy_is_a_fault_of_the_program(run, data, monkeypatch, error_line):
-    monkeypatch.setattr(TRAIN, lambda *args: np.zeros(2).reshape(3))
+    monkeypatch.setattr(TRAIN, lambda *args, **options: np.zeros(2).reshape(3))
     assert "unexpected ValueError: cannot reshape" in error_line(run("train", data, "-o", "m.wkp", code=1))
 
 

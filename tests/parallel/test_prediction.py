@@ -252,6 +252,8 @@ def after_three_steps():
     if dynamics.nsteps == 3 and rank == 1:
         if how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if how == "exit":
+            sys.exit(0)
         if how == "error":
             raise RuntimeError("the first rank knows nothing of this")
         if how == "element":
@@ -274,6 +276,7 @@ with Trajectory("md.traj", "w", atoms) as trajectory:
     [
         ("kill", "Killed (signal 9)"),
         ("error", "the first rank knows nothing of this"),
+        ("exit", "rank 1 has left the program, and the others wait for it"),
         ("element", "atom 0 is O, but the model was trained on Si only"),
         ("disk", "File too large"),
     ],

@@ -1,5 +1,6 @@
 """Communication between MPI ranks: sums, shared work, common errors."""
 
+import atexit
 import os
 import sys
 import time
@@ -15,10 +16,12 @@ from ..errors import MPIError, OptionTypeError, RanksDifferError
 from .threads import Task, available_cores, run_threads
 
 if TYPE_CHECKING:
-    from mpi4py.MPI import Intracomm
+    from mpi4py.MPI import Intracomm, Request
 
 T = TypeVar("T")
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+FAREWELL = 32_123  # tag of the message that a rank sends when its program ends
+PATIENCE = 5.0  # s between this message and the conclusion that the rank is missed
 FORWARDING = 1.0  # s: mpiexec loses output that it has not read when a rank aborts
 
 
@@ -144,6 +147,7 @@ class MPICommunicator(Communicator):
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         if self.size > 1:
             abort_on_error(comm)
+            _say_farewell(comm)
 
     @cached_property
     def cores(self) -> int:
@@ -204,8 +208,21 @@ class MPICommunicator(Communicator):
     def maximum(self, *values: int) -> np.ndarray:
         """Largest of each integer over the ranks."""
         out = np.array(values, np.int64)
-        self.mpi.Allreduce(self._mpi.IN_PLACE, out, self._mpi.MAX)
+        request = self.mpi.Iallreduce(self._mpi.IN_PLACE, out, self._mpi.MAX)
+        self._wait(request)
         return out
+
+    def _wait(self, request: "Request") -> None:
+        """Wait for the other ranks, unless one of them has ended its program: then end all."""
+        seen: float | None = None
+        while not request.Test():
+            if seen is None and self.mpi.Iprobe(tag=FAREWELL):
+                seen = time.monotonic()  # of a rank that is done with this, perhaps
+            if seen is not None and time.monotonic() - seen > PATIENCE:
+                status = self._mpi.Status()
+                self.mpi.Iprobe(tag=FAREWELL, status=status)
+                text = f"rank {status.Get_source()} has left the program, and the others wait for it"
+                end_all_ranks(self.mpi, f"{text}; all ranks must take the same steps and end together")
 
     def check_same(self, checksum: int, what: str) -> None:
         """Raise `RanksDifferError` on all ranks unless all have the same checksum of something."""
@@ -232,6 +249,31 @@ class MPICommunicator(Communicator):
         """Sum of integers (n,) over the ranks, in place."""
         self.mpi.Allreduce(self._mpi.IN_PLACE, array, self._mpi.SUM)
         return array
+
+
+_parting: dict[int, "Intracomm"] = {}  # communicators whose ranks hear of the end of this one, by their handles
+
+
+def _say_farewell(comm: "Intracomm") -> None:
+    """Tell the other ranks when this program ends: `sys.exit` on one rank is no error that a hook would see."""
+    if not _parting:
+        atexit.register(_part_from_others)
+    _parting[comm.handle] = comm
+
+
+def _part_from_others() -> None:
+    """Say farewell, and wait for the others to do so, as MPI would at its end."""
+    for comm in () if import_mpi().Is_finalized() else _parting.values():
+        if not comm:  # freed
+            continue
+        others = [rank for rank in range(comm.Get_size()) if rank != comm.Get_rank()]
+        requests = [comm.Isend(bytearray(), rank, FAREWELL) for rank in others]
+        for rank in others:
+            while not comm.Iprobe(rank, FAREWELL):
+                time.sleep(0.01)
+            comm.Recv(bytearray(), rank, FAREWELL)
+        for request in requests:
+            request.Wait()
 
 
 def _portable(error: Exception | None) -> Exception | None:

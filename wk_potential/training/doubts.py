@@ -137,8 +137,8 @@ def slope_doubt(
         limits: when labels are doubted.
 
     """
-    n, n_free = len(predicted), len(predicted) - np.linalg.matrix_rank(counts)
-    if n < 3 or n_free < 3:
+    n_free = len(predicted) - np.linalg.matrix_rank(counts) if len(predicted) else 0
+    if n_free < limits.slope_freedom:
         return ""
     x, y = (v - counts @ np.linalg.lstsq(counts, v, rcond=None)[0] for v in (predicted, labelled))
     correlation = x @ y / ((np.linalg.norm(x) * np.linalg.norm(y)) or 1.0)
@@ -146,7 +146,7 @@ def slope_doubt(
         return ""
     slope = (x @ y) / (x @ x)  # predictions vary less than labels do: this slope is 1 all the same
     error = np.sqrt((1 / correlation**2 - 1) / (n_free - 1))  # of its logarithm
-    if slope > 0 and abs(np.log(slope)) < max(limits.slope, limits.significance * error):
+    if slope > 0 and abs(np.log(slope)) < max(limits.slope, limits.slope_significance * error):
         return ""
     if slope < 0:
         return (

@@ -241,9 +241,11 @@ class DoubtLimits:
     seldom: float = 0.1  # of the frames: in as many, symmetry may leave one atom without force
     opposite: float = -0.3  # correlation of virials with those predicted; sound data have 0.95 and more
     significance: float = 2.0  # standard deviations of the correlation of unrelated stresses
-    slope: float = 0.25  # logarithm of the slope of energies against those that forces imply; sound data have 0
+    slope: float = 0.4  # logarithm of the slope of energies against those that forces imply; sound data have 0
+    slope_significance: float = 4.0  # standard deviations of this logarithm
     slope_correlation: float = 0.9  # of the two, below which the slope says nothing
     slope_frames: int = 12  # whose energies the sparse estimator compares, at least
+    slope_freedom: int = 10  # frames beyond the number of compositions: fewer tell little
     slope_labels: int = 3000  # of these frames, at most
     partial: float = 0.5  # of the frames: a kind of label that fewer have is worth a word
 

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from scipy.linalg import LinAlgError
 
-from ...atoms.dataset import Dataset, Labels
+from ...atoms.dataset import Dataset
 from ...atoms.kinds import LabelKind
 from ...density.frames import Environments
 from ...errors import OptionsError
@@ -39,7 +39,7 @@ def fit_full(task: Task) -> Fit:
     searched = [some_frames(flat, chosen) for flat in scales]
     _predict(task, scales, searched)
     gram = _gram_matrices(task, searched)
-    weights, noise, score = task.comm.first(_hyperparameters, task, gram, task.labels.subset(chosen))
+    weights, noise, score = task.comm.first(_hyperparameters, task, gram, chosen)
     by_scale = weights.reshape(len(scales), len(data.elements), options.order)
     kernel = None if gram is None else np.tensordot(weights, gram, 1)
     del gram
@@ -112,24 +112,25 @@ def _gram_matrices(task: Task, scales: list[FlatEnvironments]) -> np.ndarray | N
     return out.reshape(-1, n, n) if task.comm.rank == 0 else None
 
 
-def _hyperparameters(task: Task, gram: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray, float]:
-    """Weights (n,) of the Gram matrices (n, N, N), noise (3,), and the score of the leave-one-out errors."""
+def _hyperparameters(task: Task, gram: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Weights (n,) of the Gram matrices (n, N, N) of some frames, noise (3,), the score of the leave-one-out errors."""
+    labels = task.labels.subset(frames)
     task.log("Maximising the marginal likelihood (of order weights and noise)")
     task.progress("likelihood", 0.0)
     weights, noise, score = choose_hyperparameters(gram, labels, task.options, task.log, task.threads, task.limits)
     task.progress("likelihood", 1.0)
-    _warn_of_contradictions(task, np.tensordot(weights, gram, 1), noise, labels)
+    _warn_of_contradictions(task, np.tensordot(weights, gram, 1), noise, frames)
     return weights, noise, score
 
 
-def _warn_of_contradictions(task: Task, kernel: np.ndarray, noise: np.ndarray, labels: Labels) -> None:
-    """Warn of stresses of the wrong sign, and of energies and forces whose units do not fit."""
-    limits, doubts = task.limits.doubts, []
+def _warn_of_contradictions(task: Task, kernel: np.ndarray, noise: np.ndarray, frames: np.ndarray) -> None:
+    """Warn of stresses of the wrong sign, and of energies and forces whose units do not fit, of some frames."""
+    limits, doubts, labels, data = task.limits.doubts, [], task.labels.subset(frames), task.data.subset(frames)
     if labels.has(LabelKind.STRESS):
         doubts.append(stress_doubt(*without(LabelKind.STRESS, kernel, noise, labels), limits))
     if labels.has(LabelKind.ENERGY) and labels.has(LabelKind.FORCES):
-        own = task.data.counts_by_kind[:, LabelKind.ENERGY] > 0
-        counts = (task.data.element_counts / np.sqrt(task.data.n_atoms)[:, None])[own]
+        own = data.counts_by_kind[:, LabelKind.ENERGY] > 0
+        counts = (data.element_counts / np.sqrt(data.n_atoms)[:, None])[own]
         doubts.append(slope_doubt(*without(LabelKind.ENERGY, kernel, noise, labels), counts, limits))
     for doubt in filter(None, doubts):
         warnings.warn(doubt, stacklevel=2)
