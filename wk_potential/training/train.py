@@ -167,7 +167,7 @@ def train_frames(
     score = partial(_score, estimator=estimator, threads=n_threads, comm=comm, limits=limits)
     given = options
     if with_energy:
-        options = tried(data, options, estimator, score, log, limits.trials)
+        options = tried(data, options, estimator, score, log, limits.trials, progress)
     if options.optimise:
         options, search = optimise(data, options, estimator, score, log, progress, search_file, comm, limits)
     task = make_task(data, options, estimator, n_threads, log, progress, comm, limits)

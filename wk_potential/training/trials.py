@@ -4,7 +4,7 @@ The score of leave-one-out or cross-validation errors decides (`task.score_of_er
 tried.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from ..atoms.dataset import Dataset
 from .limits import DEFAULT, TrialLimits
 from .options import TrainingOptions
-from .task import Log
+from .task import Log, Progress, quiet
 
 Score = Callable[[Dataset, TrainingOptions], float]
 
@@ -24,6 +24,7 @@ def tried(
     score: Score,
     log: Log,
     limits: TrialLimits = DEFAULT.trials,
+    progress: Progress = quiet,
 ) -> TrainingOptions:
     """Return the options with the shape, mixing and saturation of the best scores, with margins for safety.
 
@@ -34,20 +35,47 @@ def tried(
         score: of a data set and options, the higher the better; the same on all ranks.
         log: as in `train`.
         limits: what is tried, and the margins.
+        progress: as in `train`.
 
     """
     few = Dataset(data.subset(data.sampled(int(limits.labels.of(estimator)), 2, options.seed)))
     one_element = len(data.elements) == 1
-    trials, plain = _Trials(few, score, log, limits), None
+    mixed = options.element_mixing is None and not one_element
+    saturated = options.saturation is None and not (estimator == "sparse" and one_element)
+    shapes = _free_shapes(options, limits) if estimator == "sparse" or options.optimise else []
+    # the first score of each trial is that of the last one
+    n = (len(shapes) + bool(shapes)) + (len(limits.mixings) if mixed else 0) + saturated
+    n += not shapes and (mixed or saturated)
+    trials, plain = _Trials(few, _counted(score, n, progress), log, limits), None
     if estimator == "sparse" or options.optimise:
         options, plain = trials.with_shape(options)
-    if options.element_mixing is None and not one_element:
+    if mixed:
         options, plain = trials.with_mixing(options, plain)
     if options.saturation is None:
         if estimator == "sparse" and one_element:  # is described less well with it, and no collapse of one is known
             return options.model_copy(update={"saturation": 0.0})
         return trials.with_saturation(options, limits.saturation.of(estimator), plain)
     return options
+
+
+def _free_shapes(options: TrainingOptions, limits: TrialLimits) -> list[Mapping[str, float]]:
+    """Shapes to try: those of which the user has set nothing."""
+    return [shape for shape in limits.shapes if not options.model_fields_set.intersection(shape)]
+
+
+def _counted(score: Score, n: int, progress: Progress) -> Score:
+    """Return the score, which reports how many of n have been computed."""
+    done = 0
+
+    def counted(data: Dataset, options: TrainingOptions) -> float:
+        nonlocal done
+        progress("trials", min(done / max(n, 1), 1.0))
+        found = score(data, options)
+        done += 1
+        progress("trials", min(done / max(n, 1), 1.0))
+        return found
+
+    return counted
 
 
 def _without_saturation(options: TrainingOptions) -> TrainingOptions:
@@ -66,7 +94,7 @@ class _Trials:
 
     def with_shape(self, options: TrainingOptions) -> tuple[TrainingOptions, float | None]:
         """Return the options with the shape of the best score, if it is clearly better, and its score."""
-        free = [shape for shape in self.limits.shapes if not options.model_fields_set.intersection(shape)]
+        free = _free_shapes(options, self.limits)
         if not free:
             return options, None
         plain = _without_saturation(options)
