@@ -10,11 +10,13 @@ from ase.build import bulk, molecule
 from oracles.mapped import ORDER_WEIGHTS, SYSTEMS, TOLERANCES, check, predict, rattled
 from oracles.systems import scale_of
 
-from wk_potential import Frame
+from wk_potential import Frame, Model
+from wk_potential.atoms.dataset import Dataset
 from wk_potential.errors import UnknownElementError
 from wk_potential.training.limits import Limits, MappingLimits, SampleLimits
 from wk_potential.training.mapping import compression, mapping
 from wk_potential.training.mapping.mapping import MappingError, map_model
+from wk_potential.training.mapping.samples import choose_frames, draw_samples
 
 
 def n_factors(model):
@@ -251,3 +253,22 @@ def test_default_tolerance(unmapped, rmse, expected):
         errors = {"leave_one_out_energy_per_atom_rmse": 3.0} | ({} if rmse is None else {name: rmse})
         model = dataclasses.replace(unmapped, info={"training": {"errors": errors}})
         assert mapping.default_tolerance(model) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("threshold", 10.0 ** -np.arange(0, 8, 0.5))
+def test_forms_without_features_have_no_factors(unmapped, frames, threshold, tmp_path):
+    """At any threshold, so that the file of the model can be read again."""
+    data, rng = Dataset(frames), np.random.default_rng(0)
+    scale, limits = unmapped.scales[0], Limits()
+    samples = draw_samples(choose_frames(data, rng), scale.density)
+    found = []
+    for support, a, x in zip(scale.support, scale.order_weights, samples, strict=True):
+        found.append(
+            compression.compress(compression.DenseForms.of(support, a, x, 1, limits.mapping).forms(1), threshold)
+        )
+        for form in found[-1]:
+            assert form.vectors.shape[0] == len(form.values)
+            assert form.vectors.shape[1] or not len(form.values)
+    model = dataclasses.replace(unmapped, scales=[dataclasses.replace(scale, mapped=found)])
+    model.save(tmp_path / "m.wkp")
+    assert Model.load(tmp_path / "m.wkp").is_mapped

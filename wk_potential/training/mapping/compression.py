@@ -223,7 +223,8 @@ def compress(forms: list[ExactForm], threshold: float) -> list[TruncatedForm]:
         price = threshold * np.sqrt(2 * form.block.L + 1)
         keep = form.importance > price * largest
         keep[: form.block.channels] = True
-        chosen = np.abs(form.values) > price * largest
+        # a square of no products at all is zero
+        chosen = (np.abs(form.values) > price * largest) & bool(form.block.constant or keep.any())
         rows = np.column_stack([form.basis[:, chosen], form.linear])
         kept = sl.cho_solve(sl.cho_factor(form.metric[np.ix_(keep, keep)]), form.metric[keep] @ rows).T
         vectors, values = kept[:-1], form.values[chosen]
