@@ -51,7 +51,7 @@ def test_progress_of_the_trials(molecules, crystals, estimator, given):
         tried(Dataset(frames), options, estimator, score, print, progress=lambda stage, f: seen.append(f))  # noqa: B023
         assert seen == sorted(seen)
         assert len(seen) == 2 * n
-        assert not n or seen[0] == 0 and seen[-1] == 1
+        assert not n or (seen[0], seen[-1]) == (0, 1)
         assert len(set(seen)) == n + (n > 0)
 
 
