@@ -12,7 +12,7 @@ from wk_potential.atoms.dataset import Dataset
 from wk_potential.density.frames import Environments
 from wk_potential.training.full.fit import fit_full
 from wk_potential.training.sparse.design import Design, kernel_matrices, stream_design
-from wk_potential.training.sparse.regression import SparseRegression
+from wk_potential.training.sparse.regression import Basis, SparseRegression
 from wk_potential.training.task import make_task
 
 # --- growing regression ---
@@ -45,15 +45,16 @@ def predicted(model, support, weights, frame):
 
 @pytest.mark.train
 def test_growing_equals_fit_at_once(grown, copper_frames):
-    """Tall-skinny QR in the whitened basis, of the same support points and hyperparameters, all at once."""
+    """Normal equations in the whitened basis, of the same support points and hyperparameters, all at once."""
     model, noise, regression, _ = grown
     assert len(regression.support[0]) > 6
     scale = model.scales[0]
     kernel = kernel_matrices(regression.support, scale.density.lmax, 3)
     environments = Environments(Dataset(copper_frames, model.elements), scale.density)
     design = Design(environments, regression.support, scale.order_weights[:1])
-    factors = stream_design(design, np.zeros(len(copper_frames), int), model.baseline)
-    at_once = SparseRegression(factors, np.tensordot(scale.order_weights[0], kernel, 1))
+    basis = Basis.of(np.tensordot(scale.order_weights[0], kernel, 1))
+    (equations,) = stream_design(design, [basis], np.zeros(len(copper_frames), int), model.baseline)
+    at_once = SparseRegression(equations, basis)
     expected = at_once.weights(1.0, noise)
     for frame in copper_frames[::5]:
         one, target = predicted(model, regression.support, [expected], frame)

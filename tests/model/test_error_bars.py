@@ -41,7 +41,7 @@ from wk_potential.training.error_bars.rigidity import fit_uncertainty
 from wk_potential.training.full.fit import fit_full
 from wk_potential.training.sparse.design import Design, kernel_matrices
 from wk_potential.training.sparse.fit import fit_sparse
-from wk_potential.training.sparse.regression import whitening
+from wk_potential.training.sparse.regression import Basis
 from wk_potential.training.task import LeftOut, make_task
 
 PLAIN = {"cutoff": 4.0, "cutoff_width": 2.0, "lmax": 2, "order": 3, "density_width": 0.5, "channel_tolerance": 1e-2}
@@ -159,7 +159,8 @@ def test_left_out_residuals_of_the_sparse_estimator_are_those_of_a_fit_without_t
     scale, deviations = fit.scales[0], labels.size * fit.noise[labels.kind]
     points = scale.support[0].coefficients
     kernel = np.tensordot(scale.order_weights[0], kernel_matrices([points], scale.density.lmax, scale.order), 1)
-    basis = whitening(kernel)
+    basis = Basis.of(kernel)
+    basis = basis.weights(np.eye(basis.rank))
     design = Design(Environments(task.data, scale.density), [points], scale.order_weights[:1])
     rows = np.concatenate([design.of_frame(k)[:, 0] for k in range(8)])
     for k, residual in enumerate(fit.left_out.residuals(np.arange(8))):

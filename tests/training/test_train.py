@@ -16,7 +16,7 @@ from wk_potential.training.baseline import fit_baseline
 from wk_potential.training.channels import model_density
 from wk_potential.training.full.gram import flatten, force_gram
 from wk_potential.training.sparse.design import Design, kernel_matrices, stream_design
-from wk_potential.training.sparse.regression import SparseRegression, TriangularFactor, whitening
+from wk_potential.training.sparse.regression import Basis, NormalEquations, SparseRegression
 from wk_potential.training.sparse.selection import select_support
 
 
@@ -92,24 +92,28 @@ def test_training_adds_the_mapped_form(crystals):
 # the sparse estimator
 
 
-def test_triangular_factor_of_batches_is_that_of_all_rows():
+def test_normal_equations_of_batches_are_those_of_all_rows():
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(9000, 7)) * 10.0 ** -np.arange(7)
-    factor = TriangularFactor(7)
-    for batch in np.array_split(rows, 13):
-        factor.add(batch)
-    r = factor.merge()
-    assert factor.n_rows == 9000
-    assert r.shape == (7, 7)
-    assert np.abs(r.T @ r) == pytest.approx(np.abs(rows.T @ rows), rel=1e-10, abs=1e-12)
+    rows, values, solution = rng.normal(size=(900, 7)), rng.normal(size=900), rng.normal(size=7)
+    parts = [NormalEquations(7), NormalEquations(7)]
+    for n, batch in enumerate(np.array_split(np.arange(900), 13)):
+        parts[n % 2].add(rows[batch], values[batch])
+    parts[0].join(parts[1])
+    assert parts[0].n_rows == 900
+    assert np.triu(parts[0].design) == pytest.approx(np.triu(rows.T @ rows))
+    assert parts[0].target == pytest.approx(rows.T @ values)
+    assert parts[0].misfit(solution) == pytest.approx(np.sum((values - rows @ solution) ** 2))
 
 
-def test_whitening_drops_rounding_only():
+def test_basis_drops_rounding_only():
     rng = np.random.default_rng(0)
     a = rng.normal(size=(20, 12))
-    t = whitening(a @ a.T)
-    assert t.shape == (20, 12)
-    assert t.T @ (a @ a.T) @ t == pytest.approx(np.eye(12), abs=1e-9)
+    kernel = a @ a.T
+    basis = Basis.of(kernel)
+    assert basis.rank == 12
+    t = basis.weights(np.eye(12))
+    assert t.T @ kernel @ t == pytest.approx(np.eye(12), abs=1e-9)
+    assert basis.features(kernel) == pytest.approx(kernel @ t, abs=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +147,10 @@ def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(n, spars
     data, density = environments.data, environments.density
     sets = np.array([[1.0, 0.5, 0.2], [0.1, 0.0, 2.0]])
     folds = np.arange(len(data)) % 3
-    factors = stream_design(Design(environments, support, sets), folds, baseline, threads=2)
-    kernel = np.tensordot(sets[n], kernel_matrices(support, density.lmax, 3), 1)
-    own = [[factor.columns(n, len(sets)) for factor in of_fold] for of_fold in factors]
-    regression = SparseRegression(own, kernel)
+    kernels = kernel_matrices(support, density.lmax, 3)
+    bases = [Basis.of(np.tensordot(a, kernels, 1)) for a in sets]
+    equations = stream_design(Design(environments, support, sets), bases, folds, baseline, threads=2)
+    kernel, regression = np.tensordot(sets[n], kernels, 1), SparseRegression(equations[n], bases[n])
     amplitude, noise = 0.7, np.array([0.01, 0.1, 0.05])
 
     # written out: the design by finite differences, the normal equations in full

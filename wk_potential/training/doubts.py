@@ -90,11 +90,10 @@ def _zeroed(frame: Frame, small: float) -> int:
     return int(still.sum()) if len(moving) and np.sqrt(np.mean(moving**2)) > small else 0
 
 
-def stress_doubt(predicted: np.ndarray, labelled: np.ndarray, limits: DoubtLimits = DEFAULT.doubts) -> str:
-    """Return a warning if virials (n,) contradict those predicted from energies and forces alone, else nothing."""
-    correlation = predicted @ labelled / ((np.linalg.norm(predicted) * np.linalg.norm(labelled)) or 1.0)
+def stress_doubt(correlation: float, n: int, limits: DoubtLimits = DEFAULT.doubts) -> str:
+    """Return a warning if n virials contradict those predicted from energies and forces alone, else nothing."""
     # the six components of a stress count as one number, for they are correlated
-    if correlation > limits.opposite or correlation * np.sqrt(len(predicted) / 6) > -limits.significance:
+    if correlation > limits.opposite or correlation * np.sqrt(n / 6) > -limits.significance:
         return ""
     return (
         f"the stresses have the opposite sign of what energies and forces imply (correlation "

@@ -135,6 +135,7 @@ class SparseLimits:
     search_labels: int = 20_000  # on which they are chosen, about
     falls: tuple[float, ...] = (1.0, 5.0, 20.0, 60.0, 200.0)  # factors by which the weight falls from order to order
     noise_evaluations: int = 40  # of the cross-validation error in a search for amplitude and noise, about
+    final_evaluations: int = 12  # with all support points, from what was found with few
     start_amplitude: float = 1e6  # of the kernel, in units of the mean square of the labels
     start_noise: tuple[float, float, float] = (0.01, 0.1, 0.03)  # of the rms of energies, forces, virials
     least_noise: float = 1e-4  # of the rms: errors of left-out frames are rounding errors with less

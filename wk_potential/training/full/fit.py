@@ -127,7 +127,9 @@ def _warn_of_contradictions(task: Task, kernel: np.ndarray, noise: np.ndarray, f
     """Warn of stresses of the wrong sign, and of energies and forces whose units do not fit, of some frames."""
     limits, doubts, labels, data = task.limits.doubts, [], task.labels.subset(frames), task.data.subset(frames)
     if labels.has(LabelKind.STRESS):
-        doubts.append(stress_doubt(*without(LabelKind.STRESS, kernel, noise, labels), limits))
+        predicted, labelled = without(LabelKind.STRESS, kernel, noise, labels)
+        norm = np.linalg.norm(predicted) * np.linalg.norm(labelled)
+        doubts.append(stress_doubt(predicted @ labelled / (norm or 1.0), len(labelled), limits))
     if labels.has(LabelKind.ENERGY) and labels.has(LabelKind.FORCES):
         own = data.counts_by_kind[:, LabelKind.ENERGY] > 0
         counts = (data.element_counts / np.sqrt(data.n_atoms)[:, None])[own]

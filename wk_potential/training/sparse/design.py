@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from ...atoms.kinds import LabelKind
 from ...compute.ranks import Communicator
@@ -11,7 +12,7 @@ from ...compute.threads import run_threads
 from ...density.frames import Environments
 from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
-from .regression import TriangularFactor
+from .regression import Basis, NormalEquations
 
 
 def kernel_matrices(support: Sequence[np.ndarray], lmax: int, order: int) -> np.ndarray:
@@ -77,19 +78,21 @@ class Design:
 
 def stream_design(
     design: Design,
+    bases: Sequence[Basis],
     folds: np.ndarray,
     baseline: np.ndarray,
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
     comm: Communicator | None = None,
-) -> list[list[TriangularFactor]]:
-    """Triangular factors of [design, target], by fold and by kind of label; rows are divided by the labels' size.
+) -> list[list[list[NormalEquations]]]:
+    """Normal equations by set of order weights, fold and kind of label; labels are divided by their size.
 
-    The factors of fold k end on rank k (modulo the number of ranks) and are empty on the others. With as many
-    ranks as folds or fewer, they do not depend on the number of ranks.
+    Those of fold k end on rank k (modulo the number of ranks) and are empty on the others. With as many ranks as folds
+    or fewer, they do not depend on the number of ranks.
 
     Args:
-        design: of all frames; its columns are the M support points for each set of order weights in turn.
+        design: of all frames.
+        bases: of the support points under the kernel of each set.
         folds: (n_frames,) fold of each frame, from 0.
         baseline: eV, of each element.
         threads: how many.
@@ -98,24 +101,31 @@ def stream_design(
 
     """
     comm, data = comm or Communicator(), design.environments.data
-    factors = [[TriangularFactor(design.n_columns + 1) for _ in LabelKind] for _ in range(max(folds) + 1)]
+    out = [[[NormalEquations(basis.rank) for _ in LabelKind] for _ in range(max(folds) + 1)] for basis in bases]
     labels = data.labels(baseline)
     holders = deal(data.label_counts + data.n_atoms, folds, comm.size)
     own = np.flatnonzero(holders == comm.rank).tolist()
+    controller = ThreadpoolController()
     for first in range(0, len(own), 4 * threads):
-        batch = own[first : first + 4 * threads]
-        for k, matrix in zip(batch, run_threads(design.of_frame, batch, threads), strict=True):
-            of_frame = slice(labels.first[k], labels.first[k + 1])
-            values, kind, size = labels.values[of_frame], labels.kind[of_frame], labels.size[of_frame]
-            rows = np.column_stack([matrix.reshape(len(values), -1), values]) / size[:, None]
-            for n in np.unique(kind):
-                factors[folds[k]][n].add(rows[kind == n])
+        batch = np.array(own[first : first + 4 * threads])
+        with controller.limit(limits=1, user_api="blas"):
+            matrices = run_threads(design.of_frame, batch.tolist(), threads)
+        rows = [slice(labels.first[k], labels.first[k + 1]) for k in batch]
+        values, kind, size = (np.concatenate([x[r] for r in rows]) for x in (labels.values, labels.kind, labels.size))
+        fold = np.repeat(np.asarray(folds)[batch], [len(m) for m in matrices])
+        with controller.limit(limits=threads, user_api="blas"):
+            for n, basis in enumerate(bases):
+                features = basis.features(np.concatenate([m[:, n] for m in matrices]) / size[:, None])
+                for f, k in {*zip(fold.tolist(), kind.tolist(), strict=True)}:
+                    chosen = (fold == f) & (kind == k)
+                    out[n][f][k].add(features[chosen], values[chosen] / size[chosen])
         if progress:
             progress((first + len(batch)) / len(own))
-    for fold, of_fold in enumerate(factors):
-        for factor in of_fold:
-            factor.collect(comm, fold % comm.size, np.unique(holders[np.asarray(folds) == fold]))
-    return factors
+    for of_set in out:
+        for f, of_fold in enumerate(of_set):
+            for equations in of_fold:
+                equations.collect(comm, f % comm.size, np.unique(holders[np.asarray(folds) == f]))
+    return out
 
 
 def deal(costs: npt.ArrayLike, folds: npt.ArrayLike, n_ranks: int) -> np.ndarray:

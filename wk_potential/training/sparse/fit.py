@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 from ase.data import chemical_symbols
+from threadpoolctl import threadpool_limits
 
 from ...atoms.kinds import LabelKind
 from ...density.frames import Environments
@@ -14,7 +15,7 @@ from ...model.support import SupportPoints
 from ..doubts import slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, kept_gigabytes, predict_cost
 from .design import Design, kernel_matrices, stream_design
-from .regression import SparseRegression, TriangularFactor, left_out_errors
+from .regression import Basis, NormalEquations, SparseRegression, left_out_errors
 from .selection import candidates, mean_kernels, select_support
 
 NAMES = {  # of errors, for people and the header
@@ -32,25 +33,29 @@ def fit_sparse(task: Task) -> Fit:
     pools, mean = _pools(task)
     searched = options.order_weights is None
     weights = 1.0 / (options.order * mean) if searched else np.array(options.order_weights)
-    support = _support(task, pools, n_support, weights, 0.0, 0.5 if searched else 1.0)
     noise = None
     if searched:
-        weights, noise = _search_order_weights(task, support, mean)
-        support = _support(task, pools, n_support, weights, 0.5, 1.0)
+        few = _support(task, pools, min(limits.search_support, n_support), weights, "support points of the search")
+        weights, noise = _search_order_weights(task, few, mean)
+    support = _support(task, pools, n_support, weights, "support points")
     _say_support(task, support)
-    kernel = np.tensordot(weights, kernel_matrices(support, density.lmax, options.order), 1)
-    factors = _stream(task, environments, support, weights[None], "design")
-    regression = SparseRegression(factors, kernel, task.comm, task.limits)
+    (folds,), (basis,) = _stream(task, environments, support, weights[None], "design")
+    regression = SparseRegression(folds, basis, task.comm, task.limits)
     amplitude = 1.0
     noise = _start_noise(task, regression.rms()) if noise is None else noise
     errors: dict[str, float] = {}
     score = float("-inf")
     if regression.n_folds > 1:
         report = partial(task.progress, "noise")
-        amplitude, noise = regression.choose(amplitude, noise, options.given_noise, limits.noise_evaluations, report)
-        errors, score = _cross_validated(task, regression, amplitude, noise)
+        evaluations = limits.final_evaluations if searched else limits.noise_evaluations
+        with threadpool_limits(task.threads, user_api="blas"):
+            amplitude, noise = regression.choose(
+                amplitude, noise, options.given_noise, evaluations, not searched, report
+            )
+            errors, score = _cross_validated(task, regression, amplitude, noise)
 
-    (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude
+    with threadpool_limits(task.threads, user_api="blas"):
+        (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude
     parts = np.split(solution, np.cumsum([len(s) for s in support])[:-1])
     points = [SupportPoints(c, w) for c, w in zip(support, parts, strict=True)]
     scale = Scale(density, np.tile(order_weights, (len(points), 1)), points)
@@ -71,14 +76,9 @@ def _pools(task: Task) -> tuple[list[np.ndarray], np.ndarray]:
     return pools, mean_kernels(pools, task.densities[0].lmax, options.order, options.seed)
 
 
-def _support(
-    task: Task, pools: list[np.ndarray], n_support: int, weights: np.ndarray, begin: float, end: float
-) -> list[np.ndarray]:
-    """Support points of each element for a kernel of given order weights (order,); progress goes from begin to end."""
-
-    def report(fraction: float) -> None:
-        task.progress("support points", begin + (end - begin) * fraction)
-
+def _support(task: Task, pools: list[np.ndarray], n_support: int, weights: np.ndarray, stage: str) -> list[np.ndarray]:
+    """Support points of each element for a kernel of given order weights (order,)."""
+    report = partial(task.progress, stage)
     return select_support(pools, n_support, task.densities[0].lmax, weights, task.threads, report, task.comm)
 
 
@@ -149,8 +149,8 @@ def _warn_of_contradiction(
 def _warn_of_sign(task: Task, regression: SparseRegression, amplitude: float, noise: np.ndarray) -> None:
     """Warn if the stresses have the opposite sign of what the other labels imply."""
     if LabelKind.STRESS in regression.kinds and len(regression.kinds) > 1:
-        weights = regression.weights(amplitude, noise * WITHOUT_STRESS)
-        doubt = stress_doubt(*regression.predicted(LabelKind.STRESS, amplitude, weights), task.limits.doubts)
+        found = regression.correlation(LabelKind.STRESS, amplitude, noise * WITHOUT_STRESS)
+        doubt = stress_doubt(*found, task.limits.doubts)
         if doubt and task.comm.rank == 0:
             warnings.warn(doubt, stacklevel=2)
 
@@ -205,11 +205,13 @@ def _folds(task: Task, n_frames: int) -> np.ndarray:
 
 def _stream(
     task: Task, environments: Environments, support: Sequence[np.ndarray], sets: np.ndarray, stage: str
-) -> list[list[TriangularFactor]]:
-    """Triangular factors of the labels of some or all frames; see `stream_design`."""
+) -> tuple[list[list[list[NormalEquations]]], list[Basis]]:
+    """Normal equations of the labels of some or all frames, and the bases, of each set; see `stream_design`."""
     design, folds = Design(environments, support, sets), _folds(task, len(environments.data))
+    kernels = kernel_matrices(support, environments.density.lmax, sets.shape[1])
+    bases = [Basis.of(np.tensordot(weights, kernels, 1)) for weights in sets]
     streamed = partial(task.progress, stage)
-    return stream_design(design, folds, task.baseline, task.threads, streamed, task.comm)
+    return stream_design(design, bases, folds, task.baseline, task.threads, streamed, task.comm), bases
 
 
 def _start_noise(task: Task, rms: np.ndarray) -> np.ndarray:
@@ -218,34 +220,31 @@ def _start_noise(task: Task, rms: np.ndarray) -> np.ndarray:
     return np.array([given or own for given, own in zip(task.options.given_noise, guess, strict=True)])
 
 
-def _search_order_weights(task: Task, support: Sequence[np.ndarray], mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Order weights and noise by cross-validation, with some of the support points and of the frames.
+def _search_order_weights(task: Task, few: Sequence[np.ndarray], mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order weights and noise by cross-validation, with few support points and some of the frames.
 
     The weights fall from order to order by a factor, of which some are tried. With fewer support points than these, or
     fewer labels, the best factor is another one than that of the final fit. One frame alone tells nothing: the weights
     and the noise with which the search would begin are taken.
     """
-    limits, order, lmax = task.limits.sparse, task.options.order, task.densities[0].lmax
-    share = min(1.0, limits.search_support / sum(map(len, support)))
-    few = [s[: int(np.ceil(share * len(s)))] for s in support]  # the first chosen are the most different
+    limits, order = task.limits.sparse, task.options.order
     frames = task.data.sampled_until(limits.search_labels, task.options.seed)
     falls = limits.falls if order > 1 and len(frames) > 1 else limits.falls[:1]
     sets = np.array([1.0 / (order * mean * fall ** np.arange(order)) for fall in falls])
-    factors = _stream(task, task.environments[0].subset(frames), few, sets, "kernels of each order")
-    kernels = np.tensordot(sets, kernel_matrices(few, lmax, order), 1)
+    folds, bases = _stream(task, task.environments[0].subset(frames), few, sets, "kernels of each order")
     if len(frames) > 1:
         n_points = sum(map(len, few))
         task.log(f"Cross-validating order weights and noise ({n_points} support points, {len(frames)} frames)")
     found = []
-    for n, (weights, kernel) in enumerate(zip(sets, kernels, strict=True)):
-        own = [[factor.columns(n, len(sets)) for factor in of_fold] for of_fold in factors]
-        regression = SparseRegression(own, kernel, task.comm, task.limits)
+    for n, (weights, own, basis) in enumerate(zip(sets, folds, bases, strict=True)):
+        regression = SparseRegression(own, basis, task.comm, task.limits)
         rms = regression.rms()
         # labels are far more than weights: the search begins where the prior hardly constrains the weights
         amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, _start_noise(task, rms)
         if regression.n_folds == 1:
             return amplitude * weights, noise
-        amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, limits.noise_evaluations)
+        with threadpool_limits(task.threads, user_api="blas"):
+            amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, limits.noise_evaluations)
         found.append((regression.score(regression.errors(amplitude, noise)), amplitude * weights, noise))
         task.progress("order weights", (n + 1) / len(sets))
     scores = ", ".join(f"{fall:g}: {score:.2f}" for fall, (score, *_) in zip(falls, found, strict=True))

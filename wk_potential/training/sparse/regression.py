@@ -1,18 +1,19 @@
-"""Least squares for the sparse estimator on triangular factors of the design matrix.
+"""Least squares for the sparse estimator by normal equations in a whitened basis.
 
-The labels' design matrix is streamed into triangular factors (tall-skinny QR): memory is O(M^2), the condition number
-is that of the matrix and not its square, and every question about noise and order weights is answered, by
-cross-validation, from the factors alone. The kernel's own matrix K_MM is decomposed by pivoted Cholesky, and support
-points that the others describe to rounding are dropped.
+Pivoted Cholesky decomposition K_MM = L L^T gives the support points features X = K_NM L^-T, in which the prior of the
+weights is a unit matrix. Support points that the others describe to rounding are dropped. The condition number of
+X^T X / noise^2 + 1 is the square of signal by noise, which double precision bears; that of K_NM itself is not.
+
+The labels are streamed into X^T X, X^T y and y^T y, by fold and by kind of label. Memory is O(M^2), and every question
+about noise and order weights is answered, by cross-validation, without another look at the labels.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, lapack, qr, solve_triangular
+from scipy.linalg import LinAlgError, blas, cho_factor, cho_solve, lapack, solve_triangular
 from scipy.optimize import minimize
 
 from ...atoms.kinds import LabelKind
@@ -24,49 +25,85 @@ LEAST_PIVOT = 1e-13  # of the largest kernel: what is left of a support point be
 WORST = 1e3  # loss of a fit that fails
 
 
-class TriangularFactor:
-    """R of the QR decomposition of rows that come in batches, [design, target]; R^T R is their Gram matrix."""
+class Basis(NamedTuple):
+    """Features of the support points in which their kernel K is the unit matrix: X = K_NM T, T^T K T = 1.
 
-    def __init__(self, n_columns: int) -> None:
-        self.factor = np.zeros((0, n_columns))
-        self.n_rows = 0
-        self._waiting: list[np.ndarray] = []
-        self._n_waiting = 0
+    Attributes:
+        n_support: number M of support points.
+        order: (r,) those that the others do not describe to rounding, in the order of the decomposition.
+        triangle: (r, r) lower triangular L, K = L L^T for these.
 
-    def add(self, rows: np.ndarray) -> None:
-        """Take up rows (n, n_columns)."""
-        self._waiting.append(rows)
-        self._n_waiting += len(rows)
-        self.n_rows += len(rows)
-        if self._n_waiting > max(2000, rows.shape[1]):
-            self.merge()
+    """
 
-    def merge(self) -> np.ndarray:
-        """Reduce what waits and return R (at most n_columns rows)."""
-        if self._waiting:
-            stacked = np.concatenate([self.factor, *self._waiting])
-            self._waiting, self._n_waiting = [], 0
-            n = min(stacked.shape)
-            self.factor = qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0][:n]
-        return self.factor
+    n_support: int
+    order: np.ndarray
+    triangle: np.ndarray
 
-    def columns(self, n: int, n_sets: int) -> "TriangularFactor":
-        """Return the factor of the columns of one of several sets, with the target."""
-        width = (self.factor.shape[1] - 1) // n_sets
-        out = TriangularFactor(width + 1)
-        out.add(np.column_stack([self.merge()[:, n * width : (n + 1) * width], self.factor[:, -1]]))
-        out.merge()
-        out.n_rows = self.n_rows
+    @classmethod
+    def of(cls, kernel: np.ndarray) -> "Basis":
+        """Decompose a kernel (M, M) of support points.
+
+        Pivoted Cholesky decomposition knows the kernel to rounding of its diagonal. Eigenvalues are known to rounding
+        of the largest one only, which in condensed matter is nearly the sum of all: the mean environment.
+        """
+        least = LEAST_PIVOT * kernel.diagonal().max(initial=0.0)
+        factor, pivots, rank, _ = lapack.dpstrf(kernel, tol=least, lower=1)
+        return cls(len(kernel), pivots[:rank] - 1, np.asfortranarray(np.tril(factor[:rank, :rank])))
+
+    @property
+    def rank(self) -> int:
+        """Number r of features."""
+        return len(self.order)
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Features (n, r) of rows (n, M) of kernels with the support points."""
+        right = np.asfortranarray(rows[:, self.order].T)
+        return solve_triangular(self.triangle, right, lower=True, overwrite_b=True, check_finite=False).T
+
+    def weights(self, coefficients: np.ndarray) -> np.ndarray:
+        """Weights (M, ...) of the support points that coefficients (r, ...) of the features stand for."""
+        out = np.zeros((self.n_support, *coefficients.shape[1:]))
+        out[self.order] = solve_triangular(self.triangle, coefficients, lower=True, trans="T", check_finite=False)
         return out
 
-    def join(self, other: "TriangularFactor") -> None:
-        """Take up the rows of another."""
-        self.add(other.factor)
-        self.n_rows += other.n_rows - len(other.factor)
+
+class NormalEquations:
+    """Sums over labels y of one kind and their features X (n, r).
+
+    Attributes:
+        design: (r, r) upper triangle of X^T X, in the order of Fortran.
+        target: (r,) X^T y.
+        square: y^T y.
+        n_rows: number of labels.
+
+    """
+
+    def __init__(self, rank: int) -> None:
+        self.design = np.zeros((rank, rank), order="F")
+        self.target = np.zeros(rank)
+        self.square, self.n_rows = 0.0, 0
+
+    def add(self, features: np.ndarray, values: np.ndarray) -> None:
+        """Take up features (n, r) and labels (n,)."""
+        self.design = blas.dsyrk(1.0, features.T, beta=1.0, c=self.design, overwrite_c=1)
+        self.target += values @ features
+        self.square += float(values @ values)
+        self.n_rows += len(values)
+
+    def join(self, other: "NormalEquations") -> None:
+        """Take up the labels of another."""
+        self.design += other.design
+        self.target += other.target
+        self.square += other.square
+        self.n_rows += other.n_rows
+
+    def misfit(self, solution: np.ndarray) -> float:
+        """Sum of squared errors with the coefficients (r,) of the features."""
+        quadratic = solution @ blas.dsymv(1.0, self.design, solution) if len(solution) else 0.0
+        return max(self.square + quadratic - 2 * float(solution @ self.target), 0.0)
 
     def collect(self, comm: Communicator, home: int, holders: np.ndarray) -> None:
-        """Bring the rows that some ranks hold to one of them; the others have none afterwards."""
-        self.merge()
+        """Bring the labels that some ranks hold to one of them; the others have none afterwards."""
         if list(holders) == [home]:
             return
         for rank in holders:
@@ -74,23 +111,7 @@ class TriangularFactor:
             if comm.rank == home != rank:
                 self.join(part)
         if comm.rank != home:
-            self.factor, self.n_rows = self.factor[:0], 0
-        self.merge()
-
-
-def whitening(kernel: np.ndarray) -> np.ndarray:
-    """Matrix T (M, r) with T^T K T = 1, of the support points that the others do not describe to rounding.
-
-    Pivoted Cholesky decomposition knows the kernel to rounding of its diagonal. Eigenvalues are known to rounding of
-    the largest one only, which in condensed matter is nearly the sum of all: the mean environment.
-    """
-    least = LEAST_PIVOT * kernel.diagonal().max(initial=0.0)
-    factor, pivots, rank, _ = lapack.dpstrf(kernel, tol=least, lower=1)
-    order = pivots[:rank] - 1
-    basis = np.zeros((len(kernel), rank))
-    triangle = np.tril(factor[:rank, :rank])
-    basis[order] = solve_triangular(triangle, np.eye(rank), lower=True, trans="T", check_finite=False)
-    return basis
+            self.design, self.target, self.square, self.n_rows = self.design[:0, :0], self.target[:0], 0.0, 0
 
 
 def left_out_errors(rows: np.ndarray, residuals: np.ndarray) -> np.ndarray:
@@ -104,89 +125,15 @@ def left_out_errors(rows: np.ndarray, residuals: np.ndarray) -> np.ndarray:
     return np.linalg.solve(np.eye(len(rows)) - rows @ rows.T, residuals)
 
 
-class _Products(NamedTuple):
-    """Inner products of the columns of a design matrix in a basis of r directions, by kind of label.
-
-    To try a noise costs r^3 / 3 with them, for all labels.
-
-    Attributes:
-        design: of each kind (r, r).
-        target: of each kind (r,), with the targets.
-        square: (3,) of the targets with themselves.
-
-    """
-
-    design: list[np.ndarray]
-    target: list[np.ndarray]
-    square: np.ndarray
-
-    @classmethod
-    def of(cls, factors: Sequence[TriangularFactor], basis: np.ndarray, triangle: np.ndarray) -> "_Products":
-        """Products of triangular factors, one of each kind, in a basis divided by a triangle."""
-        rows = [
-            solve_triangular(triangle, (factor.factor[:, :-1] @ basis).T, trans="T", check_finite=False).T
-            for factor in factors
-        ]
-        targets = [factor.factor[:, -1] for factor in factors]
-        return cls(
-            [x.T @ x for x in rows],
-            [x.T @ y for x, y in zip(rows, targets, strict=True)],
-            np.array([y @ y for y in targets]),
-        )
-
-
-class _Trials:
-    """Held-out errors of a kernel of any amplitude, with any noise.
-
-    The products of a design matrix have the square of its condition number, signal over noise. So they are taken in a
-    basis in which the fit with a first noise is the unit matrix: then only ratios of the noises matter.
-
-    Args:
-        everything: factors of all labels, by kind.
-        folds: those of some folds.
-        basis: (M, r) in which the kernel is the unit matrix.
-        triangle: (r, r) of the fit to all labels in this basis, with the first noise.
-        kinds: of label that there are.
-
-    """
-
-    def __init__(
-        self, everything: Sequence[TriangularFactor], folds: dict[int, list[TriangularFactor]], basis: np.ndarray,
-        triangle: np.ndarray, kinds: Sequence[LabelKind],
-    ) -> None:  # fmt: skip
-        inverse = solve_triangular(triangle, np.eye(len(triangle)), check_finite=False)
-        self._prior, self._kinds = inverse.T @ inverse, kinds
-        self._all = _Products.of(everything, basis, triangle)
-        self._folds = {i: _Products.of(fold, basis, triangle) for i, fold in folds.items()}
-
-    def misfits(self, amplitude: float, noise: np.ndarray, n_folds: int) -> np.ndarray:
-        """Sums (n_folds, 3) of squared errors at each fold by the fit to the others, infinite where it fails."""
-        out = np.zeros((n_folds, len(LabelKind)))
-        for i, fold in self._folds.items():
-            matrix, vector = self._prior / amplitude, np.zeros(len(self._prior))
-            for k in self._kinds:
-                matrix += (self._all.design[k] - fold.design[k]) / noise[k] ** 2
-                vector += (self._all.target[k] - fold.target[k]) / noise[k] ** 2
-            try:
-                solution = cho_solve(cho_factor(matrix, overwrite_a=True, check_finite=False), vector)
-            except LinAlgError:
-                out[i] = np.inf
-                continue
-            for k in self._kinds:
-                out[i, k] = max(fold.square[k] + solution @ (fold.design[k] @ solution - 2 * fold.target[k]), 0.0)
-        return out
-
-
 class SparseRegression:
-    """Regression on triangular factors, with k-fold cross-validation.
+    """Regression on normal equations, with k-fold cross-validation.
 
-    The kernel has an amplitude, and each kind of label a noise (3,). All answers come from the factors, so that trying
-    other amplitudes and noises costs nothing that grows with the number of frames.
+    The kernel has an amplitude, and each kind of label a noise (3,).
 
     Args:
-        factors: by fold and kind, from `stream_design`.
-        kernel: (M, M) of the support points among themselves, with the amplitude 1.
-        comm: ranks that share the folds [one].
+        folds: by fold and kind, from `stream_design`.
+        basis: of the kernel of the support points with the amplitude 1.
+        comm: ranks that share the folds: rank n of m has fold n, n + m, ... [one].
         limits: constants of training.
 
     Attributes:
@@ -196,74 +143,88 @@ class SparseRegression:
 
     def __init__(
         self,
-        factors: list[list[TriangularFactor]],
-        kernel: np.ndarray,
+        folds: list[list[NormalEquations]],
+        basis: Basis,
         comm: Communicator | None = None,
         limits: Limits = DEFAULT,
     ) -> None:
-        self.kernel, self.comm, self.limits = kernel, comm or Communicator(), limits
-        self.n_folds = len(factors)
-        self._factors = factors
-        self._trials: _Trials | None = None  # made for the first noise that is tried
+        self.basis, self.comm, self.limits = basis, comm or Communicator(), limits
+        self.n_folds, self._folds = len(folds), folds
         self.all = [self._joined(k) for k in LabelKind]
         self.kinds = [k for k in LabelKind if self.all[k].n_rows]
 
-    def _joined(self, kind: LabelKind) -> TriangularFactor:
-        """Factor of all folds of a kind."""
-        out = TriangularFactor(len(self.kernel) + 1)
-        for i, of_fold in enumerate(self._factors):
-            factor = self.comm.share(of_fold[kind], i % self.comm.size)
+    def _joined(self, kind: LabelKind) -> NormalEquations:
+        """Sum of all folds of a kind."""
+        if self.n_folds == 1 and self.comm.size == 1:
+            return self._folds[0][kind]
+        out = NormalEquations(self.basis.rank)
+        for i, of_fold in enumerate(self._folds):
+            part = self.comm.share(of_fold[kind], i % self.comm.size)
             if self.comm.rank == 0:
-                out.join(factor)
-        out.merge()
+                out.join(part)
         return self.comm.share(out, 0)
 
     def rms(self) -> np.ndarray:
         """Root mean square (3,) of the targets of each kind in units of their size, 1 where there is none."""
-        norms = [np.linalg.norm(f.factor[:, -1]) / np.sqrt(max(f.n_rows, 1)) or 1.0 for f in self.all]
-        return np.array(norms)
+        return np.array([np.sqrt(e.square / max(e.n_rows, 1)) or 1.0 for e in self.all])
 
-    @cached_property
-    def _basis(self) -> np.ndarray:
-        """Matrix (M, r) that makes the kernel the unit matrix."""
-        return whitening(self.kernel)
+    def _factor(self, amplitude: float, noise: np.ndarray, fold: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Cholesky factor, and right-hand side, of the fit to all labels or to those of the other folds.
 
-    def _triangle(self, amplitude: float, noise: np.ndarray) -> np.ndarray:
-        """R (r, r + 1) of the QR decomposition of [design / noise, target / noise; 1, 0] in the whitened basis."""
-        basis = np.sqrt(amplitude) * self._basis
-        rank = basis.shape[1]
-        rows = [np.eye(rank, rank + 1)]
+        Raises:
+            LinAlgError: signal over noise is beyond double precision.
+
+        """
+        matrix = np.zeros((self.basis.rank, self.basis.rank), order="F")
+        vector = np.zeros(self.basis.rank)
         for k in self.kinds:
-            factor = self.all[k].factor
-            rows.append(np.column_stack([factor[:, :-1] @ basis, factor[:, -1]]) / noise[k])
-        return qr(np.concatenate(rows), mode="r", overwrite_a=True, check_finite=False)[0][:rank]
+            scale = noise[k] ** -2
+            matrix += scale * self.all[k].design
+            vector += scale * self.all[k].target
+            if fold is not None:
+                matrix -= scale * self._folds[fold][k].design
+                vector -= scale * self._folds[fold][k].target
+        matrix[np.diag_indices(len(matrix))] += 1 / amplitude
+        return cho_factor(matrix, overwrite_a=True, check_finite=False)[0], vector
 
-    def predicted(self, kind: LabelKind, amplitude: float, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Two vectors with the same inner products as the predictions and the labels of a kind."""
-        factor = self.all[kind].factor
-        return amplitude * (factor[:, :-1] @ weights), factor[:, -1]
+    def correlation(self, kind: LabelKind, amplitude: float, noise: np.ndarray) -> tuple[float, int]:
+        """Correlation of the labels of a kind with those predicted with some noise, and how many there are."""
+        own = self.all[kind]
+        solution = self._solution(amplitude, noise)
+        norm = np.sqrt(max(solution @ blas.dsymv(1.0, own.design, solution), 0.0) * own.square)
+        return float(solution @ own.target) / (norm or 1.0), own.n_rows
+
+    def _solution(self, amplitude: float, noise: np.ndarray, fold: int | None = None) -> np.ndarray:
+        """Coefficients (r,) of the features."""
+        factor, vector = self._factor(amplitude, noise, fold)
+        return cho_solve((factor, False), vector, check_finite=False)
 
     def weights(self, amplitude: float, noise: np.ndarray) -> np.ndarray:
-        """Weights (M,) of the support points, fitted to all folds."""
-        return self.fitted(amplitude, noise)[0]
+        """Weights (M,) of the support points, fitted to all folds, under the kernel with its amplitude."""
+        return self.basis.weights(self._solution(amplitude, noise)) / amplitude
 
     def fitted(self, amplitude: float, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (M,), and the matrix (M, r) that turns design / noise into the rows of `left_out_errors`.
 
         Both belong to the design under the kernel with its amplitude.
         """
-        basis, triangle = self._basis / np.sqrt(amplitude), self._triangle(amplitude, noise)
-        weights = basis @ solve_triangular(triangle[:, :-1], triangle[:, -1])
-        return weights, solve_triangular(triangle[:, :-1], basis.T, trans="T").T
+        factor, vector = self._factor(amplitude, noise)
+        solution = cho_solve((factor, False), vector, check_finite=False)
+        inverse = solve_triangular(factor, np.eye(len(factor)), check_finite=False)
+        return self.basis.weights(solution) / amplitude, self.basis.weights(inverse) / amplitude
 
     def errors(self, amplitude: float, noise: np.ndarray) -> np.ndarray:
-        """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size."""
-        if self._trials is None:
-            triangle = self._triangle(1.0, noise / np.sqrt(amplitude))[:, :-1]
-            folds = {i: self._factors[i] for i in range(self.comm.rank, self.n_folds, self.comm.size)}
-            self._trials = _Trials(self.all, folds, self._basis, triangle, self.kinds)
-        total = self.comm.total(self._trials.misfits(amplitude, noise, self.n_folds)).sum(axis=0)
-        return np.sqrt(total / np.maximum([f.n_rows for f in self.all], 1))
+        """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size; infinite on failure."""
+        out = np.zeros((self.n_folds, len(LabelKind)))
+        for fold in range(self.comm.rank, self.n_folds, self.comm.size):
+            try:
+                solution = self._solution(amplitude, noise, fold)
+            except LinAlgError:
+                out[fold] = np.inf
+                continue
+            out[fold] = [own.misfit(solution) for own in self._folds[fold]]
+        total = self.comm.total(out).sum(axis=0)
+        return np.sqrt(total / np.maximum([e.n_rows for e in self.all], 1))
 
     def score(self, errors: np.ndarray) -> float:
         """`score_of_errors` of errors (3,) by kind, higher is better."""
@@ -275,6 +236,7 @@ class SparseRegression:
         noise: np.ndarray,
         fixed: Sequence[float | None],
         evaluations: int,
+        grid: bool = True,
         progress: Callable[[float], None] | None = None,
     ) -> tuple[float, np.ndarray]:
         """Amplitude and noise (3,) of least cross-validation error, from a starting guess.
@@ -285,7 +247,8 @@ class SparseRegression:
         Args:
             amplitude, noise: where to start.
             fixed: (3,) noise that stays, or None for each that is searched.
-            evaluations: at most.
+            evaluations: at most, beside those of the grid.
+            grid: begin with the best of some points around the start.
             progress: called with the fraction done, or None.
 
         """
@@ -295,7 +258,8 @@ class SparseRegression:
         least, count = self.limits.sparse.least_noise * self.rms(), 0
         # there are several minima, and an evaluation costs little
         factors = self.limits.sparse.grid
-        grid = [np.log(point) for point in product(factors.amplitude, *(factors.noise for _ in free))]
+        points = [np.log(point) for point in product(factors.amplitude, *(factors.noise for _ in free))]
+        points = points if grid else [np.zeros(1 + len(free))]
 
         def unpack(x: np.ndarray) -> tuple[float, np.ndarray]:
             s = noise.copy()
@@ -306,7 +270,7 @@ class SparseRegression:
             nonlocal count
             count += 1
             if progress:
-                progress(min(count / (evaluations + len(grid)), 1.0))
+                progress(min(count / (evaluations + len(points)), 1.0))
             errors = self.errors(*unpack(x))
             if not np.isfinite(errors[self.kinds]).all():
                 return WORST
@@ -314,7 +278,7 @@ class SparseRegression:
             return self.limits.sparse.price * (x[0] - x[1:].sum()) - self.score(errors)
 
         settings = {"maxfev": evaluations, "ftol": 1e-3, "xtol": 0.1}
-        found = minimize(loss, min(grid, key=loss), method="Powell", options=settings)
+        found = minimize(loss, min(points, key=loss), method="Powell", options=settings)
         if progress:
             progress(1.0)
         return unpack(found.x)

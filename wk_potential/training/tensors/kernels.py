@@ -20,7 +20,7 @@ from ..full.likelihood import solve
 from ..limits import TensorLimits
 from ..mapping.tensors import TensorSupport
 from ..options import TrainingOptions
-from ..sparse.regression import SparseRegression, TriangularFactor, left_out_errors, whitening
+from ..sparse.regression import Basis, NormalEquations, SparseRegression, left_out_errors
 from ..sparse.selection import candidates, mean_kernels, select_support
 from ..task import Task, part_of
 
@@ -191,7 +191,7 @@ class SparseKernels:
             for nu in range(order):
                 out.append(np.zeros(2 * (width * len(frames),)))
                 if kernels[nu].any():
-                    known = np.concatenate([rows[nu] for rows in of_frames]) @ whitening(kernels[nu])
+                    known = Basis.of(kernels[nu]).features(np.concatenate([rows[nu] for rows in of_frames]))
                     out[-1] += known @ known.T
         return np.array(out)
 
@@ -209,19 +209,19 @@ class SparseKernels:
         targets, sizes = (x.reshape(-1, width) for x in (labels.values, labels.size))
         few = labels.sampled(task.limits.tensors.left_out_labels, 2, task.options.seed)
         among = zip(order_weights.reshape(-1, task.options.order), self._among(momentum), strict=True)
-        kernel = block_diag(*(np.tensordot(a, kernels, 1) for a, kernels in among))
-        factors, kept = [TriangularFactor(len(kernel) + 1) for _ in LabelKind], []
+        basis = Basis.of(block_diag(*(np.tensordot(a, kernels, 1) for a, kernels in among)))
+        equations, kept = [NormalEquations(basis.rank) for _ in LabelKind], []
         sets = np.ascontiguousarray(order_weights[:, :, None])
         for k, parts in enumerate(self._rows(range(len(self.data)), momentum, sets, "design")):
             rows = np.concatenate([part[0] for part in parts], axis=1)
             if task.comm.rank == 0:
-                factors[LabelKind.ENERGY].add(np.column_stack([rows, targets[k]]) / sizes[k][:, None])
+                features = basis.features(rows / sizes[k][:, None])
+                equations[LabelKind.ENERGY].add(features, targets[k] / sizes[k])
             if k in few:
                 kept.append(rows)
 
         def fit() -> tuple[np.ndarray, np.ndarray]:
-            factors[LabelKind.ENERGY].merge()
-            regression = SparseRegression([factors], kernel, limits=task.limits)
+            regression = SparseRegression([equations], basis, limits=task.limits)
             weights, leverage = regression.fitted(1.0, np.full(len(LabelKind), noise))
             residuals = [
                 deviation * left_out_errors(rows @ leverage / deviation, (target - rows @ weights) / deviation)
