@@ -12,7 +12,7 @@ from ...compute.threads import run_threads
 from ...density.frames import Environments
 from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
-from .regression import Basis, NormalEquations
+from .regression import Basis, NormalEquations, blas_threads
 
 
 def kernel_matrices(support: Sequence[np.ndarray], lmax: int, order: int) -> np.ndarray:
@@ -113,8 +113,8 @@ def stream_design(
         rows = [slice(labels.first[k], labels.first[k + 1]) for k in batch]
         values, kind, size = (np.concatenate([x[r] for r in rows]) for x in (labels.values, labels.kind, labels.size))
         fold = np.repeat(np.asarray(folds)[batch], [len(m) for m in matrices])
-        with controller.limit(limits=threads, user_api="blas"):
-            for n, basis in enumerate(bases):
+        for n, basis in enumerate(bases):
+            with controller.limit(limits=blas_threads(basis.rank, threads), user_api="blas"):
                 features = basis.features(np.concatenate([m[:, n] for m in matrices]) / size[:, None])
                 for f, k in {*zip(fold.tolist(), kind.tolist(), strict=True)}:
                     chosen = (fold == f) & (kind == k)

@@ -15,7 +15,7 @@ from ...model.support import SupportPoints
 from ..doubts import slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, kept_gigabytes, predict_cost
 from .design import Design, kernel_matrices, stream_design
-from .regression import Basis, NormalEquations, SparseRegression, left_out_errors
+from .regression import Basis, NormalEquations, SparseRegression, blas_threads, left_out_errors
 from .selection import candidates, mean_kernels, select_support
 
 NAMES = {  # of errors, for people and the header
@@ -48,13 +48,13 @@ def fit_sparse(task: Task) -> Fit:
     if regression.n_folds > 1:
         report = partial(task.progress, "noise")
         evaluations = limits.final_evaluations if searched else limits.noise_evaluations
-        with threadpool_limits(task.threads, user_api="blas"):
+        with threadpool_limits(blas_threads(basis.rank, task.threads), user_api="blas"):
             amplitude, noise = regression.choose(
                 amplitude, noise, options.given_noise, evaluations, not searched, report
             )
             errors, score = _cross_validated(task, regression, amplitude, noise)
 
-    with threadpool_limits(task.threads, user_api="blas"):
+    with threadpool_limits(blas_threads(basis.rank, task.threads), user_api="blas"):
         (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude
     parts = np.split(solution, np.cumsum([len(s) for s in support])[:-1])
     points = [SupportPoints(c, w) for c, w in zip(support, parts, strict=True)]
@@ -243,8 +243,7 @@ def _search_order_weights(task: Task, few: Sequence[np.ndarray], mean: np.ndarra
         amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, _start_noise(task, rms)
         if regression.n_folds == 1:
             return amplitude * weights, noise
-        with threadpool_limits(task.threads, user_api="blas"):
-            amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, limits.noise_evaluations)
+        amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, limits.noise_evaluations)
         found.append((regression.score(regression.errors(amplitude, noise)), amplitude * weights, noise))
         task.progress("order weights", (n + 1) / len(sets))
     scores = ", ".join(f"{fall:g}: {score:.2f}" for fall, (score, *_) in zip(falls, found, strict=True))

@@ -22,6 +22,7 @@ from ..limits import DEFAULT, Limits
 from ..task import score_of_errors
 
 LEAST_PIVOT = 1e-13  # of the largest kernel: what is left of a support point below this is mostly rounding
+MANY = 1200  # rows of a matrix from which on more threads than one pay
 WORST = 1e3  # loss of a fit that fails
 
 
@@ -65,6 +66,11 @@ class Basis(NamedTuple):
         out = np.zeros((self.n_support, *coefficients.shape[1:]))
         out[self.order] = solve_triangular(self.triangle, coefficients, lower=True, trans="T", check_finite=False)
         return out
+
+
+def blas_threads(rank: int, threads: int) -> int:
+    """Return how many threads pay for matrices of this size: waiting for each other costs more than small products."""
+    return threads if rank >= MANY else 1
 
 
 class NormalEquations:
