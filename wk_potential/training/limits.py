@@ -261,7 +261,7 @@ class Speeds:
     kernel_products: float = 2e10  # multiply-adds per second, of Gram matrices and dense forms
     likelihood_products: float = 3.5e10  # multiply-adds per second, of the search for hyperparameters
     solution_products: float = 5e10  # multiply-adds per second, of the solution for all labels
-    factor_products: float = 1e10  # multiply-adds per second, of triangular factors
+    normal_products: float = 2.5e10  # multiply-adds per second, of normal equations
     gradient_pair: float = 3e-6  # seconds for the kernel of two environments and its gradient
     tensor_pair: float = 1.2e-6  # seconds for the tensor kernel of two environments, lmax 3
     recoupling: float = 8e-8  # seconds for an element of the recoupled matrices

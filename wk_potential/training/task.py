@@ -194,7 +194,9 @@ def predict_cost(task: Task, gigabytes: float, seconds: float) -> None:
 
     """
     each = f" on each of {task.comm.size} ranks" if task.comm.size > 1 else ""
-    task.log(f"Predicted: {gigabytes:.2g} GB of memory, {max(seconds, 1):.2g} s on {task.threads} threads{each}")
+    task.log(
+        f"Predicted for the fit: {gigabytes:.2g} GB of memory, {max(seconds, 1):.2g} s on {task.threads} threads{each}"
+    )
     free = available_memory()
     if free is not None and gigabytes > 0.95 * free:
         raise NotEnoughMemoryError(

@@ -179,22 +179,24 @@ def _warn_of_slope(
 
 
 def _predict(task: Task, n_support: int) -> None:
-    """Predict memory and time: kernels with gradients, and two passes of QR (the search, the fit)."""
-    options, density, n_atoms = task.options, task.densities[0], task.data.n_environments
-    limits, speeds, ranks = task.limits.sparse, task.limits.speeds, task.comm.size
-    labels, width = task.data.n_labels, (density.lmax + 1) ** 2 * density.projection.shape[3]
-    searched = min(limits.search_support, n_support) if options.order_weights is None else 0
-    n_sets = len(limits.falls)
-    columns = n_sets * searched
-    gigabytes = kept_gigabytes(task.data, width, task.limits.kept_bytes) + 8e-9 * (
-        6 * max(columns, n_support) ** 2 * -(-limits.folds // ranks) + limits.candidates * n_support / ranks
-        + (min(n_atoms, limits.candidates * len(task.elements)) + 8 * task.threads * max(columns, n_support)) * width
-    )  # fmt: skip
-    share = min(1.0, limits.search_labels / labels)
-    pairs = n_atoms * (n_support + share * n_sets * searched) / len(task.elements)
-    scans = limits.noise_evaluations * limits.folds * (2 * n_support**3 + n_sets * searched**3) / 3
-    products = 2 * labels * (n_support**2 + share * columns**2) + scans
-    seconds = speeds.gradient_pair * pairs + products / speeds.factor_products
+    """Predict memory and time: kernels with gradients, normal equations and solutions, of the search and the fit."""
+    density, data, limits, speeds = task.densities[0], task.data, task.limits.sparse, task.limits.speeds
+    n_atoms, n_elements, labels, ranks = data.n_environments, len(task.elements), data.n_labels, task.comm.size
+    width, rows = (density.lmax + 1) ** 2 * density.projection.shape[3], 200  # of a Jacobian, with 60 neighbours
+    few = min(limits.search_support, n_support) if task.options.order_weights is None else 0
+    n_sets, share = len(limits.falls), min(1.0, limits.search_labels / labels)
+    kinds = np.count_nonzero(data.counts_by_kind.any(axis=0))
+    held, batch = kinds * (1 + -(-limits.folds // ranks)) + 3, 8 * task.threads * labels // len(data)
+    pool = min(n_atoms, limits.candidates * n_elements)
+    gigabytes = kept_gigabytes(data, width, task.limits.kept_bytes) + 8e-9 * (
+        held * n_support**2 + batch * n_support + pool * (n_support / n_elements / ranks + width)
+    )
+    pairs = n_atoms * (n_support + share * n_sets * few) / n_elements + pool * n_support / n_elements / 3
+    projections = n_atoms * rows * width * (n_support + share * n_sets * few) / n_elements
+    evaluations = limits.noise_evaluations + n_sets * limits.final_evaluations
+    solutions = limits.folds * (limits.final_evaluations * n_support**3 + evaluations * few**3) / 3
+    products = labels * (n_support**2 + share * n_sets * few**2) + solutions
+    seconds = speeds.gradient_pair * pairs + projections / speeds.kernel_products + products / speeds.normal_products
     predict_cost(task, gigabytes, seconds / (task.threads * ranks))
 
 
@@ -235,15 +237,18 @@ def _search_order_weights(task: Task, few: Sequence[np.ndarray], mean: np.ndarra
     if len(frames) > 1:
         n_points = sum(map(len, few))
         task.log(f"Cross-validating order weights and noise ({n_points} support points, {len(frames)} frames)")
-    found = []
+    found, amplitude, noise = [], 0.0, np.zeros(0)
     for n, (weights, own, basis) in enumerate(zip(sets, folds, bases, strict=True)):
         regression = SparseRegression(own, basis, task.comm, task.limits)
-        rms = regression.rms()
-        # labels are far more than weights: the search begins where the prior hardly constrains the weights
-        amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, _start_noise(task, rms)
+        if n == 0:
+            rms = regression.rms()
+            # labels are far more than weights: the search begins where the prior hardly constrains the weights
+            amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, _start_noise(task, rms)
         if regression.n_folds == 1:
             return amplitude * weights, noise
-        amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, limits.noise_evaluations)
+        # the best amplitude and noise change little from factor to factor
+        evaluations = limits.noise_evaluations if n == 0 else limits.final_evaluations
+        amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, evaluations, n == 0)
         found.append((regression.score(regression.errors(amplitude, noise)), amplitude * weights, noise))
         task.progress("order weights", (n + 1) / len(sets))
     scores = ", ".join(f"{fall:g}: {score:.2f}" for fall, (score, *_) in zip(falls, found, strict=True))
