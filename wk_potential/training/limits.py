@@ -124,6 +124,11 @@ class NoiseGrid:
     amplitude: tuple[float, ...] = (1e-6, 1e-3, 1.0, 1e3, 1e6)
     noise: tuple[float, ...] = (0.03, 0.3, 3.0)  # of energies and stresses, beside forces
 
+    @property
+    def size(self) -> int:
+        """Number of points where there are three kinds of labels."""
+        return len(self.amplitude) * len(self.noise) ** 2
+
 
 @dataclass(frozen=True)
 class SparseLimits:

@@ -193,7 +193,7 @@ def _predict(task: Task, n_support: int) -> None:
     )
     pairs = n_atoms * (n_support + share * n_sets * few) / n_elements + pool * n_support / n_elements / 3
     projections = n_atoms * rows * width * (n_support + share * n_sets * few) / n_elements
-    evaluations = limits.noise_evaluations + n_sets * limits.final_evaluations
+    evaluations = n_sets * (limits.grid.size + limits.noise_evaluations)
     solutions = limits.folds * (limits.final_evaluations * n_support**3 + evaluations * few**3) / 3
     products = labels * (n_support**2 + share * n_sets * few**2) + solutions
     seconds = speeds.gradient_pair * pairs + projections / speeds.kernel_products + products / speeds.normal_products
@@ -237,18 +237,15 @@ def _search_order_weights(task: Task, few: Sequence[np.ndarray], mean: np.ndarra
     if len(frames) > 1:
         n_points = sum(map(len, few))
         task.log(f"Cross-validating order weights and noise ({n_points} support points, {len(frames)} frames)")
-    found, amplitude, noise = [], 0.0, np.zeros(0)
+    found = []
     for n, (weights, own, basis) in enumerate(zip(sets, folds, bases, strict=True)):
         regression = SparseRegression(own, basis, task.comm, task.limits)
-        if n == 0:
-            rms = regression.rms()
-            # labels are far more than weights: the search begins where the prior hardly constrains the weights
-            amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, _start_noise(task, rms)
+        rms = regression.rms()
+        # labels are far more than weights: the search begins where the prior hardly constrains the weights
+        amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, _start_noise(task, rms)
         if regression.n_folds == 1:
             return amplitude * weights, noise
-        # the best amplitude and noise change little from factor to factor
-        evaluations = limits.noise_evaluations if n == 0 else limits.final_evaluations
-        amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, evaluations, n == 0)
+        amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, limits.noise_evaluations)
         found.append((regression.score(regression.errors(amplitude, noise)), amplitude * weights, noise))
         task.progress("order weights", (n + 1) / len(sets))
     scores = ", ".join(f"{fall:g}: {score:.2f}" for fall, (score, *_) in zip(falls, found, strict=True))

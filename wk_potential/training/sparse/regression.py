@@ -182,13 +182,15 @@ class SparseRegression:
 
         """
         matrix = np.zeros((self.basis.rank, self.basis.rank), order="F")
-        vector = np.zeros(self.basis.rank)
+        vector, part = np.zeros(self.basis.rank), np.empty_like(matrix)
         for k in self.kinds:
             scale = noise[k] ** -2
-            matrix += scale * self.all[k].design
+            np.multiply(self.all[k].design, scale, out=part)
+            matrix += part
             vector += scale * self.all[k].target
             if fold is not None:
-                matrix -= scale * self._folds[fold][k].design
+                np.multiply(self._folds[fold][k].design, scale, out=part)
+                matrix -= part
                 vector -= scale * self._folds[fold][k].target
         matrix[np.diag_indices(len(matrix))] += 1 / amplitude
         return cho_factor(matrix, overwrite_a=True, check_finite=False)[0], vector
