@@ -95,7 +95,7 @@ class TrainingOptions(ReadingOptions):
         "points, auto chooses by the number of labels",
     )
     support_points: int = Field(
-        2000,
+        4000,
         ge=1,
         le=LARGEST,
         description="Number of support points of the sparse estimator: training environments that "
