@@ -55,7 +55,10 @@ class RepulsionLimits:
 class TrialLimits:
     """What is tried on some of the frames before training, and by how much a score must rise (`trials`)."""
 
-    labels: PerEstimator = PerEstimator(800, 6000)  # of the frames that are used, at most
+    # Of the frames that are used, at most. With fewer the choice hangs on which frames are drawn
+    labels: PerEstimator = PerEstimator(800, 20_000)
+    support_points: int = 600  # of the sparse estimator
+    falls: tuple[float, ...] = (5.0, 60.0)  # of its order weights, see `SparseLimits`
     # Tried by the sparse estimator, and before a search: support points want less weight of high angular momenta, dense
     # metals a shorter cutoff too
     shapes: tuple[Mapping[str, float], ...] = (
@@ -88,7 +91,7 @@ class SearchLimits:
     """The search for the parameters of the density (`search`)."""
 
     labels: PerEstimator = PerEstimator(1500, 12_000)  # of the frames on which parameters are scored, at most
-    support_points: int = 300  # with which the sparse estimator is scored, here and in the trials
+    support_points: int = 300  # with which the sparse estimator is scored
     evaluations: int = 60  # of the score, at most
     digits: int = 3  # to which parameters are rounded
     bounds: SearchBounds = SearchBounds()

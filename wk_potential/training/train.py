@@ -164,11 +164,14 @@ def train_frames(
     estimator = _choose_estimator(data, options, log, limits.choice) if with_energy else "full"
     _check_neighbours(data, options.cutoff)
     search: dict[str, Any] = {}
-    score = partial(_score, estimator=estimator, threads=n_threads, comm=comm, limits=limits)
+    score = partial(_score, estimator=estimator, threads=n_threads, comm=comm)
     given = options
     if with_energy:
-        options = tried(data, options, estimator, score, log, limits.trials, progress)
+        fewer = replace(limits, sparse=replace(limits.sparse, falls=limits.trials.falls))
+        trial = partial(score, n_support=limits.trials.support_points, limits=fewer)
+        options = tried(data, options, estimator, trial, log, limits.trials, progress)
     if options.optimise:
+        score = partial(score, n_support=limits.search.support_points, limits=limits)
         options, search = optimise(data, options, estimator, score, log, progress, search_file, comm, limits)
     task = make_task(data, options, estimator, n_threads, log, progress, comm, limits)
     fit = Fit([], np.zeros(len(KINDS)), {}, {}, 0.0)
@@ -231,10 +234,11 @@ def _check_neighbours(data: Dataset, cutoff: float) -> None:
 
 
 def _score(
-    data: Dataset, options: TrainingOptions, estimator: str, threads: int, comm: Communicator, limits: Limits
-) -> float:
-    """Score of a quiet fit, with fewer support points."""
-    fewer = {"support_points": min(limits.search.support_points, options.support_points)}
+    data: Dataset, options: TrainingOptions, estimator: str, n_support: int, threads: int, comm: Communicator,
+    limits: Limits,
+) -> float:  # fmt: skip
+    """Score of a quiet fit, with some number of support points at most."""
+    fewer = {"support_points": min(n_support, options.support_points)}
     task = make_task(data, options.model_copy(update=fewer), estimator, threads, comm=comm, limits=limits)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the final fit gives the same warnings about the labels

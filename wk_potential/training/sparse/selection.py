@@ -12,7 +12,9 @@ from ...kernel.coupling import WignerTerms, wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows
 from .design import kernel_matrices
 
-LEAST_RESIDUAL = 1e-9  # of an environment's own kernel: what is left below is rounding
+# Of an environment's own kernel: what is left below is mostly rounding. Forces know about directions far below that of
+# the mean environment, which is nearly all of a kernel in crystals
+LEAST_RESIDUAL = 1e-13
 
 
 def candidates(
