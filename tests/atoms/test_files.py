@@ -1,9 +1,10 @@
 import os
+import signal
 
 import pytest
 from ase.build import bulk
 
-from wk_potential.atoms.files import naming, replacing, write_atomically
+from wk_potential.atoms.files import naming, replacing, uninterrupted, write_atomically
 from wk_potential.atoms.trajectories import append_frame
 from wk_potential.errors import FileError
 
@@ -35,3 +36,25 @@ def test_a_frame_that_cannot_be_appended(tmp_path, ending):
     with pytest.raises(FileError) as raised:
         append_frame(tmp_path / "none" / f"run.{ending}", bulk("Cu"))
     assert raised.value.filename == str(tmp_path / "none" / f"run.{ending}")
+
+
+def test_signals_wait_for_the_end_of_a_block():
+    """And come then, even if a destructor ran when they arrived."""
+    done = []
+
+    class Closing:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("closed")
+
+    def write():
+        with uninterrupted():
+            Closing()
+            done.append("written")
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert done == ["closed", "written"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with uninterrupted():
+        pass

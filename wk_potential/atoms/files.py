@@ -1,10 +1,13 @@
 """Write files completely or not at all."""
 
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from ..errors import FileError
 
@@ -46,6 +49,30 @@ def replacing(path: str | Path) -> Iterator[Path]:
         except BaseException:
             os.unlink(name)
             raise
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM until the block is done.
+
+    Python drops an exception that a signal raises in a destructor, and files of ASE have destructors: without this a
+    run might go on for ever, or leave a file open.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, lambda n, frame: held.append((n, frame)))
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        if held:
+            ours[signal.Signals(held[0][0])](*held[0])
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:

@@ -14,7 +14,7 @@ from ase.io import read, write
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from ..errors import StructureError
-from .files import naming, replacing
+from .files import naming, replacing, uninterrupted
 
 _ULM_MAGIC, _ULM_HEADER = b"- of Ulm", 56  # of .traj files: first bytes, and all before a frame (32: their number)
 _STANDARD = ("energy", "forces", "stress", "energies", "dipole")  # results that writers of ASE know
@@ -177,7 +177,7 @@ def append_frame(path: Path, atoms: Atoms) -> None:
         FileError: the frame cannot be written, perhaps for lack of space; the file is unchanged.
 
     """
-    with naming(path):
+    with uninterrupted(), naming(path):
         if path.suffix == ".traj":
             from ase.io.trajectory import Trajectory
 

@@ -106,21 +106,23 @@ def stream_design(
     holders = deal(data.label_counts + data.n_atoms, folds, comm.size)
     own = np.flatnonzero(holders == comm.rank).tolist()
     controller = ThreadpoolController()
-    for first in range(0, len(own), 4 * threads):
-        batch = np.array(own[first : first + 4 * threads])
+    # a batch is of one fold, so that sums do not depend on which rank has it
+    of_folds = [[k for k in own if folds[k] == f] for f in range(max(folds) + 1)]
+    step, done = 4 * threads, 0
+    for batch in (np.array(ks[n : n + step]) for ks in of_folds for n in range(0, len(ks), step)):
         with controller.limit(limits=1, user_api="blas"):
             matrices = run_threads(design.of_frame, batch.tolist(), threads)
         rows = [slice(labels.first[k], labels.first[k + 1]) for k in batch]
         values, kind, size = (np.concatenate([x[r] for r in rows]) for x in (labels.values, labels.kind, labels.size))
-        fold = np.repeat(np.asarray(folds)[batch], [len(m) for m in matrices])
         for n, basis in enumerate(bases):
             with controller.limit(limits=blas_threads(basis.rank, threads), user_api="blas"):
                 features = basis.features(np.concatenate([m[:, n] for m in matrices]) / size[:, None])
-                for f, k in {*zip(fold.tolist(), kind.tolist(), strict=True)}:
-                    chosen = (fold == f) & (kind == k)
-                    out[n][f][k].add(features[chosen], values[chosen] / size[chosen])
+                for k in np.unique(kind):
+                    chosen = kind == k
+                    out[n][folds[batch[0]]][k].add(features[chosen], values[chosen] / size[chosen])
+        done += len(batch)
         if progress:
-            progress((first + len(batch)) / len(own))
+            progress(done / len(own))
     for of_set in out:
         for f, of_fold in enumerate(of_set):
             for equations in of_fold:
