@@ -21,7 +21,7 @@ from ...compute.ranks import Communicator
 from ..limits import DEFAULT, Limits
 from ..task import score_of_errors
 
-LEAST_PIVOT = 1e-14  # of the largest kernel: what is left of a support point below this is rounding
+LEAST_PIVOT = 1e-13  # of the largest kernel: what is left of a support point below this is mostly rounding
 MANY = 1200  # rows of a matrix from which on more threads than one pay
 WORST = 1e3  # loss of a fit that fails
 
