@@ -150,7 +150,11 @@ def mutated(data: bytes, seed: int) -> tuple[bytes, str, bool]:
     else:
         what = change_arrays(arrays, rng)
         name = what.partition(".flat")[0]
-        weights = ".flat" in what and arrays[name].dtype.kind == "f"
+        # another product of the same form, or two exchanged arrays of weights: a sound model of other weights
+        weights = ".flat" in what and (arrays[name].dtype.kind == "f" or name.endswith("mapped_pairs"))
+        if what.endswith(" exchanged"):
+            both = what.removesuffix(" exchanged").split(" and ")
+            weights = all(arrays[one].dtype.kind == "f" for one in both)
     return packed(header, arrays), what, weights
 
 
