@@ -22,7 +22,7 @@ _CFG = "BEGIN_CFG"
 _DEEPMD_ARRAYS = ("coord", "box", "real_atom_types")  # those that are no labels
 # words of extended XYZ that ASE knows in one spelling only, and how large their values are
 _EXTXYZ = {"lattice": ("Lattice", 9), "properties": ("Properties", 1), "pbc": ("pbc", 3)}
-_REFUSED = {  # beginnings of names, or endings: what it is
+_REFUSED = {  # endings of names: what it is
     ".pckl.gzip": "a pickled table of pacemaker",
     ".pkl": "a pickle",
     ".pickle": "a pickle",

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 TensorReader: TypeAlias = Callable[..., dict[str, np.ndarray]]  # of a frame and the values found in it
 SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {"dipole": ((3,),), "polarizability": ((3, 3), (9,))}
-ORIGINS = ("coordinates", "mass")
 ASYMMETRY = 1e-2  # of a polarisability's norm, above which it is not one
 
 
@@ -69,7 +68,7 @@ def tensor_labels(
         keys: name of each kind of label, None if it is not wanted.
         factors: to the units of the package, of each kind.
         charge: total charge, e; without it values["charge"], else 0.
-        origin: that of the dipoles, `ORIGINS`; needed where there is a charge.
+        origin: that of the dipoles, "coordinates" or "mass"; needed where there is a charge.
 
     Raises:
         DataError: a value of the wrong shape, not finite or not symmetric, a charge without an origin.

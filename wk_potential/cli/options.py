@@ -73,7 +73,7 @@ def dynamics_options(command: Any) -> Any:
 
 
 class _Pair(click.ParamType):
-    """SYMBOL=VALUE, or several with commas between; what has no = is returned as it is."""
+    """SYMBOL=VALUE, or several with commas between."""
 
     name = "symbol=value"
 
