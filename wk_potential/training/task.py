@@ -44,6 +44,7 @@ class Task:
         progress: receives the name of a stage and the fraction of it that is done.
         comm: ranks that train together.
         limits: constants of training.
+        trial: only the score is wanted: the final fit warns of its labels.
 
     """
 
@@ -58,6 +59,7 @@ class Task:
     progress: Progress
     comm: Communicator = field(default_factory=Communicator)
     limits: Limits = DEFAULT
+    trial: bool = False
 
     @property
     def elements(self) -> np.ndarray:

@@ -240,9 +240,7 @@ def _score(
     """Score of a quiet fit, with some number of support points at most."""
     fewer = {"support_points": min(n_support, options.support_points)}
     task = make_task(data, options.model_copy(update=fewer), estimator, threads, comm=comm, limits=limits)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the final fit gives the same warnings about the labels
-        return _fit(task).score if data.n_labels else tensor_score(task)
+    return _fit(replace(task, trial=True)).score if data.n_labels else tensor_score(task)
 
 
 def completed(model: Model, task: Task, fit: Fit) -> Model:

@@ -166,7 +166,6 @@ def fit_uncertainty(
     numbers = frames_of_error_bars(data, seed, own)
     residuals, chosen = left_out.residuals(numbers), data.subset(numbers)
     cutoff = max(scale.density.radial.cutoff for scale in model.scales)
-    closest = np.minimum(own.closer * closest_distances(data, cutoff), cutoff)
     densities = [coarse(scale.density, own.lmax, own.channels) for scale in model.scales]
     compared = coarse(model.scales[0].density, own.reference_lmax, own.channels)
     forms = coarse_forms(model, chosen, densities, threads, limits)
@@ -196,8 +195,9 @@ def fit_uncertainty(
     rng = np.random.default_rng(seed)
     members, probes = labels.draws(own.members, rng), environments.draws(own.probes, rng)
     return Uncertainty(
-        own.lmax, own.channels, forms, members, probes, mean @ probes, np.array(largest), calibration, closest,
-        *usual_distances(data, cutoff, own), *choose_references(chosen, compared, own),
+        own.lmax, own.channels, forms, members, probes, mean @ probes, np.array(largest), calibration,
+        np.minimum(own.closer * closest_distances(data, cutoff), cutoff), *usual_distances(data, cutoff, own),
+        *choose_references(chosen, compared, own),
     )  # fmt: skip
 
 

@@ -119,7 +119,8 @@ def _hyperparameters(task: Task, gram: np.ndarray, frames: np.ndarray) -> tuple[
     task.progress("likelihood", 0.0)
     weights, noise, score = choose_hyperparameters(gram, labels, task.options, task.log, task.threads, task.limits)
     task.progress("likelihood", 1.0)
-    _warn_of_contradictions(task, np.tensordot(weights, gram, 1), noise, frames)
+    if not task.trial:
+        _warn_of_contradictions(task, np.tensordot(weights, gram, 1), noise, frames)
     return weights, noise, score
 
 

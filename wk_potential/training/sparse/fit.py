@@ -45,16 +45,14 @@ def fit_sparse(task: Task) -> Fit:
     noise = _start_noise(task, regression.rms()) if noise is None else noise
     errors: dict[str, float] = {}
     score = float("-inf")
-    if regression.n_folds > 1:
-        report = partial(task.progress, "noise")
-        evaluations = limits.final_evaluations if searched else limits.noise_evaluations
-        with threadpool_limits(blas_threads(basis.rank, task.threads), user_api="blas"):
+    with threadpool_limits(blas_threads(basis.rank, task.threads), user_api="blas"):
+        if regression.n_folds > 1:
+            report = partial(task.progress, "noise")
+            evaluations = limits.final_evaluations if searched else limits.noise_evaluations
             amplitude, noise = regression.choose(
                 amplitude, noise, options.given_noise, evaluations, not searched, report
             )
             errors, score = _cross_validated(task, regression, amplitude, noise)
-
-    with threadpool_limits(blas_threads(basis.rank, task.threads), user_api="blas"):
         (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude
     parts = np.split(solution, np.cumsum([len(s) for s in support])[:-1])
     points = [SupportPoints(c, w) for c, w in zip(support, parts, strict=True)]
@@ -62,7 +60,8 @@ def fit_sparse(task: Task) -> Fit:
     left_out = None
     if regression.n_folds > 1:
         design = Design(environments, support, order_weights)
-        _warn_of_slope(task, design, regression, amplitude, noise)
+        if not task.trial:
+            _warn_of_slope(task, design, regression, amplitude, noise)
         left_out = _left_out(task, design, solution, leverage, noise)
     return Fit([scale], noise, errors, {}, score, left_out)
 
@@ -95,8 +94,9 @@ def _cross_validated(
     errors = {f"cross_validation_{NAMES[k]}_rmse": float(held_out[k]) for k in kinds}
     found = ", ".join(f"{NAMES[k].replace('_', ' ')} {held_out[k]:.3g}" for k in kinds)
     task.log(f"Expected errors ({regression.n_folds}-fold cross-validation, rmse, eV and Å): {found}")
-    _warn_of_contradiction(task, regression, amplitude, noise, held_out)
-    _warn_of_sign(task, regression, amplitude, noise)
+    if not task.trial:
+        _warn_of_contradiction(task, regression, amplitude, noise, held_out)
+        _warn_of_sign(task, regression, amplitude, noise)
     return errors, regression.score(held_out)
 
 
