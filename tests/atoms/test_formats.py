@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from corpus import sources  # noqa: F401, it fills CASES
 from corpus.formats import CASES, VOIGT, samples
 
 from wk_potential.atoms.reading import read_frames

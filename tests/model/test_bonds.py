@@ -5,23 +5,14 @@ import pytest
 from ase.build import bulk, molecule
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
+from oracles.systems import rattled_frames
 
-from wk_potential import Frame
 from wk_potential.atoms.dataset import Dataset
 from wk_potential.model.bonds import NONE, count_unusual, ordered_distances
 from wk_potential.model.environments import as_arrays
 from wk_potential.training.error_bars.rigidity import usual_distances
 
 REACH = 5.0
-
-
-def frames(atoms, n, amount, seed=0):
-    rattled = []
-    for k in range(n):
-        copy = atoms.copy()
-        copy.rattle(amount, seed=seed + k)
-        rattled.append(Frame(copy.numbers, copy.positions, copy.cell.array, copy.pbc, energy=0.0))
-    return rattled
 
 
 def test_ordered_distances_are_those_of_ase():
@@ -45,8 +36,8 @@ def flagged(data, atoms):
 
 
 def test_frames_like_those_of_the_training_set_are_usual():
-    data = Dataset(frames(molecule("CH3CH2OH"), 30, 0.03))
-    unseen = frames(molecule("CH3CH2OH"), 50, 0.03, seed=100)
+    data = Dataset(rattled_frames(molecule("CH3CH2OH"), 30, 0.03))
+    unseen = rattled_frames(molecule("CH3CH2OH"), 50, 0.03, seed=100)
     assert sum(flagged(data, frame).any() for frame in unseen) == 0
 
 
@@ -54,7 +45,7 @@ def test_frames_like_those_of_the_training_set_are_usual():
 def test_bonds_that_break(atom, partner):
     """From 1.3 times their length on."""
     ethanol = molecule("CH3CH2OH")
-    data = Dataset(frames(ethanol, 30, 0.03))
+    data = Dataset(rattled_frames(ethanol, 30, 0.03))
     for length in (1.3, 1.6, 2.5):
         broken = ethanol.copy()
         bond = ethanol.get_distance(partner, atom, vector=True)
@@ -65,7 +56,7 @@ def test_bonds_that_break(atom, partner):
 def test_crystals():
     """A vacancy, an interstitial and a stretched bond are unusual; their surroundings only are flagged."""
     silicon = bulk("Si", cubic=True) * (2, 2, 2)
-    data = Dataset(frames(silicon, 5, 0.05))
+    data = Dataset(rattled_frames(silicon, 5, 0.05))
     assert not flagged(data, silicon).any()
     vacancy = silicon.copy()
     del vacancy[0]
@@ -77,7 +68,7 @@ def test_crystals():
 def test_a_list_with_a_skin_changes_nothing():
     """Neighbours beyond the cutoff, which a list with a skin holds, do not count."""
     ethanol = molecule("CH3CH2OH")
-    data = Dataset(frames(ethanol, 10, 0.03))
+    data = Dataset(rattled_frames(ethanol, 10, 0.03))
     nearest, farthest = usual_distances(data, 2.0)
     whole = as_arrays(ethanol, data.elements, REACH)
     assert not count_unusual(whole, data.elements, nearest, farthest, 2.0).any()

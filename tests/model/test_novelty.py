@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from ase.build import bulk
-from oracles.systems import coefficients, make_density, random_environment, rotation_matrix
+from oracles.systems import coefficients, make_density, random_environment, rattled_frames, rotation_matrix
 
-from wk_potential import Frame, TrainingOptions
+from wk_potential import TrainingOptions
 from wk_potential.atoms.dataset import Dataset
 from wk_potential.model.environments import as_arrays
 from wk_potential.model.error_bars import coarse
@@ -15,20 +15,11 @@ from wk_potential.training.error_bars.novelty import choose_references
 from wk_potential.training.limits import ErrorBarLimits
 
 
-def frames(atoms, n, amount, seed=0):
-    found = []
-    for k in range(n):
-        copy = atoms.copy()
-        copy.rattle(amount, seed=seed + k)
-        found.append(Frame(copy.numbers, copy.positions, copy.cell.array, copy.pbc, energy=0.0))
-    return found
-
-
 @pytest.fixture(scope="module")
 def salt():
     """Rattled cells of rock salt, the density, and what is chosen from them."""
     atoms = bulk("MgO", "rocksalt", a=4.2, cubic=True)
-    data = Dataset(frames(atoms, 12, 0.05))
+    data = Dataset(rattled_frames(atoms, 12, 0.05))
     density = coarse(model_density(data, TrainingOptions(cutoff=4.5)), 3, 6)
     return atoms, data, density, choose_references(data, density)
 
@@ -61,7 +52,7 @@ def test_distances_are_those_written_out():
 
 
 def test_frames_like_those_of_the_training_set_are_not_new(salt):
-    assert not any(novel(salt, frame).any() for frame in frames(salt[0], 40, 0.05, seed=50))
+    assert not any(novel(salt, frame).any() for frame in rattled_frames(salt[0], 40, 0.05, seed=50))
 
 
 @pytest.mark.parametrize("what", ["swapped", "stretched", "vacancy", "strained"])

@@ -111,6 +111,16 @@ def labelled_copper(n, seed=0, strain=0.02):
     return frames
 
 
+def rattled_frames(atoms, n, amount, seed=0):
+    """Frames of a structure whose atoms are moved at random, by this many Angstrom, with an energy of no meaning."""
+    found = []
+    for k in range(n):
+        copy = atoms.copy()
+        copy.rattle(amount, seed=seed + k)
+        found.append(Frame(copy.numbers, copy.positions, copy.cell.array, copy.pbc, energy=0.0))
+    return found
+
+
 def rattled_frame(atoms, calculator, seed, rattle=0.1, drop=()):
     """Frame of a rattled structure with the labels of a calculator, less some kinds."""
     atoms = atoms.copy()

@@ -167,7 +167,6 @@ def fit_uncertainty(
     residuals, chosen = left_out.residuals(numbers), data.subset(numbers)
     cutoff = max(scale.density.radial.cutoff for scale in model.scales)
     densities = [coarse(scale.density, own.lmax, own.channels) for scale in model.scales]
-    compared = coarse(model.scales[0].density, own.reference_lmax, own.channels)
     forms = coarse_forms(model, chosen, densities, threads, limits)
     features = _features(chosen, densities, forms, threads, progress)
     sizes = np.abs([v for of_scale in forms for of_element in of_scale for f in of_element for v in f.values])
@@ -197,7 +196,7 @@ def fit_uncertainty(
     return Uncertainty(
         own.lmax, own.channels, forms, members, probes, mean @ probes, np.array(largest), calibration,
         np.minimum(own.closer * closest_distances(data, cutoff), cutoff), *usual_distances(data, cutoff, own),
-        *choose_references(chosen, compared, own),
+        *choose_references(chosen, coarse(model.scales[0].density, own.reference_lmax, own.channels), own),
     )  # fmt: skip
 
 
