@@ -173,7 +173,7 @@ class CommitteePotential(Summarised):
         found = evaluate_committee(self.potential, self.members, structure, threads)
         own, reach = self.uncertainty, max(density.cutoff for density in self.potential.densities)
         unusual = count_unusual(structure, self.elements, own.nearest, own.farthest, reach)
-        unusual += count_novel(structure, self.compared, own.references, own.reference_species, own.novel)
+        unusual += count_novel(structure, self.compared, own.references, own.reference_species, own.novel, threads)
         return found._replace(unusual=count_close(structure, own.closest) + unusual)
 
     def spread(self, deviations: Deviations, species: np.ndarray) -> Spread:

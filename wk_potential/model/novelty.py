@@ -5,9 +5,12 @@ the power spectrum p of a coarse density over the square root of its norm, which
 depend on the orientation.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from ..atoms.structure import Structure
+from ..compute.threads import run_threads
 from ..density.expansion import Density, expand
 
 BATCH = 2000  # environments whose distances from all references are formed at once
@@ -61,7 +64,12 @@ def nearest_distances(
 
 
 def count_novel(
-    structure: Structure, density: Density, references: np.ndarray, species: np.ndarray, limits: np.ndarray
+    structure: Structure,
+    density: Density,
+    references: np.ndarray,
+    species: np.ndarray,
+    limits: np.ndarray,
+    threads: int = 1,
 ) -> np.ndarray:
     """1 for each centre (n,) that is farther from all references than the limit of its element, else 0.
 
@@ -71,6 +79,7 @@ def count_novel(
         references: (M, D) spectra of environments of the training set.
         species: (M,) of their centres.
         limits: (n_elements,).
+        threads: how many.
 
     """
     first = structure.neighbours.first
@@ -79,7 +88,13 @@ def count_novel(
         return out
     vectors = structure.neighbours.vectors(structure.positions, structure.cell)
     around = structure.species[structure.neighbours.neighbour]
-    spectra = power_spectra(expand(density, centres, first, vectors, around))
+    edges = np.linspace(0, len(out), threads + 1).astype(int)
+    parts = run_threads(
+        lambda span: expand(density, centres[slice(*span)], first[span[0] : span[1] + 1], vectors, around),
+        [span for span in pairwise(edges) if span[1] > span[0]],
+        threads,
+    )
+    spectra = power_spectra(np.concatenate(parts)) if parts else np.zeros((0, references.shape[1]))
     for z, limit in enumerate(limits):
         own = np.flatnonzero(centres == z)
         out[own] = nearest_distances(spectra[own], references[species == z]) > limit
