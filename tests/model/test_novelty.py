@@ -7,9 +7,18 @@ from oracles.systems import coefficients, make_density, random_environment, ratt
 
 from wk_potential import TrainingOptions
 from wk_potential.atoms.dataset import Dataset
+from wk_potential.density.expansion import expand
+from wk_potential.density.packed import pack
 from wk_potential.model.environments import as_arrays
 from wk_potential.model.error_bars import coarse
-from wk_potential.model.novelty import FAR, count_novel, n_components, nearest_distances, power_spectra
+from wk_potential.model.novelty import (
+    FAR,
+    _coefficients,
+    count_novel,
+    n_components,
+    nearest_distances,
+    power_spectra,
+)
 from wk_potential.training.channels import model_density
 from wk_potential.training.error_bars.novelty import choose_references
 from wk_potential.training.limits import ErrorBarLimits
@@ -26,7 +35,8 @@ def salt():
 
 def novel(salt, atoms):
     _, data, density, (references, species, limits) = salt
-    return count_novel(as_arrays(atoms, data.elements, density.radial.cutoff), density, references, species, limits)
+    structure = as_arrays(atoms, data.elements, density.radial.cutoff)
+    return count_novel(structure, pack(density), references, species, limits)
 
 
 def test_spectra_do_not_depend_on_orientation():
@@ -38,6 +48,16 @@ def test_spectra_do_not_depend_on_orientation():
     assert power_spectra(a).shape == (1, n_components(3, a.shape[2]))
     assert np.linalg.norm(power_spectra(3 * a)) == pytest.approx(3 * np.linalg.norm(power_spectra(a)))
     assert not power_spectra(np.zeros((2, 16, 3))).any()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_coefficients_of_vectors_of_atoms_are_those_of_single_ones(salt, threads):
+    atoms, data, density, _ = salt
+    structure = as_arrays(atoms * (2, 1, 1), data.elements, density.radial.cutoff + 0.5)  # with a skin
+    vectors = structure.neighbours.vectors(structure.positions, structure.cell)
+    around = structure.species[structure.neighbours.neighbour]
+    expected = expand(density, structure.species, structure.neighbours.first, vectors, around)
+    assert _coefficients(structure, pack(density), threads) == pytest.approx(expected, abs=1e-12)
 
 
 def test_distances_are_those_written_out():

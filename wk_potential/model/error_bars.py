@@ -13,7 +13,7 @@ import numpy as np
 
 from ..atoms.structure import Structure
 from ..density.expansion import Density
-from ..density.packed import pack
+from ..density.packed import PackedDensity, pack
 from ..density.radial import RadialTable
 from ..forms.quadratic import TruncatedForm, from_arrays, pack_forms, to_arrays
 from .bonds import count_close, count_unusual
@@ -105,7 +105,7 @@ class Uncertainty(Summarised):
             packed = pack(coarse(density, self.lmax, self.channels))
             layers.append(Layer(packed, packed.projection.astype(float), [pack_forms(f) for f in forms]))
             members.append([np.ascontiguousarray(columns[r]) for r in rows])
-        compared = coarse(densities[0], self._reference_lmax(densities[0]), self.channels)
+        compared = pack(coarse(densities[0], self._reference_lmax(densities[0]), self.channels))
         return CommitteePotential(self, elements, Potential(layers), members, compared)
 
     def _reference_lmax(self, density: Density) -> int:
@@ -166,7 +166,7 @@ class CommitteePotential(Summarised):
     elements: np.ndarray
     potential: Potential
     members: list[list[np.ndarray]]
-    compared: Density  # by which environments are compared
+    compared: PackedDensity  # by which environments are compared
 
     def deviations(self, structure: Structure, threads: int = 1) -> Deviations:
         """Deviations of the members; the deviations of parts of a structure add up."""

@@ -5,13 +5,15 @@ the power spectrum p of a coarse density over the square root of its norm, which
 depend on the orientation.
 """
 
-from itertools import pairwise
-
 import numpy as np
 
 from ..atoms.structure import Structure
+from ..compute.jit import njit
+from ..compute.simd import WIDTH, item
 from ..compute.threads import run_threads
-from ..density.expansion import Density, expand
+from ..density.packed import PackedDensity
+from ..density.saturation import saturate
+from .energy import expand_lanes, project, work_space
 
 BATCH = 2000  # environments whose distances from all references are formed at once
 FAR = 1e9  # limit where there is nothing to compare with
@@ -63,9 +65,43 @@ def nearest_distances(
     return out
 
 
+@njit(nogil=True)
+def _fill_coefficients(density, projection, element, atoms, structure, clash, out):
+    """Fill out (N, n_lm, Q) for atoms of one element, one vector of atoms at a time."""
+    n_channels = projection.shape[2]
+    hood, flat, full, c, _, factor, _, _ = work_space(density, projection, structure, (0, 0), WIDTH)
+    for start in range(0, atoms.shape[0], WIDTH):
+        batch = atoms[start : start + WIDTH]
+        expand_lanes(density, batch, structure, hood, full, WIDTH, clash)
+        project(projection, element, flat, full, c, WIDTH, False)
+        saturate(density.saturation, c, WIDTH, factor)
+        for l in range(density.lmax + 1):
+            for q in range(n_channels):
+                for m in range(2 * l + 1):
+                    for a in range(batch.shape[0]):
+                        at = l * l * n_channels + q * (2 * l + 1) + m
+                        out[batch[a], l * l + m, q] = item(c, at * WIDTH + a)
+
+
+def _coefficients(structure: Structure, density: PackedDensity, threads: int) -> np.ndarray:
+    """Coefficients (n, n_lm, Q) of the centres, as `density.expansion.expand` makes them, but vectors of atoms."""
+    projection, n = density.projection.astype(float), len(structure.neighbours.first) - 1
+    out = np.zeros((n, (density.lmax + 1) ** 2, projection.shape[2]))
+    species = structure.species[:n]
+
+    def work(atoms: np.ndarray) -> None:
+        for z in range(len(projection)):
+            own = atoms[species[atoms] == z]
+            if len(own):
+                _fill_coefficients(density, projection, z, own, structure, np.full(2, -1), out)
+
+    run_threads(work, np.array_split(np.arange(n), threads), threads)
+    return out
+
+
 def count_novel(
     structure: Structure,
-    density: Density,
+    density: PackedDensity,
     references: np.ndarray,
     species: np.ndarray,
     limits: np.ndarray,
@@ -75,7 +111,7 @@ def count_novel(
 
     Args:
         structure: with neighbours that hold all pairs within the cutoff of the density.
-        density: coarse, as that of the references.
+        density: coarse, as that of the references, as the compiled functions take it.
         references: (M, D) spectra of environments of the training set.
         species: (M,) of their centres.
         limits: (n_elements,).
@@ -84,17 +120,9 @@ def count_novel(
     """
     first = structure.neighbours.first
     out, centres = np.zeros(len(first) - 1), structure.species[: len(first) - 1]
-    if not len(references):
+    if not len(references) or not len(out):
         return out
-    vectors = structure.neighbours.vectors(structure.positions, structure.cell)
-    around = structure.species[structure.neighbours.neighbour]
-    edges = np.linspace(0, len(out), threads + 1).astype(int)
-    parts = run_threads(
-        lambda span: expand(density, centres[slice(*span)], first[span[0] : span[1] + 1], vectors, around),
-        [span for span in pairwise(edges) if span[1] > span[0]],
-        threads,
-    )
-    spectra = power_spectra(np.concatenate(parts)) if parts else np.zeros((0, references.shape[1]))
+    spectra = power_spectra(_coefficients(structure, density, threads))
     for z, limit in enumerate(limits):
         own = np.flatnonzero(centres == z)
         out[own] = nearest_distances(spectra[own], references[species == z]) > limit
