@@ -24,13 +24,13 @@ def case(function):
     return function
 
 
-def frames(n=5, seed=0) -> list[Atoms]:
+def frames(n=5, seed=0, strain=0.02) -> list[Atoms]:
     """Strained and rattled cells of copper, labelled by effective-medium theory."""
     rng = np.random.default_rng(seed)
     images = []
     for _ in range(n):
         atoms = bulk("Cu", cubic=True)
-        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(0, strain, (3, 3))), scale_atoms=True)
         atoms.rattle(0.1, rng=rng)
         atoms.calc = EMT()
         images.append(relabelled(atoms))

@@ -2,7 +2,7 @@
 
 import numpy as np
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
@@ -159,22 +159,11 @@ def warn_stress_in_gigapascal():
     return TRAIN, [r"stresses are .* eV/Å\^3 .* look like GPa or kbar"]
 
 
-def rattled(n):
-    """Cells of copper of one shape, whose energies follow from their forces."""
-    images = []
-    for seed in range(n):
-        atoms = bulk("Cu", cubic=True)
-        atoms.rattle(0.1, seed=seed)
-        atoms.calc = EMT()
-        images.append(relabelled(atoms))
-    return images
-
-
 @case
 def warn_forces_in_hartree_per_bohr():
     """Energies of this size could be in eV; the slope of one by the other says that they are not."""
     unit = 27.211386
-    images = rattled(12)
+    images = frames(24, strain=0)
     save([
         relabelled(a, energy=a.get_potential_energy() / unit, forces=a.get_forces() / unit * 0.52917721, stress=None)
         for a in images
@@ -184,7 +173,7 @@ def warn_forces_in_hartree_per_bohr():
 
 @case
 def warn_gradients():
-    save([relabelled(a, forces=-a.get_forces(), stress=None) for a in rattled(12)])
+    save([relabelled(a, forces=-a.get_forces(), stress=None) for a in frames(12, strain=0)])
     return TRAIN, ["the forces have the opposite sign of what the energies imply"]
 
 

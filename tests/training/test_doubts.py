@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from corpus.labels import rattled
+from corpus.cases import frames as copper
 
 from wk_potential import Frame, train
 from wk_potential.training.doubts import slope_doubt
@@ -42,7 +42,7 @@ def test_unrelated_energies_say_nothing():
 @pytest.mark.train
 @pytest.mark.parametrize("estimator", ["full", "sparse"])
 def test_both_estimators_compare_energies_with_forces(estimator):
-    frames = [Frame.from_atoms(atoms) for atoms in rattled(12)]
+    frames = [Frame.from_atoms(atoms) for atoms in copper(12, strain=0)]
     options = {"estimator": estimator, "cutoff": 4.0, "lmax": 1, "order": 2, "short_cutoff": 0, "saturation": 0}
     options |= {"support_points": 30, "map": False, "uncertainty": False, "element_mixing": 0, "use_stress": False}
     train(frames, **options)  # no warning

@@ -47,8 +47,8 @@ def train(
 
     DATA may be folders, patterns ("run*/OUTCAR") and choices of frames (frames.xyz@:50). Energies are in eV and forces
     in eV/Angstrom unless --energy-unit says otherwise; stresses are in eV/Angstrom^3, in Voigt order, positive under
-    tension. Every option below may also be in the file of --config, with _ instead
-    of - (cutoff = 5.0, isolated_atoms = { H = -13.6 }). If an option is in both, the command line counts.
+    tension. Every option below may also be in the file of --config, with _ instead of - (cutoff = 5.0, isolated_atoms =
+    { H = -13.6 }). If an option is in both, the command line counts.
 
     \b
     Examples:

@@ -102,7 +102,9 @@ def stress_doubt(correlation: float, n: int, limits: DoubtLimits = DEFAULT.doubt
     )
 
 
-def without(kind: LabelKind, kernel: np.ndarray, noise: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+def predicted_without(
+    kind: LabelKind, kernel: np.ndarray, noise: np.ndarray, labels: Labels
+) -> tuple[np.ndarray, np.ndarray]:
     """Predict the labels of a kind from the others; returns them and those given, in units of their size.
 
     Args:
@@ -163,9 +165,9 @@ def _units_of_slope(slope: float) -> str:
     pairs = [
         (e, f"{f}/{length}", energies[f] / LENGTH_UNITS[length] / energies[e])
         for e in energies
-        for f in sorted(energies, key=lambda f: f != e)  # the same unit of energy in both is likelier
+        for f in energies
         for length in ("Angstrom", "bohr")
     ]
     found = [(e, f) for e, f, ratio in pairs if abs(slope / ratio - 1) < 0.03]
-    found.sort(key=lambda pair: not pair[1].startswith(f"{pair[0]}/"))
+    found.sort(key=lambda pair: not pair[1].startswith(f"{pair[0]}/"))  # the same unit of energy in both is likelier
     return f", as if they were in {found[0][0]} and the forces in {found[0][1]}" if found else ""

@@ -96,7 +96,9 @@ def train(
     frames = frames_of(data, **own)
     frames, held_out = _without_held_out(frames, options, valid, own)
     ranks = comm if comm is None or isinstance(comm, Communicator) else MPICommunicator(comm)
-    if ranks is None or ranks.rank == 0:
+    if ranks is not None and ranks.rank > 0:
+        log = quiet
+    else:
         for text in (*unit_warnings(frames, limits.doubts), *label_warnings(frames, limits.doubts)):
             warnings.warn(text, stacklevel=2)
     model = train_frames(

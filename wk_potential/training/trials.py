@@ -69,10 +69,10 @@ def _counted(score: Score, n: int, progress: Progress) -> Score:
 
     def counted(data: Dataset, options: TrainingOptions) -> float:
         nonlocal done
-        progress("trials", min(done / max(n, 1), 1.0))
+        progress("trials", done / n)
         found = score(data, options)
         done += 1
-        progress("trials", min(done / max(n, 1), 1.0))
+        progress("trials", done / n)
         return found
 
     return counted

@@ -16,7 +16,7 @@ from ...density.frames import Environments
 from ...errors import OptionsError
 from ...model.scale import Scale
 from ...model.support import SupportPoints
-from ..doubts import slope_doubt, stress_doubt, without
+from ..doubts import predicted_without, slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, part_of, predict_cost
 from .gram import FlatEnvironments, add_covariance, flatten, force_gram, gram_cost, label_rows, some_frames
 from .likelihood import NOT_POSITIVE, choose_hyperparameters, solve
@@ -128,13 +128,13 @@ def _warn_of_contradictions(task: Task, kernel: np.ndarray, noise: np.ndarray, f
     """Warn of stresses of the wrong sign, and of energies and forces whose units do not fit, of some frames."""
     limits, doubts, labels, data = task.limits.doubts, [], task.labels.subset(frames), task.data.subset(frames)
     if labels.has(LabelKind.STRESS):
-        predicted, labelled = without(LabelKind.STRESS, kernel, noise, labels)
+        predicted, labelled = predicted_without(LabelKind.STRESS, kernel, noise, labels)
         norm = np.linalg.norm(predicted) * np.linalg.norm(labelled)
         doubts.append(stress_doubt(predicted @ labelled / (norm or 1.0), len(labelled), limits))
     if labels.has(LabelKind.ENERGY) and labels.has(LabelKind.FORCES):
         own = data.counts_by_kind[:, LabelKind.ENERGY] > 0
         counts = (data.element_counts / np.sqrt(data.n_atoms)[:, None])[own]
-        doubts.append(slope_doubt(*without(LabelKind.ENERGY, kernel, noise, labels), counts, limits))
+        doubts.append(slope_doubt(*predicted_without(LabelKind.ENERGY, kernel, noise, labels), counts, limits))
     for doubt in filter(None, doubts):
         warnings.warn(doubt, stacklevel=2)
 

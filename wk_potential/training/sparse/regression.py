@@ -98,6 +98,8 @@ class NormalEquations:
 
     def join(self, other: "NormalEquations") -> None:
         """Take up the labels of another."""
+        if not other.n_rows:
+            return  # large and zero: memory that is not touched costs nothing
         self.design += other.design
         self.target += other.target
         self.square += other.square
