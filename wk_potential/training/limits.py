@@ -56,18 +56,22 @@ class TrialLimits:
     """What is tried on some of the frames before training, and by how much a score must rise (`trials`)."""
 
     # Of the frames that are used, at most. With fewer the choice hangs on which frames are drawn
-    labels: PerEstimator = PerEstimator(800, 20_000)
+    labels: PerEstimator = PerEstimator(800, 12_000)
     support_points: int = 600  # of the sparse estimator
-    falls: tuple[float, ...] = (5.0, 60.0)  # of its order weights, see `SparseLimits`
-    # Tried by the sparse estimator, and before a search: support points want less weight of high angular momenta, dense
-    # metals a shorter cutoff too
+    falls: tuple[float, ...] = (20.0, 400.0)  # of its order weights, see `SparseLimits`
+    # Tried by the sparse estimator, and before a search: support points want less weight of high angular momenta,
+    # compounds smoother densities, dense metals a shorter cutoff
     shapes: tuple[Mapping[str, float], ...] = (
         {"angular_weight": 0.0},
+        {"angular_weight": 0.0, "density_width": 0.4, "density_growth": 3.0},
+        {"angular_weight": 0.0, "density_width": 0.5, "density_growth": 3.0},
         {"angular_weight": 0.0, "cutoff": 5.0, "cutoff_width": 2.0},
     )
-    shape_gain: float = 0.5  # long runs are stable with the default shape, so another one must be clearly better
-    mixings: tuple[float, ...] = (0.6, 0.8)  # of elements: alloys of many metals gain, molecules and water do not
-    mixing_gain: float = 0.2
+    shape_gain: float = 0.1  # scores of few frames scatter by about this much
+    # Of elements: alloys of many metals gain, molecules and water do not. With few support points mixing looks better
+    # than it is with many
+    mixings: tuple[float, ...] = (0.6, 0.8)
+    mixing_gain: float = 0.4
     saturation: PerEstimator = PerEstimator(2.0, 1.0)
     # what saturation may cost: molecules gain from it, and a liquid may collapse without it
     saturation_loss: float = 0.2
@@ -141,7 +145,7 @@ class SparseLimits:
     folds: int = 4  # of the cross-validation
     search_support: int = 800  # support points with which the order weights are chosen, at most
     search_labels: int = 20_000  # on which they are chosen, about
-    falls: tuple[float, ...] = (1.0, 5.0, 20.0, 60.0, 200.0)  # factors by which the weight falls from order to order
+    falls: tuple[float, ...] = (5.0, 30.0, 150.0, 800.0)  # factors by which the weight falls from order to order
     noise_evaluations: int = 40  # of the cross-validation error in a search for amplitude and noise, about
     final_evaluations: int = 12  # with all support points, from what was found with few
     start_amplitude: float = 1e6  # of the kernel, in units of the mean square of the labels

@@ -103,7 +103,8 @@ class _Trials:
         best = best if scores[best] > scores[0] + self.limits.shape_gain else 0
         options = options.model_copy(update=dict(({}, *free)[best]))
         self.log(
-            f"Cutoff {options.cutoff:g} Å tapered over {options.long.cutoff_width:g} Å, angular weight "
+            f"Cutoff {options.cutoff:g} Å tapered over {options.long.cutoff_width:g} Å, Gaussians of "
+            f"{options.density_width:g} Å that grow over {options.density_growth:g} Å, angular weight "
             f"{options.angular_weight:g} (scores of the shapes tried, higher is better: "
             + ", ".join(f"{s:.2f}" for s in scores) + ")"
         )  # fmt: skip
