@@ -104,6 +104,7 @@ def folder(tmp_path, monkeypatch, small_model):
     named = [frame.copy() for frame in frames[:8]]
     for own, frame in zip(named, frames, strict=False):
         own.info["pbe_energy"], own.arrays["pbe_forces"] = frame.get_potential_energy(), frame.get_forces()
+    named[0].info["config_type"] = "strained"
     write("named.xyz", named)
     write("water.xyz", water_frames(20))
     write("water_start.xyz", water_frames(1))

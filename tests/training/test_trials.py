@@ -26,7 +26,8 @@ def score_near(best):
 
 @pytest.mark.parametrize("best", [{}, *SHAPES])
 def test_shape_of_the_best_score(molecules, best):
-    best, plain = {name: getattr(TrainingOptions(), name) for shape in SHAPES for name in shape} | best, TrainingOptions()
+    plain = TrainingOptions()
+    best = {name: getattr(plain, name) for shape in SHAPES for name in shape} | best
     lines = []
     found = tried(Dataset(molecules), plain, "sparse", score_near(best), lines.append)
     assert found == plain.model_copy(update={**best, "element_mixing": 0.0, "saturation": 0.0})

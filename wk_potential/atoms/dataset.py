@@ -44,7 +44,7 @@ class Labels:
         values: (n,) numbers to fit, eV and Angstrom; virials stand for stresses.
         kind: (n,) `LabelKind` of each. Components of tensors count as energies, for they are sums over atoms too.
         size: (n,) standard deviation of each in units of the noise of its kind: the square root of the number of atoms
-            for energies and virials, 1 for forces.
+            for energies and virials, 1 for forces, divided by the square root of the frame's weight.
         first: (F + 1,) first label of each frame.
 
     """
@@ -210,8 +210,9 @@ class Dataset(Sequence[Frame]):
     @cached_property
     def size(self) -> np.ndarray:
         """Standard deviation (n_labels,) of each label in units of the noise of its kind, see `Labels`."""
-        roots = np.sqrt(self.n_atoms)[self.frame_of_label]
-        return _constant(np.where(self.kind == LabelKind.FORCES, 1.0, roots))
+        roots, weights = np.sqrt(self.n_atoms), np.array([frame.weight for frame in self.frames])
+        of_kind = np.where(self.kind == LabelKind.FORCES, 1.0, roots[self.frame_of_label])
+        return _constant(of_kind / np.sqrt(weights)[self.frame_of_label])
 
     def slots(self, k: int) -> np.ndarray:
         """Positions (1 + 3 N + 6,) of the labels of frame k among those that it has, -1 for those that it lacks.
@@ -294,13 +295,15 @@ def label_table(frames: Sequence[Frame]) -> list[tuple[str, str, int, int]]:
 
 
 def data_hash(frames: Sequence[Frame]) -> str:
-    """Return the SHA-256 of all structures and labels in order, in hex; sources and keys do not count."""
+    """Return the SHA-256 of all structures, labels and weights in order, in hex; sources and keys do not count."""
     digest = hashlib.sha256()
     for frame in frames:
         for name in ("numbers", "positions", "cell", "pbc", *KINDS):
             value = getattr(frame, name)
             array = np.asarray([] if value is None else value, "<i8" if name in ("numbers", "pbc") else "<f8")
             digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+        if frame.weight != 1.0:
+            digest.update(b"weight" + np.asarray(frame.weight, "<f8").tobytes())
         for name in TENSORS:
             if (value := getattr(frame, name)) is not None:
                 digest.update(name.encode() + np.asarray(value, "<f8").tobytes())

@@ -27,6 +27,7 @@ USUAL_NAMES = {
     "forces": tuple(ref + name for ref in _REF for name in ("forces", "force")),
     "stress": tuple(ref + name for ref in _REF for name in ("stress", "virial", "virials")),
 }
+WEIGHTS = ("weight", "config_weight")  # keys of a frame's weight, in any case
 # of ASE, and no labels
 STRUCTURAL = frozenset(
     {"tags", "masses", "momenta", "initial_magmoms", "initial_charges", "spacegroup", "spacegroup_kinds"}
@@ -50,6 +51,7 @@ class Frame:
     dipole: np.ndarray | None = None  # (3,) e Angstrom, from the centre of mass
     polarizability: np.ndarray | None = None  # (3, 3) Angstrom^3
     unused: tuple[str, ...] = ()  # names of what else was found
+    weight: float = 1.0  # of its squared errors in training
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -66,7 +68,9 @@ class Frame:
 
     def to_atoms(self) -> Atoms:
         """Return an ASE structure whose calculator holds the labels."""
-        info = {"config_type": self.config_type} if self.config_type else {}
+        info: dict[str, Any] = {"config_type": self.config_type} if self.config_type else {}
+        if self.weight != 1.0:
+            info["weight"] = self.weight
         atoms = Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc, info=info)
         if labels := {kind: getattr(self, kind) for kind in KINDS if getattr(self, kind) is not None}:
             atoms.calc = SinglePointCalculator(atoms, **labels)
@@ -134,7 +138,9 @@ def _convert(raws: list[_Raw], options: ReadingOptions) -> list[Frame]:
         for kind, value in read_tensors(frame, values).items():
             labels[kind] = value
             keys.append((kind, tensor_keys[kind] or kind))
-        used = {name for _, name in keys} | STRUCTURAL
+        weights = [name for name in values if name.lower() in WEIGHTS and values[name] is not None]
+        labels["weight"] = _weight(values, weights, frame)
+        used = {name for _, name in keys} | STRUCTURAL | set(weights)
         unused = tuple(sorted(name for name, value in values.items() if name not in used and value is not None))
         frames.append(replace(frame, **labels, keys=tuple(keys), unused=unused))
     for (kind, chosen, name), sources in clashes.items():
@@ -158,6 +164,18 @@ def _label(value: Any, frame: Frame, kind: str, key: str, units: LabelUnits, pos
     positive = positive_stress or ("compression" if virial else "tension")
     factor = units.energy / frame.volume if virial else units.stress
     return (-factor if positive == "compression" else factor) * value
+
+
+def _weight(values: dict[str, Any], keys: Sequence[str], frame: Frame) -> float:
+    """Return the product of a frame's weights."""
+    weight = 1.0
+    for key in keys:
+        own = float(checked_numbers(values[key], [(), (1,)], "weight", key, frame.source).item())
+        if not 1e-6 <= own <= 1e6:
+            text = f"{frame.source}: {key!r} is {own:g}, and a weight must be from 1e-6 to 1e6"
+            raise DataError(f"{text}; leave frames out that must not count")
+        weight *= own
+    return weight
 
 
 def _atom(frame: Frame, index: int) -> str:

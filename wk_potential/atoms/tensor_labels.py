@@ -35,7 +35,8 @@ def checked_numbers(value: Any, shapes: Sequence[tuple[int, ...]], kind: str, ke
     if value.dtype.kind not in "iuf" or value.shape not in shapes:
         text = f"{source}: {key!r} is no {kind}: {value.dtype} of shape {value.shape}"
         expected = " or ".join(map(str, shapes))
-        raise DataError(f"{text} instead of numbers of shape {expected}; see --{kind}-key")
+        advice = "correct it" if kind == "weight" else f"see --{kind}-key"
+        raise DataError(f"{text} instead of numbers of shape {expected}; {advice}")
     return value.astype(float)
 
 

@@ -136,6 +136,8 @@ def field_option(name: str, field: "FieldInfo") -> Any:
         settings |= {"type": _Pair(), "multiple": True, "metavar": "SYMBOL=VALUE"}
         if name == "isolated_atoms":
             settings |= {"type": _PairOrFile(), "metavar": "SYMBOL=VALUE|FILE"}
+        elif name == "config_weights":
+            settings["metavar"] = "NAME=VALUE"
     elif kind == list[str]:
         settings |= {"type": _Words(), "metavar": "A,B,..."}
     elif origin is list:

@@ -113,6 +113,11 @@ class TrainingOptions(ReadingOptions):
     stress_noise: float | None = Field(
         None, gt=0, le=1e4, description="Expected error of the virials, eV per sqrt(atom) [default: chosen in training]"
     )
+    config_weights: dict[str, float] = Field(
+        {},
+        description="Weight of the squared errors of frames of a config_type, times the weight or config_weight that "
+        "a frame has itself [default: 1]",
+    )
     use_energy: bool = Field(True, description="Train on energies, forces and stresses if there are any")
     use_stress: bool = Field(True, description="Train on stresses if there are any")
     isolated_atoms: dict[str, float] | None = Field(
@@ -160,6 +165,14 @@ class TrainingOptions(ReadingOptions):
         for symbol, weight in values.items():
             if symbol not in atomic_numbers or not 1e-3 <= weight <= 1e3:
                 raise ValueError(f"{symbol} = {weight:g}, expected a chemical symbol and a number from 0.001 to 1000")
+        return values
+
+    @field_validator("config_weights")
+    @classmethod
+    def _positive(cls, values: dict[str, float]) -> dict[str, float]:
+        for name, weight in values.items():
+            if not 1e-6 <= weight <= 1e6:
+                raise ValueError(f"{name} = {weight:g}, expected a number from 1e-6 to 1e6")
         return values
 
     @field_validator("isolated_atoms")

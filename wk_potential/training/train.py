@@ -195,12 +195,25 @@ def _used(frames: Sequence[Frame], options: TrainingOptions, log: Log) -> tuple[
         frames = [replace(frame, stress=None) for frame in frames]
     if not options.use_energy:
         frames = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
-    frames, options = with_isolated_atoms(frames, options, log)
+    frames, options = with_isolated_atoms(_weighted(frames, options.config_weights, log), options, log)
     data = Dataset(frames)
     missing = [chemical_symbols[z] for z in data.elements if chemical_symbols[z] not in (options.isolated_atoms or {})]
     if missing and given is not None:
         raise DataError(f"isolated_atoms lacks {', '.join(missing)}, which the training frames hold")
     return data, options
+
+
+def _weighted(frames: Sequence[Frame], weights: Mapping[str, float], log: Log) -> Sequence[Frame]:
+    """Return the frames with the weights of their config_types, times their own."""
+    known = {frame.config_type for frame in frames}
+    if unknown := [name for name in weights if name not in known]:
+        names = ", ".join(sorted(known - {""})) or "none"
+        raise OptionsError(f"config_weights: no frame has the config_type {unknown[0]!r}; there are: {names}")
+    frames = [replace(frame, weight=frame.weight * weights.get(frame.config_type, 1.0)) for frame in frames]
+    others = [frame.weight for frame in frames if frame.weight != 1.0]
+    if others:
+        log(f"Weights: {len(others)} of {len(frames)} frames have another than 1, {min(others):g} to {max(others):g}")
+    return frames
 
 
 def _say_densities(task: Task) -> None:
