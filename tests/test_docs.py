@@ -98,13 +98,13 @@ def folder(tmp_path, monkeypatch, small_model):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     frames = read(ETHANOL, ":40:2")
+    frames[0].info["config_type"] = "strained"
     write("frames.xyz", frames[:8])
     write("test.xyz", frames[8:12])
     write("start.xyz", frames[12])
     named = [frame.copy() for frame in frames[:8]]
     for own, frame in zip(named, frames, strict=False):
         own.info["pbe_energy"], own.arrays["pbe_forces"] = frame.get_potential_energy(), frame.get_forces()
-    named[0].info["config_type"] = "strained"
     write("named.xyz", named)
     write("water.xyz", water_frames(20))
     write("water_start.xyz", water_frames(1))
