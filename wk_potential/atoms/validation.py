@@ -26,10 +26,10 @@ _short.maxstring = _short.maxother = 60
 def problems(error: ValidationError) -> str:
     """Return the first problems that pydantic has found, in one line."""
     found = error.errors(include_url=False)
-    texts = [
-        f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')} (got {_short.repr(e['input'])})"
-        for e in found[:SHOWN]
-    ]
+    texts = []
+    for e in found[:SHOWN]:
+        text = e["msg"].removeprefix("Value error, ")  # of one option, or of several that exclude each other
+        texts.append(f"{'.'.join(map(str, e['loc']))}: {text} (got {_short.repr(e['input'])})" if e["loc"] else text)
     return "; ".join(texts) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
 

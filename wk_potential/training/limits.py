@@ -141,6 +141,8 @@ class NoiseGrid:
 class SparseLimits:
     """The sparse estimator (`sparse`)."""
 
+    least_support: int = 100  # support points, however short the time is
+    memory: float = 0.8  # of the free memory, which support points may take where the time decides how many
     candidates: int = 20_000  # environments of each element among which support points are chosen
     folds: int = 4  # of the cross-validation
     search_support: int = 800  # support points with which the order weights are chosen, at most

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..atoms.reading_options import ReadingOptions
 from ..errors import OptionsError
@@ -101,6 +101,13 @@ class TrainingOptions(ReadingOptions):
         description="Number of support points of the sparse estimator: training environments that "
         "others are compared with",
     )
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        le=1e5,
+        description="Minutes that the sparse fit may take, as predicted, which set the number of support points; the "
+        "trials before it and the mapped form after it are not in them",
+    )
     energy_noise: float | None = Field(
         None,
         gt=0,
@@ -186,6 +193,12 @@ class TrainingOptions(ReadingOptions):
                     f"{symbol} = {energy:g}, expected a chemical symbol and an energy up to 1e7 eV in size"
                 )
         return values
+
+    @model_validator(mode="after")
+    def _one_dial(self) -> "TrainingOptions":
+        if self.minutes is not None and "support_points" in self.model_fields_set:
+            raise ValueError("minutes and support_points exclude each other: both set the number of support points")
+        return self
 
     @property
     def given_noise(self) -> tuple[float | None, float | None, float | None]:

@@ -1,6 +1,7 @@
 """The sparse estimator: support environments with weights, chosen by the kernel, fitted by cross-validation."""
 
 import warnings
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,7 +14,7 @@ from ...density.frames import Environments
 from ...model.scale import Scale
 from ...model.support import SupportPoints
 from ..doubts import slope_doubt, stress_doubt
-from ..task import Fit, LeftOut, Task, kept_gigabytes, predict_cost
+from ..task import Fit, LeftOut, Task, available_memory, kept_gigabytes, predict_cost
 from .design import Design, kernel_matrices, stream_design
 from .regression import Basis, NormalEquations, SparseRegression, blas_threads, left_out_errors
 from .selection import candidates, mean_kernels, select_support
@@ -28,8 +29,8 @@ WITHOUT_STRESS, FOR_STRESS, FORCES_ALONE = np.array([1, 1, 1e3]), np.array([1, 1
 def fit_sparse(task: Task) -> Fit:
     """Select support points, choose hyperparameters by cross-validation, and fit the weights."""
     options, environments, density, limits = task.options, task.environments[0], task.densities[0], task.limits.sparse
-    n_support = min(options.support_points, task.data.n_environments)
-    _predict(task, n_support)
+    n_support = _n_support(task)
+    predict_cost(task, *_cost(task, n_support))
     pools, mean = _pools(task)
     searched = options.order_weights is None
     weights = 1.0 / (options.order * mean) if searched else np.array(options.order_weights)
@@ -178,8 +179,25 @@ def _warn_of_slope(
         warnings.warn(doubt, stacklevel=2)
 
 
-def _predict(task: Task, n_support: int) -> None:
-    """Predict memory and time: kernels with gradients, normal equations and solutions, of the search and the fit."""
+def _n_support(task: Task) -> int:
+    """Number of support points: that of the options, or the largest that the time and the memory allow."""
+    most, minutes = task.data.n_environments, task.options.minutes
+    if minutes is None:
+        return min(task.options.support_points, most)
+    free, limits = available_memory(), task.limits.sparse
+
+    def too_costly(n: int) -> bool:
+        gigabytes, seconds = _cost(task, n)
+        return seconds > 60 * minutes or (free is not None and gigabytes > limits.memory * free)
+
+    least = min(limits.least_support, most)
+    n = least + bisect_left(range(least + 1, most + 1), True, key=too_costly)
+    task.log(f"{minutes:g} minutes allow {n} support points, as predicted")
+    return task.comm.share(n, 0)
+
+
+def _cost(task: Task, n_support: int) -> tuple[float, float]:
+    """Gigabytes and seconds of kernels with gradients, normal equations and solutions, of the search and the fit."""
     density, data, limits, speeds = task.densities[0], task.data, task.limits.sparse, task.limits.speeds
     n_atoms, n_elements, labels, ranks = data.n_environments, len(task.elements), data.n_labels, task.comm.size
     width, rows = (density.lmax + 1) ** 2 * density.projection.shape[3], 200  # of a Jacobian, with 60 neighbours
@@ -197,7 +215,7 @@ def _predict(task: Task, n_support: int) -> None:
     solutions = limits.folds * (limits.final_evaluations * n_support**3 + evaluations * few**3) / 3
     products = labels * (n_support**2 + share * n_sets * few**2) + solutions
     seconds = speeds.gradient_pair * pairs + projections / speeds.kernel_products + products / speeds.normal_products
-    predict_cost(task, gigabytes, seconds / (task.threads * ranks))
+    return gigabytes, seconds / (task.threads * ranks)
 
 
 def _folds(task: Task, n_frames: int) -> np.ndarray:

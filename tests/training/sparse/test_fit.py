@@ -1,0 +1,61 @@
+"""The number of support points: given, or as many as some minutes allow."""
+
+from dataclasses import replace
+
+import pytest
+from oracles.systems import SPARSE
+
+from wk_potential import train
+from wk_potential.atoms.dataset import Dataset
+from wk_potential.errors import OptionsError
+from wk_potential.training.limits import DEFAULT
+from wk_potential.training.sparse import fit
+from wk_potential.training.task import make_task
+
+FEW = replace(DEFAULT, sparse=replace(DEFAULT.sparse, least_support=3))
+FIXED = {"uncertainty": False, "map": False}
+
+
+def points(frames, limits=FEW, **options):
+    """Number of support points of a task on one thread."""
+    options = SPARSE.model_copy(update=options)
+    return fit._n_support(make_task(Dataset(frames), options, "sparse", 1, limits=limits))
+
+
+@pytest.fixture
+def costs(monkeypatch):
+    """A tenth of a gigabyte and six seconds for each support point, and ten gigabytes of memory."""
+    monkeypatch.setattr(fit, "_cost", lambda task, n: (0.1 * n, 6.0 * n))
+    monkeypatch.setattr(fit, "available_memory", lambda: 10.0)
+
+
+def test_minutes_decide_how_many_support_points(crystals, costs):
+    most = sum(map(len, crystals))
+    assert most == 28
+    assert [points(crystals, minutes=m) for m in (1e-9, 1.0, 1.09, 1.1, 1000.0)] == [3, 10, 10, 11, most]
+    assert points(crystals, DEFAULT, minutes=1e-9) == most  # fewer than 100
+    assert points(crystals) == SPARSE.support_points
+
+
+def test_memory_bounds_the_support_points(crystals, costs, monkeypatch):
+    monkeypatch.setattr(fit, "available_memory", lambda: 2.0)
+    assert points(crystals, minutes=1000.0) == 16  # of 80 % of the memory
+    monkeypatch.setattr(fit, "available_memory", lambda: None)
+    assert points(crystals, minutes=2.0) == 20
+
+
+@pytest.mark.train
+def test_training_with_minutes(crystals, costs):
+    """Trials keep their own number of support points; the log says what the minutes allow."""
+    lines = []
+    options = SPARSE.model_copy(update=FIXED | {"minutes": 1.0})
+    model = train(crystals, options, threads=1, log=lines.append, limits=FEW)
+    assert [line for line in lines if "allow" in line] == ["1 minutes allow 10 support points, as predicted"]
+    assert sum(map(len, model.scales[0].support)) == 10
+
+
+def test_one_of_minutes_and_support_points(crystals):
+    with pytest.raises(OptionsError, match=r"^train: minutes and support_points exclude each other"):
+        train(crystals, minutes=1.0, support_points=10)
+    with pytest.raises(OptionsError, match=r"minutes: .*greater than 0"):
+        train(crystals, minutes=0.0)
