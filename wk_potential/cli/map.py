@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @click.option(
     "--tolerance",
     type=click.FloatRange(0),
-    help="Largest change of a force component, eV/Angstrom; 0 for none [default: 0.03 of the expected rms error of "
-    "forces, from 1e-4 to 5e-3].",
+    help="Largest change of a force component, eV/Angstrom; 0 for none [default: a quarter of the expected rms "
+    "error of forces, from 1e-4 to 1e-2].",
 )
 @frames_option
 @threads_option

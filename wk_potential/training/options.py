@@ -141,8 +141,8 @@ class TrainingOptions(ReadingOptions):
     map_tolerance: float | None = Field(
         None,
         ge=0,
-        description="Largest change of a force by the mapped form, eV/Angstrom; 0 for none [default: 0.03 of the "
-        "expected rms error of forces, from 1e-4 to 5e-3]",
+        description="Largest change of a force by the mapped form, eV/Angstrom; 0 for none [default: a "
+        "quarter of the expected rms error of forces, from 1e-4 to 1e-2]",
     )
     valid_fraction: float = Field(
         0.0, ge=0, le=0.9, description="Fraction of the frames, at random, on which the model is validated, not trained"

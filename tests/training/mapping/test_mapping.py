@@ -246,7 +246,7 @@ def test_features_are_added_until_they_suffice(unmapped, frames, sizes):
         map_model(unmapped, frames, TOLERANCES[1], limits=Limits(mapping=MappingLimits(features=features[:1])))
 
 
-@pytest.mark.parametrize(("rmse", "expected"), [(None, 1e-4), (1e-3, 1e-4), (0.05, 1.5e-3), (1.0, 5e-3)])
+@pytest.mark.parametrize(("rmse", "expected"), [(None, 1e-4), (2e-4, 1e-4), (0.02, 5e-3), (1.0, 1e-2)])
 def test_default_tolerance(unmapped, rmse, expected):
     """In proportion to the errors of the model, within limits."""
     for name in ("leave_one_out_forces_rmse", "cross_validation_forces_rmse"):

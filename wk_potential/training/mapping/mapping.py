@@ -120,7 +120,7 @@ def _refuse(
 
 
 def default_tolerance(model: Model, limits: MappingLimits = DEFAULT.mapping) -> float:
-    """3 % of the rms error of forces that training expected (eV/Angstrom), within limits; the least if unknown."""
+    """A quarter of the expected rms error of forces (eV/Angstrom), within limits; the least if it is unknown."""
     errors = model.info.get("training", {}).get("errors", {})
     found = [error for name, error in errors.items() if name.endswith("_forces_rmse")]
     return float(np.clip(limits.share * max(found, default=0.0), limits.least_tolerance, limits.most_tolerance))
