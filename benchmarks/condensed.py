@@ -7,6 +7,7 @@ that it lacks frames.
 from typing import NamedTuple
 
 from common import parser, show, trained
+from mlearn import PUBLISHED
 
 
 class DataSet(NamedTuple):
@@ -14,14 +15,12 @@ class DataSet(NamedTuple):
 
     Attributes:
         train, test: the files.
-        options: of reading.
         published: an error of others, and whose.
 
     """
 
     train: str
     test: str
-    options: tuple[str, ...] = ()
     published: str = ""
 
 
@@ -37,13 +36,14 @@ SETS = {
     "sio2": DataSet("sio2_pol/train.xyz", "sio2_pol/test.xyz"),
     "water": DataSet("water/train.xyz", "water/test.xyz"),
     **{
-        element.lower(): DataSet(f"mlearn/{element}_train.xyz", f"mlearn/{element}_test.xyz", published=peers)
-        for element, peers in {
-            "Si": "GAP 2.91, 70; MTP 2.21, 60 (MAE)", "Cu": "GAP 0.46, 10; MTP 0.41, 10 (MAE)",
-            "Mo": "GAP 2.24, 90; MTP 2.83, 90 (MAE)", "Li": "GAP 0.49, 10; MTP 0.49, 10 (MAE)",
-        }.items()
+        element.lower(): DataSet(
+            f"mlearn/{element}_train.xyz",
+            f"mlearn/{element}_test.xyz",
+            published=f"GAP {gap_e}, {1e3 * gap_f:g}; MTP {mtp_e}, {1e3 * mtp_f:g} (MAE)",
+        )
+        for element, (gap_e, gap_f, mtp_e, mtp_f) in PUBLISHED.items()
     },
-}  # fmt: skip
+}
 
 
 def main():
@@ -53,7 +53,7 @@ def main():
     rows, types = [], []
     for name in list(SETS) if args.sets == ["all"] else args.sets:
         s = SETS[name]
-        files = [[f"{args.data / part}", *s.options] for part in (s.train, s.test)]
+        files = [[f"{args.data / part}"] for part in (s.train, s.test)]
         found = trained(args, name, files[0], {"train": files[0], "test": files[1]})
         test = found["test"]
         rows.append([

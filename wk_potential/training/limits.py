@@ -201,8 +201,8 @@ class MappingLimits:
     """The mapped form (`mapping`)."""
 
     seconds: float = 1200.0  # that it may take in training, as predicted
-    # The default tolerance of forces. The rms of the deviation is a twentieth of the largest, so that errors of test
-    # frames stay the same to three digits (LLZO: a tenth of the share makes the form twice as expensive and no better)
+    # The default tolerance of forces. The rms of the deviation is smaller than the largest by a factor of 4 to 25, so
+    # that errors hardly change (LLZO: a tenth of the share makes the form twice as expensive and no better)
     share: float = 0.25  # of the expected error of forces
     least_tolerance: float = 1e-4  # eV/Angstrom
     most_tolerance: float = 1e-2  # eV/Angstrom
