@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from scipy.spatial.distance import pdist
 
 from ..errors import DataError
-from .kinds import KINDS, MIN_DISTANCE, TENSORS, VOIGT
+from .kinds import KINDS, MIN_DISTANCE, TENSORS, VOIGT, WEIGHTS_FROM, WEIGHTS_TO
 from .reading_options import ReadingOptions
 from .tensor_labels import checked_numbers, tensor_reader
 from .units import LabelUnits, label_units
@@ -171,8 +171,8 @@ def _weight(values: dict[str, Any], keys: Sequence[str], frame: Frame) -> float:
     weight = 1.0
     for key in keys:
         own = float(checked_numbers(values[key], [(), (1,)], "weight", key, frame.source).item())
-        if not 1e-6 <= own <= 1e6:
-            text = f"{frame.source}: {key!r} is {own:g}, and a weight must be from 1e-6 to 1e6"
+        if not WEIGHTS_FROM <= own <= WEIGHTS_TO:
+            text = f"{frame.source}: {key!r} is {own:g}, and a weight must be from {WEIGHTS_FROM:g} to {WEIGHTS_TO:g}"
             raise DataError(f"{text}; leave frames out that must not count")
         weight *= own
     return weight

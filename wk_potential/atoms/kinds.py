@@ -18,4 +18,5 @@ TENSOR_UNITS = {"dipole": "e*Angstrom", "polarizability": "Angstrom^3"}
 VOIGT = [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]
 VOIGT_PAIRS = tuple(zip(*VOIGT, strict=True))
 MIN_DISTANCE = 0.1  # Angstrom; nothing that makes sense has atoms closer than this, or a thinner cell
+WEIGHTS_FROM, WEIGHTS_TO = 1e-6, 1e6  # of frames in training
 GPA = 160.2176634  # GPa in an eV/Angstrom^3

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
+from ..atoms.kinds import WEIGHTS_FROM, WEIGHTS_TO
 from ..atoms.reading_options import ReadingOptions
 from ..errors import OptionsError
 
@@ -178,8 +179,8 @@ class TrainingOptions(ReadingOptions):
     @classmethod
     def _positive(cls, values: dict[str, float]) -> dict[str, float]:
         for name, weight in values.items():
-            if not 1e-6 <= weight <= 1e6:
-                raise ValueError(f"{name} = {weight:g}, expected a number from 1e-6 to 1e6")
+            if not WEIGHTS_FROM <= weight <= WEIGHTS_TO:
+                raise ValueError(f"{name} = {weight:g}, expected a number from {WEIGHTS_FROM:g} to {WEIGHTS_TO:g}")
         return values
 
     @field_validator("isolated_atoms")
