@@ -116,6 +116,16 @@ def test_basis_drops_rounding_only():
     assert basis.features(kernel) == pytest.approx(kernel @ t, abs=1e-9)
 
 
+def test_basis_keeps_support_points_of_small_kernels():
+    # those of a compressed cell are larger by many orders of magnitude
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(20, 20)) * 10.0 ** -np.arange(20)[:, None]
+    basis = Basis.of(a @ a.T)
+    assert basis.rank == 20
+    t = basis.weights(np.eye(20))
+    assert a.T @ t @ t.T @ a == pytest.approx(np.eye(20), abs=1e-9)
+
+
 @pytest.fixture(scope="module")
 def sparse_parts(crystals, molecules):
     data = Dataset([*crystals, *molecules])
@@ -132,6 +142,13 @@ def test_support_selection(sparse_parts):
     for points in support:  # no environment twice: the kernel of those chosen is regular
         kernel = kernel_matrices([points], 2, 3).sum(axis=0)
         assert np.linalg.eigvalsh(kernel)[0] > 1e-12 * np.linalg.eigvalsh(kernel)[-1]
+
+
+def test_selection_takes_environments_of_small_kernels():
+    rng = np.random.default_rng(0)
+    c = rng.normal(size=(8, 9, 3)) * 10.0 ** -np.repeat([0, 4], 4)[:, None, None]  # kernels differ by 1e8 and 1e16
+    (chosen,) = select_support([c], 10, 2, np.ones(2))
+    assert len(chosen) == 8
 
 
 def test_selection_stops_when_nothing_is_left():

@@ -21,7 +21,7 @@ from ...compute.ranks import Communicator
 from ..limits import DEFAULT, Limits
 from ..task import score_of_errors
 
-LEAST_PIVOT = 1e-13  # of the largest kernel: what is left of a support point below this is mostly rounding
+LEAST_PIVOT = 1e-13  # of a support point's own kernel: what is left of it below this is mostly rounding
 MANY = 1200  # rows of a matrix from which on more threads than one pay
 WORST = 1e3  # loss of a fit that fails
 
@@ -44,12 +44,15 @@ class Basis(NamedTuple):
     def of(cls, kernel: np.ndarray) -> "Basis":
         """Decompose a kernel (M, M) of support points.
 
-        Pivoted Cholesky decomposition knows the kernel to rounding of its diagonal. Eigenvalues are known to rounding
-        of the largest one only, which in condensed matter is nearly the sum of all: the mean environment.
+        Pivoted Cholesky decomposition knows the kernel to rounding of its diagonal, so it is divided by that first:
+        compressed cells have far larger kernels than others. Eigenvalues are known to rounding of the largest one
+        only, which in condensed matter is nearly the sum of all: the mean environment.
         """
-        least = LEAST_PIVOT * kernel.diagonal().max(initial=0.0)
-        factor, pivots, rank, _ = lapack.dpstrf(kernel, tol=least, lower=1)
-        return cls(len(kernel), pivots[:rank] - 1, np.asfortranarray(np.tril(factor[:rank, :rank])))
+        size = np.sqrt(kernel.diagonal())
+        size[size == 0] = 1.0
+        factor, pivots, rank, _ = lapack.dpstrf(kernel / np.outer(size, size), tol=LEAST_PIVOT, lower=1)
+        order = pivots[:rank] - 1
+        return cls(len(kernel), order, np.asfortranarray(np.tril(factor[:rank, :rank]) * size[order, None]))
 
     @property
     def rank(self) -> int:

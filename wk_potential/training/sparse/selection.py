@@ -12,8 +12,9 @@ from ...kernel.coupling import WignerTerms, wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows
 from .design import kernel_matrices
 
-# Of an environment's own kernel: what is left below is mostly rounding. Forces know about directions far below that of
-# the mean environment, which is nearly all of a kernel in crystals
+# Of an environment's own kernel, not of the largest one, which is that of the most compressed cell: what is left below
+# is mostly rounding. Forces know about directions far below that of the mean environment, which is nearly all of a
+# kernel in crystals
 LEAST_RESIDUAL = 1e-13
 
 
@@ -67,7 +68,7 @@ class _Element:
             kernel_rows(terms, lmax, len(order_weights), c, in_blocks(c[None]), own)
             self.residual[i] = order_weights @ own[:, 0]
         self.residual = comm.total(self.residual)
-        self.least = LEAST_RESIDUAL * self.residual.max(initial=0.0)
+        self.least = LEAST_RESIDUAL * self.residual
         # each rank has the columns of some blocks of candidates
         self.edges = np.linspace(0, len(self.blocks), comm.size + 1).astype(int)
         lanes, (first, last) = self.blocks.shape[2], self.edges[comm.rank :][:2]
@@ -92,6 +93,10 @@ class _Element:
         run_threads(work, [span for span in pairwise(edges) if span[1] > span[0]], self.threads)
         return self.order_weights @ out[:, : self.factor.shape[1]]
 
+    def largest(self) -> float:
+        """Largest residual of the candidates that the chosen ones do not describe to rounding; 0 if there are none."""
+        return float(self.residual.max(initial=0.0))
+
     def choose(self) -> None:
         """Take the candidate of largest residual."""
         i = self.comm.share(int(np.argmax(self.residual)), 0)
@@ -103,7 +108,8 @@ class _Element:
         self.factor[len(self.chosen)] = column
         whole = np.zeros(len(self.coefficients))
         whole[self.own] = column
-        self.residual = np.maximum(self.residual - self.comm.total(whole) ** 2, 0.0)
+        self.residual -= self.comm.total(whole) ** 2
+        self.residual[self.residual <= self.least] = 0.0
         self.residual[i] = 0.0
         self.chosen.append(i)
 
@@ -136,8 +142,8 @@ def select_support(
     comm = comm or Communicator()
     elements = [_Element(c, n_support, terms, lmax, order_weights, threads, comm) for c in coefficients]
     for done in range(n_support):
-        best = elements[comm.share(int(np.argmax([e.residual.max(initial=0.0) for e in elements])), 0)]
-        if comm.share(best.residual.max(initial=0.0) <= best.least, 0):
+        best = elements[comm.share(int(np.argmax([e.largest() for e in elements])), 0)]
+        if comm.share(best.largest() == 0, 0):
             break
         best.choose()
         if progress:
