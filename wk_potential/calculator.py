@@ -15,6 +15,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from .atoms.kinds import VOIGT
 from .atoms.neighbours import VerletList, find_neighbours
 from .atoms.structure import Structure
+from .baselines.potential import BaselinePotential
 from .compute.threads import thread_count
 from .errors import OptionsError, StructureError
 from .model.error_bars import CommitteePotential
@@ -27,6 +28,7 @@ NO_STRUCTURE = "no structure to compute: set atoms.calc = calculator, or pass at
 UNCERTAINTIES = ("energy_std", "energies_std", "forces_std", "stress_std", "extrapolation_grade")
 
 ENERGY_PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress", "stresses")
+ATOMIC_PROPERTIES = ("energies", "stresses")  # which a baseline does not have
 # each property: name of the tensor, and whether it is its derivatives
 TENSOR_PROPERTIES = {
     "dipole": ("dipole", False),
@@ -67,6 +69,8 @@ class WKCalculator(Calculator):
             independent. extrapolation_grade (N,) is above 1 where an environment is less certain than 99.9 % of the
             left-out training environments; `ExtrapolationGuard` acts on it during a run. dipole_std (3,) and
             polarizability_std (3, 3) are computed when they are asked for.
+        baseline: the calculator that the model adds to, where the model file does not hold it: any calculator of ASE, a
+            function that makes one, or text such as FILE.py:NAME.
         skin: Angstrom; the neighbour list reaches this far beyond the cutoff, and is rebuilt when atoms have moved half
             of it.
         comm: communicator of mpi4py whose ranks compute together, such as MPI.COMM_WORLD in a script under mpiexec.
@@ -87,6 +91,7 @@ class WKCalculator(Calculator):
         precision: str = "float64",
         direct: bool = False,
         uncertainty: bool = False,
+        baseline: Any = None,
         skin: float = 0.5,
         comm: "Intracomm | None" = None,
         atoms: Atoms | None = None,
@@ -96,8 +101,11 @@ class WKCalculator(Calculator):
         super().__init__()
         self._lock = RLock()
         self.model, source = (model, None) if isinstance(model, Model) else (Model.load(model), model)
+        if baseline is not None:
+            self.model = self.model.with_baseline(baseline)
+        whole = [name for name in ENERGY_PROPERTIES if name not in ATOMIC_PROPERTIES]
         self.implemented_properties = [
-            *(ENERGY_PROPERTIES if self.model.scales else ()),
+            *(() if not self.model.scales else ENERGY_PROPERTIES if self.model.baseline_potential is None else whole),
             *(name for name, (target, _) in TENSOR_PROPERTIES.items() if target in self.model.tensors),
         ]
         self.potential = self.model.potential(precision, direct)
@@ -258,8 +266,27 @@ class WKCalculator(Calculator):
             if atomic:
                 shares = 0.5 * (prediction.virials + prediction.virials.transpose(0, 2, 1)) / atoms.cell.volume
                 self.results["stresses"] = shares[:, VOIGT[0], VOIGT[1]]
+        if self.model.baseline_potential is not None:
+            self._add_baseline(self.model.baseline_potential, atoms)
         if self.committee is not None:
             self._add_uncertainty(self.committee, atoms)
+
+    def _add_baseline(self, baseline: BaselinePotential, atoms: Atoms) -> None:
+        """Add the potential to which the model adds; it has no parts of atoms, and may have no stress."""
+        if self.parallel is None:
+            below = baseline.evaluate(atoms, self.threads)
+        else:
+            below = self.parallel.comm.first(baseline.evaluate, atoms, self.threads)
+        for name in ("energy", "free_energy"):
+            self.results[name] += below.energy
+        self.results["forces"] = self.results["forces"] + below.forces
+        for name in ATOMIC_PROPERTIES:
+            self.results.pop(name, None)
+        if "stress" in self.results:
+            if below.stress is None:
+                del self.results["stress"]
+            else:
+                self.results["stress"] = self.results["stress"] + below.stress
 
     def _add_uncertainty(self, committee: CommitteePotential, atoms: Atoms) -> None:
         """Add the error bars of the structure whose energy has just been computed."""

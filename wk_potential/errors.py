@@ -43,6 +43,10 @@ class ModelFileError(WKError, ValueError):
     """A file that cannot be read as a model; the message says why."""
 
 
+class BaselineError(WKError, ValueError):
+    """The baseline of a model is not there, fails, or is another one than in training; the message says what to do."""
+
+
 class MappingError(WKError, ValueError):
     """A model that cannot be mapped; the message says why."""
 

@@ -176,11 +176,12 @@ def attach(
         The coupling; it lives as long as the fix.
 
     Raises:
-        LammpsError: units, atom types, fixes that are there, or the build of LAMMPS do not fit.
+        LammpsError: units, atom types, fixes that are there, or the build of LAMMPS do not fit, or the model adds to a
+            baseline.
         UnknownElementError: an element is not in the model.
 
     """
-    model = model if isinstance(model, Model) else Model.load(Path(model))
+    model = _loaded(model)
     numbers = _numbers(lmp, model, elements)
     coupling = Coupling(lmp, model, numbers, threads, precision, direct, heat_flux)
     overlay = pair_style.split() != ["wk"]
@@ -197,6 +198,22 @@ def attach(
     check_styles(lmp, coupling.comm)
     guard(lmp)
     return coupling
+
+
+def _loaded(model: Model | str | PathLike[str]) -> Model:
+    """Return the model.
+
+    Raises:
+        LammpsError: it adds to another potential, which LAMMPS would not compute.
+
+    """
+    model = model if isinstance(model, Model) else Model.load(Path(model))
+    if model.baseline_potential is not None:
+        raise LammpsError(
+            f"the model adds to {model.baseline_potential}, which is not computed in LAMMPS: use ASE (md, relax) or "
+            "i-PI, or train a model without a baseline"
+        )
+    return model
 
 
 def _numbers(lmp: Any, model: Model, elements: Mapping[int, str]) -> np.ndarray:
@@ -281,7 +298,7 @@ def run_script(
     split = split_script(text)
     if split is None:
         raise LammpsError(f"{script}: does not say where the potential goes: {_where(text)}")
-    model = model if isinstance(model, Model) else Model.load(Path(model))
+    model = _loaded(model)
     lmp = _start(arguments)
     with TemporaryDirectory() as folder:
         _run_part(lmp, split.before, folder)

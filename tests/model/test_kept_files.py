@@ -52,10 +52,11 @@ def test_every_model_of_the_project_is_recorded():
 
 def test_every_format_and_kind_is_kept():
     kinds = {k: {path.stem for path in FILES if path.parent.name == f"format{k}"} for k in range(1, FORMAT + 1)}
-    later = {"saturation", "element_mixing", "tensor_error_bars"}  # of format 3
-    assert kinds[1] == set(KINDS) - later - {"repulsion"}
-    assert kinds[2] == set(KINDS) - later
-    assert all(kinds[k] == set(KINDS) for k in range(3, FORMAT + 1))
+    of_format = {4: {"model_below"}, 3: {"saturation", "element_mixing", "tensor_error_bars"}, 2: {"repulsion"}}
+    expected = set(KINDS)
+    for k in range(FORMAT, 0, -1):
+        assert kinds[k] == expected, k
+        expected = expected - of_format.get(k, set())
     for path in FILES:
         number = path.parent.name.removeprefix("format")
         assert path.read_bytes().startswith(f"wk_potential model format={number} ".encode())
@@ -71,6 +72,7 @@ def test_kinds_are_what_they_are_called():
     assert models["energies_alone"].scales[0].support[0].tangents is None
     assert models["repulsion"].repulsion is not None
     assert models["saturation"].scales[0].density.saturation == 1.0
+    assert str(models["model_below"].baseline_potential) == "direct.wkp"
     assert models["error_bars"].error_bars == ["energy"]
     assert models["tensor_error_bars"].error_bars == ["dipole", "polarizability"]
     assert set(models["tensors"].tensors) == set(models["tensors_alone"].tensors) == {"dipole", "polarizability"}

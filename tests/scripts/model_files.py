@@ -8,6 +8,7 @@ folder of its own.
 """
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -42,6 +43,7 @@ KINDS = {  # name: system, options beside those above
     "tensors": ("water", {**SMALL, **SPARSE, **KEYS, **ENERGIES}),
     "tensors_alone": ("water", ALONE),
     "tensor_error_bars": ("water", {**ALONE, "uncertainty": True}),
+    "model_below": ("alloy", {**SPARSE, "order": 2, "baseline": "direct.wkp"}),  # the one beside it
 }
 PROPERTIES = (
     "energy", "energies", "forces", "stress", "dipole", "polarizability", "dipole_derivatives",
@@ -90,7 +92,7 @@ def make(name, folder):
     """Train, save and predict one kind, and say what it has; or say what this version does not know."""
     system, options = KINDS[name]
     known = TrainingOptions.model_fields
-    unknown = [option for option in options if option in PLAIN and option not in known]
+    unknown = [option for option in options if option in {*PLAIN, "baseline"} and option not in known]
     if unknown:
         return f"unknown: {', '.join(unknown)}"
     options = {key: value for key, value in {**DENSITY, **PLAIN, **options}.items() if key in known}
@@ -99,7 +101,11 @@ def make(name, folder):
         write(Path(work) / "frames.xyz", [SYSTEMS[system](seed) for seed in range(6)])
         frames = read_frames(Path(work) / "frames.xyz", **reading)
     path = folder / f"{name}.wkp"
-    train(frames, TrainingOptions(**options), 1).save(path)
+    here = Path.cwd()
+    os.chdir(folder)  # where baselines are
+    model = train(frames, TrainingOptions(**options), 1)
+    os.chdir(here)
+    model.save(path)
     atoms = SYSTEMS[system](100)
     atoms.calc = None
     if options.get("repulsion"):

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from ..atoms.dataset import Dataset, data_hash
 from ..atoms.frame import Frame
 from ..atoms.kinds import KINDS
+from ..baselines.labels import less_baseline
 from ..compute.threads import thread_count
 from ..errors import DataError, MappingError
 from ..model.bonds import count_close
@@ -17,6 +18,7 @@ from ..model.environments import as_arrays
 from ..model.model import Model
 from ..model.scale import Scale
 from ..model.support import SupportPoints
+from ..training.difference import without_potential
 from ..training.full.fit import leave_one_out_errors, refit_full
 from ..training.isolated import with_isolated_atoms
 from ..training.limits import DEFAULT, Limits
@@ -66,7 +68,8 @@ class GrowingModel:
         self.options, self.threads = options or TrainingOptions(), thread_count(threads)
         self.log, self.progress = log or quiet, progress or quiet
         self.limits = limits
-        wanted, self.options = with_isolated_atoms([self._wanted(frame) for frame in frames], self.options, self.log)
+        frames, options, self.baseline = without_potential(frames, self.options, None, self.threads, self.log)
+        wanted, self.options = with_isolated_atoms([self._wanted(frame) for frame in frames], options, self.log)
         self.data = Dataset(wanted)
         if len(self.data) < 2:
             raise DataError("a model that is to grow needs two labelled frames to begin with, or it has no error bars")
@@ -77,6 +80,10 @@ class GrowingModel:
 
     def add(self, frames: Sequence[Frame]) -> None:
         """Add frames with labels to the training set, and update the model."""
+        self._add(frames if self.baseline is None else less_baseline(frames, self.baseline, self.threads))
+
+    def _add(self, frames: Sequence[Frame]) -> None:
+        """Add frames whose labels are less the baseline."""
         self.data = Dataset([*self.data, *(self._wanted(frame) for frame in frames)])
         known = self.model
         outgrown = self.data.n_labels >= self.limits.outgrown * known.info["training"]["optimised_labels"]
@@ -106,7 +113,10 @@ class GrowingModel:
 
     def _train(self) -> None:
         """Choose hyperparameters and support points anew."""
-        model = train_frames(self.data, self._unmapped, self.threads, self.log, self.progress, limits=self.limits)
+        model = train_frames(
+            self.data, self._unmapped, self.threads, self.log, self.progress, limits=self.limits,
+            baseline=self.baseline,
+        )  # fmt: skip
         model.info["training"]["optimised_labels"] = self.data.n_labels
         self.model, self._regression = model, None
 
@@ -120,7 +130,7 @@ class GrowingModel:
         self.model = model
         if new := frames[n_known:]:
             self.data = known
-            self.add(new)
+            self._add(new)
         return True
 
     def _update(self) -> None:

@@ -15,7 +15,8 @@ from ..atoms.frame import Frame
 from ..atoms.neighbours import find_neighbours
 from ..atoms.reading import read_frames
 from ..atoms.trajectories import append_frame, drop_half_frame
-from ..errors import ActiveLearningError, ReferenceFailed
+from ..baselines.foreign import as_calculator
+from ..errors import ActiveLearningError, OptionsError, ReferenceFailed
 
 CLASH = 0.5  # of the sum of covalent radii: the reference is not called for atoms closer than that
 Facts: TypeAlias = Callable[[float, np.ndarray], dict[str, Any]]
@@ -35,18 +36,11 @@ def clash(atoms: Atoms) -> str | None:
     return f"atoms {i} ({atoms.symbols[i]}) and {j} ({atoms.symbols[j]}) are {distances[k]:.2f} Å apart"
 
 
-def as_calculator(reference: Any) -> BaseCalculator:
-    """Return an ASE calculator: the reference itself, or what it makes.
-
-    Raises:
-        ActiveLearningError: it is neither.
-
-    """
-    if callable(reference) and (isinstance(reference, type) or not hasattr(reference, "get_potential_energy")):
-        reference = reference()
-    if not hasattr(reference, "get_potential_energy"):
-        raise ActiveLearningError(f"{reference!r} is no ASE calculator, nor a function that makes one")
-    return reference
+def _calculator(reference: Any) -> BaseCalculator:
+    try:
+        return as_calculator(reference)
+    except OptionsError as error:
+        raise ActiveLearningError(str(error)) from None
 
 
 class LabelledFile:
@@ -64,7 +58,7 @@ class LabelledFile:
     """
 
     def __init__(self, path: str | Path, reference: BaseCalculator | Callable[[], BaseCalculator]) -> None:
-        self.path, self.reference, self.calls = Path(path), as_calculator(reference), 0
+        self.path, self.reference, self.calls = Path(path), _calculator(reference), 0
         self.frames: list[Frame] = read_frames(self.path) if drop_half_frame(self.path) else []
 
     def knows(self, atoms: Atoms) -> bool:

@@ -1,15 +1,12 @@
 """`wk-potential active`: active learning."""
 
-import importlib
-import runpy
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ActiveLearningError, OptionsError
+from ..errors import ActiveLearningError
 from .common import Command, Interrupted, check_outputs
 from .options import PATH, dynamics_options, frame_option, structure_argument, threads_option
 
@@ -18,46 +15,6 @@ if TYPE_CHECKING:
 
 FORCES_LIMIT, GRADE_LIMIT = 0.2, 5.0  # as in `active.learner`, which takes long to import
 MOST_ROWS = 30  # of the table of calls
-
-
-def load_reference(text: str) -> Any:
-    """Return the calculator that FILE.py, FILE.py:NAME or MODULE:NAME defines, by itself or as what makes it.
-
-    Raises:
-        OptionsError: there is no such file, module or name, it fails, or it is no calculator.
-
-    """
-    from ..active.reference import as_calculator
-
-    source, colon, name = text.rpartition(":")
-    if not colon:
-        source, name = text, "calculator"
-    load = runpy.run_path if source.endswith(".py") else lambda module: vars(importlib.import_module(module))
-    namespace = _run_foreign(text, lambda: load(source))
-    if name not in namespace:
-        raise OptionsError(f"--reference {text}: {source} defines no {name!r}; name the calculator after a colon")
-    try:
-        return _run_foreign(text, lambda: as_calculator(namespace[name]))
-    except ActiveLearningError:
-        raise OptionsError(f"--reference {text}: {name} is no ASE calculator, nor does it make one") from None
-
-
-def _run_foreign(text: str, function: Callable[[], Any]) -> Any:
-    """Return what code of the user returns.
-
-    Raises:
-        OptionsError: it raises an error, whatever that is, or ends the program.
-
-    """
-    try:
-        return function()
-    except ActiveLearningError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise OptionsError(
-            f"--reference {text}: cannot be loaded ({type(error).__name__}: {error}); give FILE.py that defines "
-            "`calculator`, or MODULE:NAME"
-        ) from error
 
 
 def _check_files(output: Path, trajectory: Path, log: Path | None, is_file: bool, restart: bool) -> None:
@@ -155,6 +112,7 @@ def active(
     """
     from ..atoms.reading import read_frames
     from ..atoms.trajectories import read_structure
+    from ..baselines.foreign import load_calculator
     from ..simulation.integrators import MDSettings
     from ..training.options import TrainingOptions
 
@@ -166,7 +124,8 @@ def active(
     atoms = read_structure(structure, frame)
     frames = read_frames(initial) if initial else []
     options = TrainingOptions() if config is None else TrainingOptions.from_toml(config)
-    learner = {"reference": load_reference(reference), "path": output, "initial": frames, "options": options}
+    calculator = load_calculator(reference, "--reference")
+    learner = {"reference": calculator, "path": output, "initial": frames, "options": options}
     try:
         _learn(screen, atoms, settings, explore, trajectory, log, **learner, **limits)
     except KeyboardInterrupt:

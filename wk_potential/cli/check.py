@@ -7,7 +7,7 @@ import click
 
 from ..errors import ChecksFailedError
 from .common import Command, load_atoms
-from .options import frame_option, model_argument, precision_option, structure_argument, threads_option
+from .options import baseline_option, frame_option, model_argument, precision_option, structure_argument, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--time", default=1.0, show_default=True, help="Length of that run, ps.")
 @frame_option
 @precision_option
+@baseline_option
 @threads_option
 @click.pass_obj
 def check(
@@ -32,6 +33,7 @@ def check(
     time: float,
     frame: int,
     precision: str,
+    baseline: str | None,
     threads: int | None,
 ) -> None:
     """Check MODEL on STRUCTURE: does it behave as physics demands?
@@ -48,7 +50,7 @@ def check(
     """
     from ..testing import run_checks
 
-    atoms = load_atoms(model, structure, frame, threads, precision)
+    atoms = load_atoms(model, structure, frame, threads, precision, baseline)
     rows = run_checks(atoms, temperature, timestep, time)
     table = [(r.name, f"{r.value:.2g}", f"{r.limit:g}", r.unit, "passed" if r.passed else "FAILED") for r in rows]
     notes = "found: the largest deviation (rms: its root mean square), which has to be below the limit"

@@ -177,13 +177,14 @@ def check_pictures(*paths: Path | None) -> None:
 
 
 def load_atoms(
-    model: Path, structure: Path, frame: int, threads: int | None, precision: str, uncertainty: bool = False
-) -> Any:
+    model: Path, structure: Path, frame: int, threads: int | None, precision: str, baseline: str | None,
+    uncertainty: bool = False,
+) -> Any:  # fmt: skip
     """Return the structure with a calculator."""
     from ..atoms.trajectories import read_structure
     from ..calculator import WKCalculator
 
-    calculator = WKCalculator(model, threads, precision, uncertainty=uncertainty)
+    calculator = WKCalculator(model, threads, precision, uncertainty=uncertainty, baseline=baseline)
     atoms = read_structure(structure, frame)
     atoms.calc = calculator
     return atoms

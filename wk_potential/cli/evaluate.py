@@ -8,7 +8,7 @@ import click
 
 from ..errors import UncertaintyError
 from .common import Command, check_outputs, check_pictures
-from .options import PATH, data_argument, given, model_argument, reading_options, threads_option
+from .options import PATH, baseline_option, data_argument, given, model_argument, reading_options, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     "--calibration", type=PATH, metavar="FILE.png", help="Draw the errors found against the predicted error bars."
 )
 @click.option("-o", "--output", type=PATH, metavar="FILE.xyz", help="Write the frames with the predictions.")
+@baseline_option
 @threads_option
 @click.pass_obj
 def evaluate(
@@ -35,6 +36,7 @@ def evaluate(
     plot: Path | None,
     calibration: Path | None,
     output: Path | None,
+    baseline: str | None,
     threads: int | None,
     **reading: Any,
 ) -> None:
@@ -61,6 +63,8 @@ def evaluate(
     check_outputs(json_file, output)
     check_pictures(plot, calibration)
     loaded = Model.load(model)
+    if baseline is not None:
+        loaded = loaded.with_baseline(baseline)
     if calibration is not None and not loaded.error_bars:
         raise UncertaintyError(f"{model}: has no error bars to draw; train it again, with --uncertainty (the default)")
     frames = read_frames(data, **given(reading))

@@ -9,6 +9,7 @@ from ..errors import DynamicsError
 from .common import Command, Interrupted, check_outputs, check_pictures, load_atoms
 from .options import (
     PATH,
+    baseline_option,
     dynamics_options,
     frame_option,
     model_argument,
@@ -47,6 +48,7 @@ ACTIONS, LIMIT = ("warn", "save", "stop"), 2.0  # as in `simulation.extrapolatio
 @click.option("--overwrite", is_flag=True, help="Replace an existing trajectory.")
 @frame_option
 @precision_option
+@baseline_option
 @threads_option
 @click.pass_obj
 def md(
@@ -61,6 +63,7 @@ def md(
     overwrite: bool,
     frame: int,
     precision: str,
+    baseline: str | None,
     threads: int | None,
     **settings: Any,
 ) -> None:
@@ -95,7 +98,7 @@ def md(
         raise DynamicsError(f"{output}: exists; continue it with --restart or replace it with --overwrite")
     if restart and not output.exists():
         screen.say(f"{output} is not there yet: the run begins")
-    atoms = load_atoms(model, structure, frame, threads, precision, run.on_extrapolation is not None)
+    atoms = load_atoms(model, structure, frame, threads, precision, baseline, run.on_extrapolation is not None)
     what = f"{run.ensemble}, {run.steps} steps of {run.timestep:g} fs, {run.temperature:g} K"
     screen.say(f"{atoms.get_chemical_formula()}, {what}")
     try:

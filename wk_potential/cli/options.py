@@ -42,6 +42,12 @@ precision_option = click.option(
     help="Precision of the arithmetic. float32 is faster, and only for models in mapped form (see `map`).",
 )
 
+baseline_option = click.option(
+    "--baseline",
+    metavar="FILE.py:NAME",
+    help="Calculator that the model adds to, if it was trained with one of yours; others are in the model file.",
+)
+
 _DYNAMICS = [
     click.option("--ensemble", type=click.Choice(ENSEMBLES), default="nve", show_default=True, help="See above."),
     click.option(

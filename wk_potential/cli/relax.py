@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .common import Command, check_outputs, load_atoms
-from .options import PATH, frame_option, model_argument, precision_option, structure_argument, threads_option
+from .options import (
+    PATH,
+    baseline_option,
+    frame_option,
+    model_argument,
+    precision_option,
+    structure_argument,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -29,6 +37,7 @@ OPTIMISERS = ("LBFGS", "BFGS", "FIRE")  # as in `simulation.relaxation`, which t
 @click.option("--steps", type=click.IntRange(1), default=1000, show_default=True, help="Largest number of steps.")
 @frame_option
 @precision_option
+@baseline_option
 @threads_option
 @click.pass_obj
 def relax(
@@ -39,6 +48,7 @@ def relax(
     output: Path,
     frame: int,
     precision: str,
+    baseline: str | None,
     threads: int | None,
     **settings: Any,
 ) -> None:
@@ -53,7 +63,7 @@ def relax(
 
     check_outputs(output)
     output_format(output)
-    atoms = load_atoms(model, structure, frame, threads, precision)
+    atoms = load_atoms(model, structure, frame, threads, precision, baseline)
     with screen.progress() as progress:
         summary = relax_atoms(atoms, progress=progress, **settings)
     write_structure(output, atoms)

@@ -101,9 +101,12 @@ def train_model(
         held_out = read_frames(valid, **{**options.reading, "frames": ":"})
         show_labels(screen, held_out, "Found in the data of validation")
     show_labels(screen, frames)
-    search_file = output.with_suffix(".search.json")
+    search_file, baseline_file = output.with_suffix(".search.json"), output.with_suffix(".baseline.npz")
     with screen.progress() as progress:
-        model = fit(frames, options, threads, screen.say, progress, comm, search_file, valid=held_out)
+        model = fit(
+            frames, options, threads, screen.say, progress, comm, search_file, valid=held_out,
+            baseline_file=baseline_file,
+        )  # fmt: skip
     comm.first(model.save, output)
     if comm.rank == 0:
         search_file.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ import numpy as np
 from ..atoms.files import write_atomically
 from ..errors import ModelFileError
 
-FORMAT = 3  # format 1 has no repulsion, format 2 no saturation
+FORMAT = 4  # format 1 has no repulsion, format 2 no saturation, format 3 no potential to which the model adds
 _MAGIC = b"wk_potential model "
 _NUMBERS = rb"format=(\d{1,9}) header=(\d{1,18}) total=(\d{1,18})"
 _LINE = re.compile(rb"(wk_potential model " + _NUMBERS + rb") sha256=([0-9a-f]{64})\n")

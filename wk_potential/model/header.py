@@ -22,6 +22,7 @@ Blocks = list[BlockEntry]
 TensorName = Literal["dipole", "polarizability"]
 # element, left block, right block, rows, columns
 Coupling = Annotated[tuple[Count, Count, Count, Count, Count], Field(strict=False)]
+Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 Errors = dict[Text, float | int | Text]
 
 
@@ -117,11 +118,38 @@ class Hyperparameters(_Remarks):
     channels: list[Count] | None = None
 
 
+class MethodEntry(_Fields):
+    """A part of the potential to which the model adds: a method, a `calculator` of the user, or another `model`."""
+
+    method: Text
+    name: Text = ""  # of a calculator, or path of a model
+    parameters: dict[Text, float | int | Text] = {}
+    version: Text = ""
+
+
+class CheckEntry(_Fields):
+    """A structure (Angstrom) and the energy (eV) that this potential gave it in training."""
+
+    numbers: list[Annotated[int, Field(ge=1, le=118)]] = Field(min_length=1)
+    positions: list[Triple]
+    cell: Annotated[tuple[Triple, Triple, Triple], Field(strict=False)]
+    pbc: Annotated[tuple[bool, bool, bool], Field(strict=False)]
+    energy: float
+
+
 class Baseline(_Remarks):
-    """Baseline of the energies, eV, by symbol."""
+    """Baseline: energies of the elements' atoms, eV, by symbol, and the potential to which the model adds."""
 
     origin: Text | None = None
     energies: dict[Text, float] | None = None
+    methods: list[MethodEntry] = []
+    check: CheckEntry | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> "Baseline":
+        if self.methods and (self.check is None or len(self.check.positions) != len(self.check.numbers)):
+            raise ValueError("methods without the energy of a structure to check them with")
+        return self
 
 
 class RankRemarks(_Remarks):

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -14,6 +14,7 @@ from ase.data import chemical_symbols
 
 from ..atoms.neighbours import Neighbours
 from ..atoms.structure import Structure, StructureLike, as_structures, name_of
+from ..baselines.potential import BaselinePotential
 from ..compute.threads import thread_count
 from ..errors import (
     CompositionWarning,
@@ -22,17 +23,17 @@ from ..errors import (
     UncertaintyError,
     UnknownElementError,
 )
-from .container import prefixed, within, write_container
+from .below import other_models
 from .elements import is_determined, species_of
 from .energy import Potential, evaluate
 from .environments import EnvironmentPool, expand_structures
 from .error_bars import CommitteePotential, Uncertainty
 from .prediction import Evaluation, Prediction, predict_structures
 from .repulsion import Repulsion
-from .scale import Scale, scale_from_arrays, scale_to_arrays
-from .schema import read_model_file
+from .scale import Scale
 from .similarity import KernelPart, kernel_matrix, nystroem_features
-from .tensors import TensorProperty, targets_from_arrays, targets_to_arrays
+from .storage import read_parts, write_model
+from .tensors import TensorProperty
 
 NO_ERROR_BARS = "the model has no error bars: train it again, with --uncertainty (the default)"
 LARGE_DEVIATION = 1e-3  # eV/Angstrom by which float32 may change forces without a warning
@@ -51,6 +52,7 @@ class Model:
         tensors: dipole and polarisability, by name, if they were trained.
         uncertainty: error bars, or None.
         repulsion: of pairs closer than those of the training set, or None.
+        baseline_potential: the potential to which the model adds, or None; `predict` and `WKCalculator` give the sum.
 
     """
 
@@ -62,6 +64,7 @@ class Model:
     tensors: dict[str, TensorProperty] = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
     repulsion: Repulsion | None = None
+    baseline_potential: BaselinePotential | None = None
 
     def __repr__(self) -> str:
         parts = [" ".join(chemical_symbols[z] for z in self.elements), f"cutoff {self.cutoff:g} Å"]
@@ -69,6 +72,8 @@ class Model:
             counts = sum(map(int, self.support_counts))
             parts.append(f"{counts} support points of order {self.scales[0].order}" + ", mapped" * self.is_mapped)
         parts += self.tensors
+        if self.baseline_potential is not None:
+            parts.append(f"adds to {self.baseline_potential}")
         if self.error_bars:
             parts.append("error bars")
         training = self.info.get("training", {})
@@ -177,6 +182,8 @@ class Model:
         self, structure: Structure, threads: int = 1, potential: Potential | None = None, atomic: bool = False
     ) -> Evaluation:
         """Energies, forces and virial of arrays of atoms, or of those atoms in it that have neighbours listed.
+
+        They are without those of `baseline_potential`, which is not a sum over atoms.
 
         Args:
             structure: from `structure`.
@@ -350,27 +357,27 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, atomically."""
-        arrays = {"elements": self.elements, "baseline": self.baseline, "compositions": self.compositions}
-        scales = []
-        for n, scale in enumerate(self.scales):
-            facts, more = scale_to_arrays(scale)
-            scales.append(facts)
-            arrays |= prefixed(f"scale{n}_", more)
-        if self.repulsion is not None:
-            arrays |= prefixed("repulsion_", self.repulsion._asdict())
-        header = {"cutoff": self.cutoff, "scales": scales, **self.info}
-        if self.tensors:
-            header["tensors"], more = targets_to_arrays(self.tensors)
-            arrays.update(more)
-        if self.uncertainty is not None:
-            header["uncertainty"], more = self.uncertainty.to_arrays()
-            arrays |= prefixed("uncertainty_", more)
-        write_container(Path(path).expanduser(), header, arrays)
+        write_model(self, Path(path).expanduser())
 
     @property
     def fingerprint(self) -> str:
         """First digits of the hash of the training data, which tell models apart; empty for models made by hand."""
         return str(self.info.get("training", {}).get("data_hash", ""))[:16]
+
+    def with_baseline(self, baseline: Any) -> "Model":
+        """Return the model with the calculator that it adds to, where the file could not hold it.
+
+        Args:
+            baseline: an ASE calculator, a function that makes one, or text as of `TrainingOptions.baseline`.
+
+        Raises:
+            OptionsError: the model has no baseline of that kind, or this is no baseline.
+
+        """
+        if self.baseline_potential is None:
+            raise OptionsError("the model was trained without a baseline: leave the option baseline out")
+        terms = baseline_of(baseline).terms
+        return replace(self, baseline_potential=BaselinePotential(terms, self.baseline_potential.check))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Model":
@@ -380,19 +387,22 @@ class Model:
             ModelFileError: the file is not a model, of a newer format, truncated, altered or damaged.
 
         """
-        path = Path(path).expanduser()
-        header, arrays = read_model_file(path)
-        del header["cutoff"]  # a copy for people who read the header
-        every = enumerate(header.pop("scales"))
-        scales = [scale_from_arrays(facts, within(f"scale{n}_", arrays)) for n, facts in every]
-        tensors = targets_from_arrays(header.pop("tensors", {}), arrays)
-        uncertainty = repulsion = None  # models of format 1 have neither
-        if facts := header.pop("uncertainty", None):
-            uncertainty = Uncertainty.from_arrays(facts, within("uncertainty_", arrays))
-        if "repulsion_outer" in arrays:
-            repulsion = Repulsion(**within("repulsion_", arrays))
-        basis = arrays["elements"], scales, arrays["baseline"], arrays["compositions"]
-        return cls(*basis, header, tensors, uncertainty, repulsion)
+        return _load(Path(path).expanduser(), ())
+
+
+def _load(path: Path, above: tuple[Path, ...]) -> Model:
+    """Read a model file, which is the baseline of the models above it."""
+    return Model(**read_parts(path, above, _load))
+
+
+def baseline_of(given: Any) -> BaselinePotential:
+    """Return the baseline that a calculator or a text stands for; see `TrainingOptions.baseline`.
+
+    Raises:
+        OptionsError: it is neither.
+
+    """
+    return BaselinePotential.of(given, other_models(_load, Path()))
 
 
 load = Model.load

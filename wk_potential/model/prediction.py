@@ -1,7 +1,7 @@
 """Predictions of a model for structures."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 from ..atoms.kinds import VOIGT
 from ..atoms.structure import Structure, StructureLike, name_of
 from ..compute.threads import run_threads
-from ..errors import ClashError, StructureError
+from ..errors import BaselineError, ClashError, StructureError
 from .environments import as_arrays
 from .summary import Summarised
 
@@ -41,7 +41,8 @@ class Prediction(Summarised):
 
     Attributes:
         energy: eV.
-        energies: (N,) eV, contribution of each atom, with its element's baseline.
+        energies: (N,) eV, contribution of each atom, with its element's baseline; None if the model adds to a
+            potential.
         forces: (N, 3) eV/Angstrom.
         stress: (6,) eV/Angstrom^3, Voigt xx yy zz yz xz xy, tension positive; only for structures that are periodic in
             three directions.
@@ -97,9 +98,11 @@ def predict_structures(
         atoms, own_threads = structures[k], 1 if side_by_side else threads
         try:
             arrays = as_arrays(atoms, model.elements, model.cutoff)
-            result = _predict(model, arrays, bool(np.all(atoms.pbc)), own_threads, with_bars)
+            result = _with_baseline(model, atoms, _predict(model, arrays, _is_crystal(atoms), own_threads, with_bars))
         except ClashError as error:
             raise StructureError(f"{name_of(atoms, k)}: {error}") from error
+        except BaselineError as error:
+            raise BaselineError(f"{name_of(atoms, k)}: {error}") from error
         with lock:
             done += 1
             if progress is not None:
@@ -107,6 +110,22 @@ def predict_structures(
         return result
 
     return run_threads(work, range(len(structures)), threads if side_by_side else 1)
+
+
+def _is_crystal(atoms: StructureLike) -> bool:
+    return bool(np.all(atoms.pbc))
+
+
+def _with_baseline(model: "Model", atoms: StructureLike, prediction: Prediction) -> Prediction:
+    """Return the sum of a prediction and of the potential to which the model adds, which has no parts of atoms."""
+    if model.baseline_potential is None or prediction.energy is None:
+        return prediction
+    below = model.baseline_potential.evaluate(atoms)
+    stress = None if prediction.stress is None or below.stress is None else prediction.stress + below.stress
+    return replace(
+        prediction, energy=prediction.energy + below.energy, energies=None, forces=prediction.forces + below.forces,
+        stress=stress,
+    )  # fmt: skip
 
 
 def _predict(model: "Model", structure: Structure, periodic: bool, threads: int, with_bars: bool) -> Prediction:

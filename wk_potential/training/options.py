@@ -128,6 +128,14 @@ class TrainingOptions(ReadingOptions):
     )
     use_energy: bool = Field(True, description="Train on energies, forces and stresses if there are any")
     use_stress: bool = Field(True, description="Train on stresses if there are any")
+    baseline: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Potential to which the model adds, so that it learns the difference: gfn1-xtb, gfn2-xtb, "
+        "d3(FUNCTIONAL), d4(FUNCTIONAL), MODEL.wkp, a calculator as FILE.py:NAME or MODULE:NAME, or a sum of them "
+        "with + between",
+    )
     isolated_atoms: dict[str, float] | None = Field(
         None,
         description="Energy of an isolated atom, eV, which replaces the fitted baseline; on the command line also a "
@@ -182,6 +190,15 @@ class TrainingOptions(ReadingOptions):
             if not WEIGHTS_FROM <= weight <= WEIGHTS_TO:
                 raise ValueError(f"{name} = {weight:g}, expected a number from {WEIGHTS_FROM:g} to {WEIGHTS_TO:g}")
         return values
+
+    @field_validator("baseline")
+    @classmethod
+    def _known_methods(cls, value: str | None) -> str | None:
+        from ..baselines.potential import check_text  # imports ASE
+
+        if value is not None:
+            check_text(value)
+        return value
 
     @field_validator("isolated_atoms")
     @classmethod

@@ -20,11 +20,13 @@ from ..atoms.frame import Frame
 from ..atoms.kinds import KINDS
 from ..atoms.neighbours import find_neighbours
 from ..atoms.reading import FrameSource, frames_of
+from ..baselines.potential import BaselinePotential
 from ..compute.ranks import Communicator, MPICommunicator
 from ..compute.threads import thread_count
 from ..errors import DataError, MappingError, OptionsError
 from ..model.error_bars import Uncertainty
 from ..model.model import Model
+from .difference import without_potential
 from .doubts import label_warnings, unit_warnings
 from .error_bars.rigidity import fit_uncertainty, frames_of_error_bars
 from .full.fit import fit_full
@@ -55,6 +57,8 @@ def train(
     search_file: str | Path | None = None,
     limits: Limits = DEFAULT,
     valid: FrameSource | Sequence[Frame] | None = None,
+    baseline: Any = None,
+    baseline_file: str | Path | None = None,
     **keywords: Any,
 ) -> Model:
     """Train a model on structures with energies, forces, stresses, dipoles or polarisabilities.
@@ -77,6 +81,9 @@ def train(
         limits: constants of training, for tests and experts.
         valid: frames to validate the model on, as `data`; they do not take part in the training. The errors are
             logged, and in the header of the model.
+        baseline: the potential to which the model adds, as the option of this name, or an ASE calculator or a function
+            that makes one. `WKCalculator(model, baseline=...)` then needs it again.
+        baseline_file: keeps what the baseline gives the frames (.npz), so that it is not computed again.
         keywords: options by name; they win over `options`.
 
     Raises:
@@ -101,9 +108,12 @@ def train(
     else:
         for text in (*unit_warnings(frames, limits.doubts), *label_warnings(frames, limits.doubts)):
             warnings.warn(text, stacklevel=2)
-    model = train_frames(
-        frames, options, threads, log, progress, ranks, None if search_file is None else Path(search_file), limits
-    )
+    frames, options, potential = without_potential(
+        frames, options, baseline, thread_count(threads, None if ranks is None else ranks.cores),
+        log or quiet, progress or quiet, None if baseline_file is None else Path(baseline_file), ranks,
+    )  # fmt: skip
+    search = None if search_file is None else Path(search_file)
+    model = train_frames(frames, options, threads, log, progress, ranks, search, limits, potential)
     return _validated(model, held_out, threads, log or quiet) if held_out else model
 
 
@@ -150,8 +160,9 @@ def train_frames(
     comm: Communicator | None = None,
     search_file: Path | None = None,
     limits: Limits = DEFAULT,
+    baseline: BaselinePotential | None = None,
 ) -> Model:
-    """Train on frames; arguments and errors as those of `train`."""
+    """Train on frames, whose labels are less the baseline; arguments and errors as those of `train`."""
     comm = comm or Communicator()
     log, progress = log or quiet, progress or quiet
     if comm.rank > 0:
@@ -184,7 +195,9 @@ def train_frames(
     targets, facts = fit_tensors(replace(task, options=given) if with_energy else task)
     info = header(task, fit, search, facts, time.perf_counter() - start)
     _say_hyperparameters(fit, info, log)
-    model = Model(task.elements, fit.scales, task.baseline, task.compositions, info, targets)
+    model = Model(
+        task.elements, fit.scales, task.baseline, task.compositions, info, targets, baseline_potential=baseline
+    )
     return completed(model, task, fit) if with_energy else model
 
 

@@ -1,0 +1,139 @@
+"""xTB and dispersion agree with the calculators of their packages."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from wk_potential import Frame, Model, WKCalculator, train
+from wk_potential.errors import BaselineError, ModelFileError
+from wk_potential.model.container import read_container, write_container
+from wk_potential.model.model import baseline_of
+from wk_potential.testing import check_forces, check_permutation, check_rotations
+
+tblite = pytest.importorskip("tblite.ase", reason="needs tblite: pip install 'wk_potential[xtb]'")
+dftd3 = pytest.importorskip("dftd3.ase", reason="needs dftd3: pip install 'wk_potential[dispersion]'")
+dftd4 = pytest.importorskip("dftd4.ase", reason="needs dftd4: pip install 'wk_potential[dispersion]'")
+
+OPTIONS = {"lmax": 1, "order": 2, "cutoff": 4.0, "short_cutoff": 0, "saturation": 0.0, "element_mixing": 0.0}
+
+
+def ethanol(seed):
+    atoms = molecule("CH3CH2OH")
+    atoms.rattle(0.05, seed=seed)
+    return atoms
+
+
+def salt(seed):
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    atoms.rattle(0.05, seed=seed)
+    return atoms
+
+
+@pytest.mark.parametrize(
+    ("text", "calculator"),
+    [
+        ("gfn2-xtb", lambda: tblite.TBLite(method="GFN2-xTB", accuracy=0.1, verbosity=0)),
+        ("gfn1-xtb(charge=1)", lambda: tblite.TBLite(method="GFN1-xTB", charge=1, accuracy=0.1, verbosity=0)),
+        ("d3(pbe)", lambda: dftd3.DFTD3(method="pbe", damping="d3bj")),
+        ("d3(pbe, d3zero)", lambda: dftd3.DFTD3(method="pbe", damping="d3zero")),
+        ("d4(b3lyp)", lambda: dftd4.DFTD4(method="b3lyp")),
+    ],
+)
+@pytest.mark.parametrize("structure", [ethanol(1), salt(1)], ids=["molecule", "crystal"])
+def test_methods_are_those_of_their_packages(text, calculator, structure):
+    atoms = structure.copy()
+    atoms.calc = calculator()
+    found = baseline_of(text).evaluate(structure)
+    assert found.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
+    assert found.forces == pytest.approx(atoms.get_forces(), abs=1e-10)
+    if structure.pbc.all():
+        assert found.stress == pytest.approx(atoms.get_stress(), abs=1e-10)
+    else:
+        assert found.stress is None
+
+
+def test_a_sum_is_the_sum_of_its_terms():
+    atoms = salt(2)
+    parts = [baseline_of(text).evaluate(atoms) for text in ("gfn1-xtb", "d3(pbe)")]
+    found = baseline_of("gfn1-xtb + d3(pbe)").evaluate(atoms)
+    assert found.energy == pytest.approx(sum(p.energy for p in parts), abs=1e-9)
+    assert found.stress == pytest.approx(sum(p.stress for p in parts), abs=1e-12)
+
+
+def test_results_do_not_depend_on_earlier_structures():
+    baseline = baseline_of("gfn2-xtb")
+    first = baseline.evaluate(ethanol(1))
+    baseline.evaluate(ethanol(2))
+    assert baseline.evaluate(ethanol(1), threads=2).energy == first.energy
+
+
+def test_a_method_that_fails_names_the_structure():
+    with pytest.raises(BaselineError, match=r"baseline gfn2-xtb fails for Og"):
+        baseline_of("gfn2-xtb").evaluate(Atoms("Og"))
+
+
+@pytest.fixture(scope="module")
+def delta(tmp_path_factory):
+    """A model of ethanol by GFN1-xTB that adds to GFN2-xTB."""
+    frames = []
+    for seed in range(6):
+        atoms = ethanol(seed)
+        atoms.calc = tblite.TBLite(method="GFN1-xTB", accuracy=0.1, verbosity=0)
+        atoms.get_potential_energy(), atoms.get_forces()
+        frames.append(atoms)
+    path = tmp_path_factory.mktemp("delta") / "delta.wkp"
+    train(frames, baseline="gfn2-xtb", threads=1, **OPTIONS).save(path)
+    return path, frames
+
+
+@pytest.mark.train
+def test_a_model_file_brings_its_method(delta):
+    path, frames = delta
+    model = Model.load(path)
+    assert model.predict(frames[0]).energy == pytest.approx(frames[0].get_potential_energy(), abs=0.01)
+    assert model.info["baseline"]["methods"][0]["version"].startswith("tblite ")
+    atoms = ethanol(9)
+    atoms.calc = WKCalculator(path, threads=1)
+    rows = [row for check in (check_forces, check_rotations, check_permutation) for row in check(atoms)]
+    assert [str(row) for row in rows if not row.passed] == []
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b["methods"][0].update(method="os.system"), "'os.system' is not known"),
+        (lambda b: b["methods"][0]["parameters"].update(charge="x"), "charge must be a number"),
+        (lambda b: b["methods"][0]["parameters"].update(path="x"), "has no parameter 'path'"),
+        (lambda b: b["methods"][0].update(more=1), "more"),
+        (lambda b: b.pop("check"), "methods without the energy of a structure"),
+        (lambda b: b["check"]["positions"].pop(), "methods without the energy of a structure"),
+        (lambda b: b["check"]["numbers"].__setitem__(0, 1000), "numbers"),
+    ],
+)
+def test_hostile_methods_are_refused(delta, tmp_path, change, message):
+    header, arrays = read_container(delta[0])
+    change(header["baseline"])
+    write_container(tmp_path / "bad.wkp", header, arrays)
+    with pytest.raises(ModelFileError, match=message):
+        Model.load(tmp_path / "bad.wkp")
+
+
+@pytest.mark.train
+def test_other_results_of_a_package_are_noticed(delta, tmp_path):
+    header, arrays = read_container(delta[0])
+    header["baseline"]["check"]["energy"] += 1e-3
+    write_container(tmp_path / "other.wkp", header, arrays)
+    with pytest.raises(BaselineError, match=r"gfn2-xtb \(tblite .*\): the energy of C2H6O is"):
+        WKCalculator(tmp_path / "other.wkp").get_potential_energy(ethanol(1))
+
+
+@pytest.mark.train
+def test_dipoles_alone_need_no_baseline(delta):
+    rng = np.random.default_rng(0)
+    frames = [replace(Frame.from_atoms(atoms), dipole=rng.normal(size=3)) for atoms in delta[1]]
+    model = train(frames, baseline="gfn2-xtb", use_energy=False, threads=1, **OPTIONS)
+    assert model.baseline_potential is None

@@ -1,0 +1,1 @@
+"""Baselines: potentials of other packages, to which a model adds what they lack."""

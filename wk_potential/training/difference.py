@@ -1,0 +1,75 @@
+"""Learning a difference: the labels less the potential to which the model adds."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from ..atoms.frame import Frame
+from ..baselines.labels import less_baseline
+from ..baselines.potential import BaselinePotential
+from ..compute.ranks import Communicator
+from ..errors import BaselineError, DataError
+from ..model.model import baseline_of
+from .options import TrainingOptions
+from .task import Log, Progress, quiet
+
+
+def without_potential(
+    frames: Sequence[Frame],
+    options: TrainingOptions,
+    given: Any = None,
+    threads: int = 1,
+    log: Log = quiet,
+    progress: Progress = quiet,
+    file: Path | None = None,
+    comm: Communicator | None = None,
+) -> tuple[list[Frame], TrainingOptions, BaselinePotential | None]:
+    """Take the baseline out of the labels and of the energies of isolated atoms.
+
+    Args:
+        frames: with labels.
+        options: of the training.
+        given: the baseline, if it is not that of the options.
+        threads: frames that are computed side by side.
+        log, progress: as in `train`.
+        file: keeps what the baseline gives the frames [none].
+        comm: ranks that share the work [one].
+
+    Returns:
+        The frames, the options, and the baseline with a check; or what was given, and None if there is no baseline.
+
+    Raises:
+        DataError: the baseline fails for a frame, or has no stress where a frame has one.
+        OptionsError: the baseline is none.
+
+    """
+    wanted = options.baseline if given is None else given
+    if wanted is None or not options.use_energy or not frames:
+        return list(frames), options, None
+    baseline = baseline_of(wanted)
+    comm = comm or Communicator()
+    if comm.rank == 0:
+        log(f"Baseline potential: {baseline}; the model learns the difference to it")
+    report = partial(progress, "baseline potential")
+    differences = less_baseline(_wanted(frames, options), baseline, threads, file, report, comm)
+    smallest = min(frames, key=lambda frame: (len(frame) == 1, len(frame)))
+    if options.isolated_atoms is not None:
+        energies = {s: e - _of_atom(baseline, s) for s, e in options.isolated_atoms.items()}
+        options = options.model_copy(update={"isolated_atoms": energies})
+    return differences, options, baseline.with_check(smallest)
+
+
+def _wanted(frames: Sequence[Frame], options: TrainingOptions) -> Sequence[Frame]:
+    """Return the frames without the stresses that the options leave out, which the baseline need not have."""
+    return frames if options.use_stress else [replace(frame, stress=None) for frame in frames]
+
+
+def _of_atom(baseline: BaselinePotential, symbol: str) -> float:
+    try:
+        return baseline.evaluate(Atoms(symbol)).energy
+    except BaselineError as error:
+        raise DataError(f"isolated_atoms, {symbol}: {error}") from error
