@@ -1,0 +1,158 @@
+"""A student learns from a teacher on its own dynamics, restartably, and its errors are measured before it learns."""
+
+import numpy as np
+import pytest
+from ase import units
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import read, write
+from ase.md.langevin import Langevin
+from click.testing import CliRunner
+from oracles.systems import PLAIN
+
+from wk_potential import Model, TrainingOptions, WKCalculator, evaluate, read_frames
+from wk_potential.active import distil
+from wk_potential.active.distil import Distillation, DistilSettings, teacher_of
+from wk_potential.cli import main
+from wk_potential.errors import ActiveLearningError, OptionsError
+
+pytestmark = pytest.mark.train
+OPTIONS = TrainingOptions(**PLAIN, short_cutoff=0, saturation=0.0, element_mixing=0.0)
+FEW = DistilSettings((300.0, 600.0), frames=40, timestep=2.0)
+
+
+def alloy():
+    atoms = bulk("Cu", cubic=True)
+    atoms.symbols[0] = "Au"
+    return atoms
+
+
+class Failing(EMT):
+    """A teacher that fails now and then."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls % 7 == 0:
+            raise RuntimeError("no convergence")
+        super().calculate(atoms, properties, system_changes)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A distillation that has ended, and why."""
+    path = tmp_path_factory.mktemp("distil") / "student.wkp"
+    lines = []
+    distillation = Distillation([alloy()], EMT(), path, FEW, OPTIONS, threads=1, log=lines.append)
+    return distillation, distillation.run(), lines
+
+
+def test_the_student_is_good_on_new_dynamics(finished):
+    distillation, why, lines = finished
+    assert why in ("40 frames are labelled", "the errors have stopped falling")
+    assert len(distillation.labelled.frames) <= 40
+    atoms = alloy()
+    atoms.calc = EMT()
+    rng = np.random.default_rng(5)
+    dynamics, frames = Langevin(atoms, 2 * units.fs, temperature_K=450, friction=0.02, rng=rng, fixcm=False), []
+    for _ in range(10):
+        dynamics.run(20)
+        copy = atoms.copy()
+        copy.calc = EMT()
+        copy.get_potential_energy(), copy.get_forces(), copy.get_stress()
+        frames.append(copy)
+    found = evaluate(Model.load(distillation.path), frames, threads=1)
+    assert found["forces_rmse"] < 0.05
+    assert found["forces_rmse"] < 3 * distillation.rounds[-1].forces + 0.01
+    assert sum("Round" in line for line in lines) == len(distillation.rounds)
+    assert distillation.seconds > 0
+
+
+def test_errors_are_measured_before_the_frames_are_learned(finished):
+    distillation = finished[0]
+    first = distillation.rounds[0]
+    known, new = distillation.labelled.frames[: first.frames], distillation.labelled.frames[first.frames :][: first.new]
+    assert len(known) == distil.START_FRAMES
+    student = distil.train(known, OPTIONS, threads=1)
+    assert evaluate(student, new, threads=1)["forces_rmse"] == pytest.approx(first.forces, rel=1e-3)
+
+
+def test_labels_are_those_of_the_teacher_and_are_kept(finished, tmp_path):
+    distillation = finished[0]
+    frame = distillation.labelled.frames[-1]
+    atoms = frame.to_atoms()
+    atoms.calc = EMT()
+    assert frame.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
+    path = tmp_path / "student.wkp"
+    write(path.with_suffix(".labelled.xyz"), read(distillation.labelled.path, ":20"))
+    again = Distillation([alloy()], EMT(), path, FEW, OPTIONS, threads=1)
+    assert again.labelled.calls == 0
+    again.run()
+    assert 20 < len(again.labelled.frames) <= 40
+
+
+def test_frames_at_which_the_teacher_fails_are_left_out(tmp_path):
+    settings, lines = DistilSettings(frames=24, timestep=2.0), []
+    one = Distillation([alloy()], Failing(), tmp_path / "s.wkp", settings, OPTIONS, threads=1, log=lines.append)
+    one.run()
+    assert any("Left out: the reference calculator failed (RuntimeError: no convergence)" in line for line in lines)
+    assert len(one.labelled.frames) > 10
+
+
+def test_it_ends_when_the_errors_are_small_enough(tmp_path):
+    settings = DistilSettings(frames=100, timestep=2.0, forces_error=1.0)
+    one = Distillation([alloy()], EMT, tmp_path / "s.wkp", settings, OPTIONS, threads=1)
+    assert one.run() == "the error of the forces is below 1000 meV/Å"
+    assert len(one.labelled.frames) < 100
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperatures": ()}, "temperatures"),
+        ({"temperatures": (0.0,)}, "temperatures"),
+        ({"frames": 3}, "16 at least"),
+        ({"timestep": 100.0}, "time step"),
+        ({"forces_error": -1.0}, "forces_error"),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises(OptionsError, match=message):
+        DistilSettings(**settings)
+
+
+def test_teachers_are_models_methods_and_calculators(finished):
+    assert isinstance(teacher_of(str(finished[0].path)), WKCalculator)
+    assert isinstance(teacher_of("ase.calculators.emt:EMT"), EMT)
+    with pytest.raises(OptionsError, match="TEACHER nothing: cannot be loaded"):
+        teacher_of("nothing")
+
+
+def test_without_a_start_or_a_teacher_that_works_there_is_nothing_to_do(tmp_path):
+    with pytest.raises(ActiveLearningError, match="no structure to start from"):
+        Distillation([], EMT(), tmp_path / "s.wkp")
+    with pytest.raises(ActiveLearningError, match="the teacher fails at the structures to start from"):
+        Distillation([bulk("Fe", cubic=True)], EMT(), tmp_path / "s.wkp", FEW, OPTIONS, threads=1)
+
+
+def test_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("start.xyz", alloy())
+    options = {**PLAIN, "short_cutoff": 0.0, "saturation": 0.0, "element_mixing": 0.0}
+    (tmp_path / "quick.toml").write_text("".join(f"{name} = {value}\n" for name, value in options.items()))
+    command = ["distil", "ase.calculators.emt:EMT", "start.xyz", "--frames", "20", "--timestep", "2", "--threads", "1"]
+    command += ["--config", "quick.toml", "-o", "fast.wkp"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert "Student against teacher" in result.output
+    assert "Done: 20 frames are labelled" in result.output
+    assert len(read_frames("fast.labelled.xyz")) == 20
+    again = CliRunner().invoke(main, command)
+    assert "fast.labelled.xyz: exists; go on with --restart" in again.output
+    copies = read("fast.labelled.xyz", "-2:")
+    for atoms in copies:
+        atoms.rattle(0.01)
+        atoms.calc = EMT()
+        atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+    write("known.xyz", copies)
+    known = CliRunner().invoke(main, [*command, "--restart", "--with", "known.xyz"])
+    assert known.exit_code == 0, known.output

@@ -1,0 +1,275 @@
+"""Distillation: a fast model that learns from a slow potential, on the structures that the fast one visits.
+
+In every round the student runs dynamics, and the teacher labels frames of it. The errors of the student at these
+frames, which it has not seen, are measured before it learns them. The number of frames doubles from round to round.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from ..analysis.evaluation import errors
+from ..atoms.frame import Frame
+from ..atoms.trajectories import read_trajectory
+from ..baselines.foreign import load_calculator
+from ..baselines.methods import METHODS, Method
+from ..calculator import WKCalculator
+from ..errors import ActiveLearningError, DynamicsError, OptionsError, ReferenceFailed
+from ..model.model import Model
+from ..simulation.dynamics import extrapolation_file, run_md
+from ..simulation.integrators import MDSettings
+from ..training.options import TrainingOptions
+from ..training.task import Log, Progress, quiet
+from ..training.train import train
+from .reference import LabelledFile, clash
+
+START_FRAMES = 16  # rattled copies of the starts, at least, from which the first student learns
+RATTLES = (0.03, 0.06, 0.09)  # Angstrom, of these copies
+STRAIN = 0.02  # of copies of crystals, without which their stresses say nothing of volumes
+GRADE_LIMIT = 5.0  # of the extrapolation grade, beyond which a run of the student ends
+STALLED = 0.9  # times the error of the round before: larger errors have stopped falling
+FEWEST = 8  # frames of a round whose error says something
+MOST_ROUNDS = 30
+
+
+@dataclass(frozen=True)
+class DistilSettings:
+    """What the student is to learn.
+
+    Attributes:
+        temperatures: K, of the runs from each start.
+        pressure: GPa, of runs at constant pressure; None for constant volume.
+        frames: that the teacher labels, at most.
+        forces_error: eV/Angstrom, rms error at new frames with which the distillation ends; 0 to go on until the errors
+            stop falling.
+        spacing: fs between frames of a run.
+        timestep: fs.
+        seed: of velocities and rattled copies.
+
+    Raises:
+        OptionsError: a setting makes no sense.
+
+    """
+
+    temperatures: tuple[float, ...] = (300.0,)
+    pressure: float | None = None
+    frames: int = 500
+    forces_error: float = 0.0
+    spacing: float = 50.0
+    timestep: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not self.temperatures or min(self.temperatures) <= 0:
+            raise OptionsError("temperatures must be positive numbers of K")
+        if self.frames < START_FRAMES:
+            raise OptionsError(f"frames must be {START_FRAMES} at least, which the first student needs")
+        if self.forces_error < 0 or not 0 < self.timestep <= self.spacing:
+            raise OptionsError("forces_error must not be negative, and the time step positive and below the spacing")
+
+
+class Round(NamedTuple):
+    """A round.
+
+    Attributes:
+        frames: that the student had learned from.
+        new: frames that the teacher labelled then.
+        energy: eV per atom, rms error of the student at the new frames.
+        forces: eV/Angstrom, likewise.
+        steps: of dynamics, of all runs.
+        stopped: runs that left the training set.
+
+    """
+
+    frames: int
+    new: int
+    energy: float
+    forces: float
+    steps: int
+    stopped: int
+
+
+def teacher_of(text: str, threads: int | None = None) -> Any:
+    """Return the calculator that a text stands for: a model file, a method such as gfn2-xtb, FILE.py:NAME, MODULE:NAME.
+
+    Raises:
+        OptionsError: it stands for none.
+
+    """
+    if text.endswith(".wkp"):
+        return WKCalculator(text, threads)
+    if text.partition("(")[0].lower() in METHODS:
+        return Method.parse(text).calculator()
+    return load_calculator(text, "TEACHER")
+
+
+class Distillation:
+    """A student, and the frames that its teacher has labelled.
+
+    Args:
+        starts: structures from which dynamics starts.
+        teacher: any ASE calculator.
+        path: of the student's model file; the labelled frames are kept beside it, in PATH.labelled.xyz, and what is
+            there is not computed again.
+        settings: what is to be learned.
+        options: of the training.
+        known: labelled frames that the student learns as well, such as those from which the teacher was made.
+        threads: as in `train`.
+        log, progress: as in `train`.
+
+    Attributes:
+        model: the student.
+        rounds: that have been run.
+        labelled: the frames of the teacher.
+        seconds: of a call of the teacher, for each atom, on average.
+
+    """
+
+    def __init__(
+        self,
+        starts: Sequence[Atoms],
+        teacher: Any,
+        path: str | Path,
+        settings: DistilSettings | None = None,
+        options: TrainingOptions | None = None,
+        known: Sequence[Frame] = (),
+        threads: int | None = None,
+        log: Log | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        if not starts:
+            raise ActiveLearningError("there is no structure to start from")
+        self.path, self.settings, self.known = Path(path), settings or DistilSettings(), list(known)
+        self.options, self.threads = options or TrainingOptions(), threads
+        self.log, self.progress = log or quiet, progress or quiet
+        self.labelled = LabelledFile(self.path.with_suffix(".labelled.xyz"), teacher)
+        self.seconds, self._calls = 0.0, 0
+        self.rounds: list[Round] = []
+        self._rng = np.random.default_rng((self.settings.seed, len(self.labelled.frames)))
+        self._runs = [(start.copy(), t) for start in starts for t in self.settings.temperatures]
+        self._label_starts(starts)
+        self.model = self._trained()
+
+    def run(self) -> str:
+        """Learn in rounds; returns why it ends."""
+        for _ in range(MOST_ROUNDS):
+            left = self.settings.frames - len(self.labelled.frames)
+            if left < 1:
+                return f"{len(self.labelled.frames)} frames are labelled"
+            structures, steps, stopped = self._visited(min(len(self.labelled.frames), left))
+            new = self._label(structures)
+            if not new:
+                raise ActiveLearningError("the teacher fails at all frames of a round; see the messages above")
+            found = errors(new, self.model.predict(new, self.threads, uncertainty=False))
+            one = Round(
+                len(self.labelled.frames) - len(new), len(new), found["energy_per_atom_rmse"], found["forces_rmse"],
+                steps, stopped,
+            )  # fmt: skip
+            self.rounds.append(one)
+            self.log(
+                f"Round {len(self.rounds)}: {one.frames} frames learned, errors at {one.new} new ones: "
+                f"{1e3 * one.energy:.2f} meV/atom, {1e3 * one.forces:.1f} meV/Å (rms); {stopped} of {len(self._runs)} "
+                "runs left the training set"
+            )
+            self.model = self._trained()
+            if one.new >= FEWEST and not stopped:
+                if one.forces <= self.settings.forces_error:
+                    return f"the error of the forces is below {1e3 * self.settings.forces_error:g} meV/Å"
+                if self._has_stalled():
+                    return "the errors have stopped falling"
+        return f"{MOST_ROUNDS} rounds are over"
+
+    def _has_stalled(self) -> bool:
+        """Whether the last two rounds of enough frames, the last with half as many frames more, have similar errors."""
+        earlier = [r for r in self.rounds[:-1] if r.new >= FEWEST and not r.stopped]
+        last = self.rounds[-1]
+        return bool(earlier) and last.frames >= 1.5 * earlier[-1].frames and last.forces > STALLED * earlier[-1].forces
+
+    def _label_starts(self, starts: Sequence[Atoms]) -> None:
+        """Label rattled copies of the starts, if nothing is labelled yet."""
+        copies = -(-START_FRAMES // len(starts))
+        if not self.labelled.frames:
+            self._label([self._copy(start, k) for k in range(copies) for start in starts])
+        if len(self.labelled.frames) < 2:
+            raise ActiveLearningError("the teacher fails at the structures to start from")
+
+    def _copy(self, start: Atoms, k: int) -> Atoms:
+        """Return a start, or the k-th rattled copy of it, which is strained as well if it is a crystal."""
+        atoms = start.copy()
+        if k == 0:
+            return atoms
+        if atoms.pbc.all():
+            strain = self._rng.normal(0, STRAIN, (3, 3))
+            atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True)
+        atoms.positions += self._rng.normal(0, RATTLES[k % len(RATTLES)], atoms.positions.shape)
+        return atoms
+
+    def _label(self, structures: Sequence[Atoms]) -> list[Frame]:
+        """Return the frames with the labels of the teacher; those at which it fails are left out."""
+        found = []
+        for k, atoms in enumerate(structures):
+            begin = time.perf_counter()
+            try:
+                found.append(self.labelled.label(atoms))
+            except ReferenceFailed as error:
+                self.log(f"Left out: {error}")
+                continue
+            finally:
+                self.progress("teacher", (k + 1) / len(structures))
+            own = (time.perf_counter() - begin) / len(atoms)
+            self.seconds = (self.seconds * self._calls + own) / (self._calls + 1)
+            self._calls += 1
+        return found
+
+    def _trained(self) -> Model:
+        """Train the student anew on all frames, and save it."""
+        frames = [*self.known, *self.labelled.frames]
+        options = self.options.model_copy(update={"uncertainty": True})
+        model = train(frames, options, self.threads, progress=self.progress)
+        model.save(self.path)
+        return model
+
+    def _visited(self, n: int) -> tuple[list[Atoms], int, int]:
+        """Return structures that the student visits, about n in all; steps of dynamics; and runs that were stopped."""
+        s, each = self.settings, max(1, -(-n // len(self._runs)))
+        interval = max(1, round(s.spacing / s.timestep))
+        calculator = WKCalculator(self.model, self.threads, uncertainty=True)
+        structures: list[Atoms] = []
+        steps = stopped = 0
+        with TemporaryDirectory() as folder:
+            for k, (atoms, temperature) in enumerate(self._runs):
+                settings = MDSettings(
+                    "nvt-bussi" if s.pressure is None else "npt", temperature, s.timestep, pressure=s.pressure or 0.0,
+                    time=each * interval * s.timestep / 1000, interval=interval, log_interval=interval,
+                    seed=int(self._rng.integers(2**31)), keep_velocities=atoms.has("momenta"),
+                    on_extrapolation="stop", grade_limit=GRADE_LIMIT,
+                )  # fmt: skip
+                atoms.calc, trajectory = calculator, Path(folder) / f"run{k}.traj"
+                try:
+                    run_md(atoms, settings, trajectory, progress=self.progress)
+                    ended = False
+                except DynamicsError:
+                    ended = True
+                frames = read_trajectory(trajectory)[1:] if trajectory.exists() else []
+                beyond = extrapolation_file(trajectory)
+                last = read_trajectory(beyond)[-1:] if beyond.exists() else []
+                steps += interval * len(frames)
+                stopped += ended
+                structures += [a for a in (*frames, *last) if clash(a) is None]
+                if frames and not ended:
+                    self._runs[k] = (_moving(frames[-1]), temperature)
+        return structures, steps, stopped
+
+
+def _moving(atoms: Atoms) -> Atoms:
+    """Return a structure with its velocities and nothing else."""
+    copy = atoms.copy()
+    copy.info, copy.calc = {}, None
+    return copy
