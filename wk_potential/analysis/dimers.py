@@ -1,11 +1,15 @@
 """Energy of two isolated atoms against their distance, far outside the training set too."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 
 from ..atoms.neighbours import Neighbours, find_neighbours
+from ..baselines.potential import BaselinePotential
+from ..errors import BaselineError
 from ..model.model import Model
 
 
@@ -16,8 +20,9 @@ class DimerCurve:
     Attributes:
         numbers: (2,) atomic numbers.
         distances: (n,) Angstrom.
-        energies: (n,) eV, relative to two atoms out of each other's reach.
-        learned: (n,) eV, the part without repulsion.
+        energies: (n,) eV, relative to two atoms out of each other's reach; with the potential to which the model adds,
+            NaN where that fails.
+        learned: (n,) eV, the part without repulsion, likewise.
         outer: Angstrom, radius below which the repulsion acts, or None if the model has none.
 
     """
@@ -27,6 +32,21 @@ class DimerCurve:
     energies: np.ndarray
     learned: np.ndarray
     outer: float | None
+
+
+def _below(
+    baseline: BaselinePotential | None, numbers: np.ndarray, distances: Sequence[float] | np.ndarray
+) -> np.ndarray:
+    """Energies (n,) of two atoms by a baseline, relative to those of both alone."""
+    if baseline is None:
+        return np.zeros(len(distances))
+    found = np.full(len(distances), np.nan)
+    with suppress(BaselineError):
+        free = sum(baseline.evaluate(Atoms([z])).energy for z in numbers)
+        for k, r in enumerate(distances):
+            with suppress(BaselineError):
+                found[k] = baseline.evaluate(Atoms(numbers, [[0, 0, 0], [r, 0, 0]])).energy - free
+    return found
 
 
 def dimer_curves(model: Model, distances: Sequence[float] | np.ndarray | None = None) -> list[DimerCurve]:
@@ -53,7 +73,7 @@ def dimer_curves(model: Model, distances: Sequence[float] | np.ndarray | None = 
                 pair = find_neighbours(positions, np.zeros((3, 3)), np.zeros(3, bool), model.cutoff)
                 structure = model.structure(numbers, positions, np.zeros((3, 3)), pair)
                 both.append([model.evaluate(structure, 1, p).energies.sum() - free for p in (whole, learned)])
-            energies, without = np.array(both).T
+            energies, without = np.array(both).T + _below(model.baseline_potential, numbers, distances)
             outer = None if model.repulsion is None else float(model.repulsion.outer[a, b])
             curves.append(DimerCurve((int(first), int(second)), np.asarray(distances), energies, without, outer))
     return curves

@@ -236,7 +236,8 @@ def dimer_figure(curves: Sequence[DimerCurve], path: str | Path) -> None:
         figure = Figure(figsize=(max(3.0 * columns, 4.5), 2.5 * rows + 0.4), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False)
         for axes, curve in zip(panels.flat, curves, strict=False):
-            inside = curve.learned[curve.distances > 0.5]
+            inside = curve.learned[(curve.distances > 0.5) & np.isfinite(curve.learned)]
+            inside = inside if len(inside) else np.zeros(1)
             span = max(float(np.ptp(inside)), 1.0)
             axes.axhline(0, color=GREY, linewidth=0.9, zorder=2)
             if curve.outer is not None:

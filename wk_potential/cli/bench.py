@@ -78,6 +78,8 @@ def bench(screen: "Screen", model: Path, structure: Path | None, json_file: Path
     ]  # fmt: skip
     columns = ("", "threads", *PARTS, "CPU", "wall", "list", "floor", "share")
     screen.table(f"Microseconds per atom and step, {len(atoms)} atoms", columns, rows, NOTES)
+    if loaded.baseline_potential is not None:
+        screen.say(f"Not in these times: {loaded.baseline_potential}, to which the model adds")
     if json_file is not None:
         table = [{**asdict(s), "total": s.total, "atoms": len(atoms)} for s in speeds]
         write_atomically(json_file, (json.dumps(table, indent=1) + "\n").encode())
