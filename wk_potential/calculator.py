@@ -17,7 +17,7 @@ from .atoms.neighbours import VerletList, find_neighbours
 from .atoms.structure import Structure
 from .baselines.potential import BaselinePotential
 from .compute.threads import thread_count
-from .errors import OptionsError, StructureError
+from .errors import BaselineError, OptionsError, StructureError
 from .model.error_bars import CommitteePotential
 from .model.model import Model
 
@@ -216,6 +216,9 @@ class WKCalculator(Calculator):
         atomic = "stresses" in properties and "stresses" not in self.results
         if self.model.scales and energy_wanted and (last not in self.results or atomic):
             self._calculate_energy(self.atoms, atomic)
+        baseline, whole = self.model.baseline_potential, self.atoms.cell.rank == 3
+        if baseline is not None and whole and "stress" in properties and "stress" not in self.results:
+            raise BaselineError(f"the baseline {baseline} gives no stress for this structure")
         for name in properties:
             if name not in self.implemented_properties or name in self.results:
                 continue
@@ -283,10 +286,11 @@ class WKCalculator(Calculator):
         for name in ATOMIC_PROPERTIES:
             self.results.pop(name, None)
         if "stress" in self.results:
-            if below.stress is None:
+            stress = _of_molecule(atoms, below.forces) if below.stress is None and not atoms.pbc.any() else below.stress
+            if stress is None:
                 del self.results["stress"]
             else:
-                self.results["stress"] = self.results["stress"] + below.stress
+                self.results["stress"] = self.results["stress"] + stress
 
     def _add_uncertainty(self, committee: CommitteePotential, atoms: Atoms) -> None:
         """Add the error bars of the structure whose energy has just been computed."""
@@ -319,6 +323,12 @@ class WKCalculator(Calculator):
             if self.model.scales:
                 self.model.check_composition(numbers)
             self._checked_numbers = numbers.copy()
+
+
+def _of_molecule(atoms: Atoms, forces: np.ndarray) -> np.ndarray:
+    """Stress (6,) of a molecule in a cell, which is that of its forces."""
+    virial = -atoms.positions.T @ forces
+    return (0.5 * (virial + virial.T) / atoms.cell.volume)[VOIGT]
 
 
 def _check_options(unknown: dict[str, Any], switches: dict[str, Any], skin: float) -> None:

@@ -28,7 +28,7 @@ class WKDriver(ASEDriver):
         template: file with the atoms in i-PI's order, any format of ASE; its positions do not matter, its periodic
             directions do: a molecule must not be periodic.
         model: path of a model file.
-        threads, precision: as in `WKCalculator`.
+        threads, precision, baseline: as in `WKCalculator`.
 
     """
 
@@ -38,9 +38,10 @@ class WKDriver(ASEDriver):
         model: str | Path,
         threads: int | None = None,
         precision: str = "float64",
+        baseline: str | None = None,
         **options: Any,
     ) -> None:
-        self._calculator = WKCalculator(model, threads, precision)
+        self._calculator = WKCalculator(model, threads, precision, baseline=baseline)
         super().__init__(template, **options)
 
     def check_parameters(self) -> None:

@@ -20,6 +20,7 @@ from wk_potential.active.model import GrowingModel
 from wk_potential.cli import main
 from wk_potential.errors import BaselineError, DataError, LammpsError, ModelFileError, OptionsError
 from wk_potential.lammps import _loaded
+from wk_potential.model.model import baseline_of
 
 pytestmark = pytest.mark.train
 OPTIONS = {name: getattr(QUICK, name) for name in QUICK.model_fields_set} | {"uncertainty": True}
@@ -124,7 +125,7 @@ def test_a_file_does_not_hold_a_calculator(model, tmp_path):
     model.save(tmp_path / "model.wkp")
     atoms, loaded = labelled(100), Model.load(tmp_path / "model.wkp")
     assert "adds to" in repr(loaded)
-    with pytest.raises(BaselineError, match="it does not hold, LennardJones: give it"):
+    with pytest.raises(BaselineError, match="it does not hold: give it again, the whole of LennardJones"):
         loaded.predict(atoms)
     with pytest.raises(BaselineError, match=r"WKCalculator\(model, baseline=calculator\)"):
         WKCalculator(loaded).get_potential_energy(atoms)
@@ -161,14 +162,22 @@ def test_frames_are_computed_once(frames, tmp_path):
         train(frames, baseline=failing, baseline_file=file, threads=1, **forces)
     calculator = Counted()
     first = train(frames, baseline=calculator, baseline_file=file, threads=1, **forces)
-    assert calculator.calls == 4 + 1  # four frames were kept, and the check asks once more
+    assert calculator.calls == 2 + 4 + 1  # four frames were kept, of which two are compared; the check is the last
     again = Counted()
     second = train(frames, baseline=again, baseline_file=file, threads=1, **forces)
-    assert again.calls == 1
+    assert again.calls == 2 + 1
     assert second.predict(frames[0]).energy == first.predict(frames[0]).energy
     file.write_bytes(file.read_bytes()[:100])
-    train(frames, baseline=(third := Counted()), baseline_file=file, threads=1, **forces)
-    assert third.calls == 8 + 1
+    with pytest.raises(DataError, match="holds something else, or is damaged; delete it"):
+        train(frames, baseline=Counted(), baseline_file=file, threads=1, **forces)
+
+
+def test_results_of_a_calculator_that_has_changed_are_not_used(frames, tmp_path):
+    file = tmp_path / "below.npz"
+    for epsilon in (0.2, 0.1):
+        calculator = LennardJones(sigma=2.3, epsilon=epsilon, rc=4.0, smooth=True)
+        model = train(frames, baseline=calculator, baseline_file=file, threads=1, **OPTIONS)
+        assert model.predict(frames[0]).energy == pytest.approx(frames[0].get_potential_energy(), abs=0.05)
 
 
 def test_stresses_need_a_baseline_with_stresses(frames):
@@ -176,7 +185,7 @@ def test_stresses_need_a_baseline_with_stresses(frames):
         train(frames, baseline=Counted, threads=1, **OPTIONS)
     model = train(frames, baseline=Counted, threads=1, use_stress=False, **OPTIONS)
     assert model.predict(frames[0]).stress is None
-    with pytest.raises(PropertyNotImplementedError):
+    with pytest.raises(BaselineError, match="Counted gives no stress"):
         WKCalculator(model).get_property("stress", frames[0])
 
 
@@ -236,6 +245,48 @@ def test_a_model_adds_to_a_model(trained_below, alone, monkeypatch):
         Model.load(folder / "elsewhere" / "sum.wkp").predict(atoms)
 
 
+def test_a_model_beside_the_other_is_its_baseline(trained_below, monkeypatch):
+    folder = trained_below
+    expected = Model.load(folder / "sum.wkp").predict(labelled(100)).energy
+    (folder / "other").mkdir()
+    train([labelled(k, below()) for k in range(4)], threads=1, **OPTIONS).save(folder / "other" / "base.wkp")
+    monkeypatch.chdir(folder / "other")
+    assert Model.load(folder / "sum.wkp").predict(labelled(100)).energy == expected
+    calculator = pickle.loads(pickle.dumps(WKCalculator(folder / "sum.wkp")))
+    assert calculator.get_potential_energy(labelled(100)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_model_is_not_written_over_its_baseline(trained_below, monkeypatch):
+    monkeypatch.chdir(trained_below)
+    result = CliRunner().invoke(main, ["train", "frames.xyz", "--baseline", "base.wkp", "-o", "base.wkp"])
+    assert "base.wkp: is the baseline, which the new model would replace" in result.output
+
+
+def test_names_of_files_may_hold_a_plus_sign(trained_below):
+    (trained_below / "a+b.wkp").write_bytes((trained_below / "base.wkp").read_bytes())
+    name = f"{trained_below}/a+b.wkp"
+    assert (
+        baseline_of(name).evaluate(labelled(1)).energy
+        == baseline_of(f"{trained_below}/base.wkp").evaluate(labelled(1)).energy
+    )
+    assert len(baseline_of(f"{name} + {name}").terms) == 2
+
+
+def test_frames_on_which_the_baseline_does_nothing_do_not_check_it():
+    def argon(seed, distance):
+        atoms = Atoms("Ar2", [[0, 0, 0], [distance, 0, 0]])
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = LennardJones(sigma=3.4, epsilon=0.02, rc=6.0, smooth=True)
+        atoms.get_potential_energy(), atoms.get_forces()
+        return atoms
+
+    frames = [argon(0, 9.0), *(argon(k, 3.5) for k in range(1, 6))]
+    model = train(frames, baseline=LennardJones(sigma=3.4, epsilon=0.01, rc=6.0, smooth=True), threads=1, **OPTIONS)
+    other = model.with_baseline(LennardJones(sigma=3.4, epsilon=0.1, rc=6.0, smooth=True))
+    with pytest.raises(BaselineError, match="not the one that the model was trained with"):
+        other.predict(frames[1])
+
+
 def test_a_model_that_is_its_own_baseline_is_refused(trained_below):
     (trained_below / "base.wkp").write_bytes((trained_below / "sum.wkp").read_bytes())
     with pytest.raises(ModelFileError, match="is its own baseline"):
@@ -256,9 +307,9 @@ def test_commands_take_the_calculator_of_the_user(frames, tmp_path, monkeypatch)
     assert "Baseline potential: mine.py:below" in made.output
     assert (tmp_path / "model.baseline.npz").exists()
     shown = run("info", "model.wkp").output
-    assert "adds to" in shown
+    assert "baseline potential" in shown
     assert "mine.py:below" in shown
-    assert "it does not hold, mine.py:below: give it" in " ".join(
+    assert "it does not hold: give it again, the whole of mine.py:below" in " ".join(
         run("evaluate", "model.wkp", "frames.xyz").output.split()
     )
     assert run("evaluate", "model.wkp", "frames.xyz", "--baseline", "mine.py:below").exit_code == 0

@@ -7,12 +7,13 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from wk_potential import Frame, Model, WKCalculator, dimer_curves, train
+from wk_potential import Frame, Model, TrainingOptions, WKCalculator, dimer_curves, train
 from wk_potential.analysis.plots import dimer_figure
-from wk_potential.errors import BaselineError, CompositionWarning, ModelFileError
+from wk_potential.errors import BaselineError, CompositionWarning, ModelFileError, OptionsError
 from wk_potential.model.container import read_container, write_container
 from wk_potential.model.model import baseline_of
 from wk_potential.testing import check_forces, check_permutation, check_rotations
+from wk_potential.training.difference import without_potential
 
 tblite = pytest.importorskip("tblite.ase", reason="needs tblite: pip install 'wk_potential[xtb]'")
 dftd3 = pytest.importorskip("dftd3.ase", reason="needs dftd3: pip install 'wk_potential[dispersion]'")
@@ -110,8 +111,11 @@ def test_a_model_file_brings_its_method(delta):
         (lambda b: b["methods"][0]["parameters"].update(charge="x"), "charge must be a number"),
         (lambda b: b["methods"][0]["parameters"].update(path="x"), "has no parameter 'path'"),
         (lambda b: b["methods"][0].update(more=1), "more"),
-        (lambda b: b.pop("check"), "methods without the energy of a structure"),
-        (lambda b: b["check"]["positions"].pop(), "methods without the energy of a structure"),
+        (lambda b: b["methods"][0].update(version="\x1b[31m"), "version"),
+        (lambda b: b["methods"][0].update(method="model", name="a\0b.wkp"), "name"),
+        (lambda b: b["methods"].clear(), "lack gfn2-xtb, which the options name"),
+        (lambda b: b.pop("check"), "methods without a structure"),
+        (lambda b: b["check"]["positions"].pop(), "methods without a structure"),
         (lambda b: b["check"]["numbers"].__setitem__(0, 1000), "numbers"),
     ],
 )
@@ -143,9 +147,44 @@ def test_curves_of_two_atoms_are_those_of_the_sum(delta, tmp_path):
     dimer_figure(dimer_curves(model, distances), tmp_path / "dimers.png")
 
 
+def test_structures_that_are_periodic_in_some_directions_are_refused():
+    atoms = ethanol(1)
+    atoms.set_cell([15, 15, 15])
+    atoms.pbc = (True, True, False)
+    for text in ("gfn2-xtb", "d3(pbe)", "d4(pbe)"):
+        with pytest.raises(BaselineError, match=r"molecules and crystals only.* periodic in 2 directions"):
+            baseline_of(text).evaluate(atoms)
+
+
 @pytest.mark.train
-def test_dipoles_alone_need_no_baseline(delta):
+def test_a_molecule_in_a_cell_has_a_stress(delta):
+    """As i-PI asks for it: the derivative of the energy by strain, divided by the volume of a cell that does not matter."""
+    atoms = ethanol(9)
+    atoms.set_cell([20, 20, 20])
+    atoms.calc = WKCalculator(delta[0], threads=1)
+    found = atoms.get_stress(voigt=False)
+
+    def energy(strain):
+        copy = atoms.copy()
+        copy.positions = copy.positions @ (np.eye(3) + strain)
+        return WKCalculator(delta[0], threads=1).get_potential_energy(copy)
+
+    strain = np.zeros((3, 3))
+    strain[0, 0] = 1e-3
+    assert found[0, 0] == pytest.approx((energy(strain) - energy(-strain)) / 2e-3 / 8000, abs=1e-7)
+
+
+@pytest.mark.train
+def test_a_baseline_is_one_of_energies(delta):
     rng = np.random.default_rng(0)
     frames = [replace(Frame.from_atoms(atoms), dipole=rng.normal(size=3)) for atoms in delta[1]]
-    model = train(frames, baseline="gfn2-xtb", use_energy=False, threads=1, **OPTIONS)
-    assert model.baseline_potential is None
+    with pytest.raises(OptionsError, match="a baseline is one of energies"):
+        train(frames, baseline="gfn2-xtb", use_energy=False, threads=1, **OPTIONS)
+
+
+def test_charges_of_frames_are_not_overlooked():
+    frames = [ethanol(k) for k in range(3)]
+    for atoms in frames:
+        atoms.info |= {"energy": -1.0, "charge": 1}
+    with pytest.warns(UserWarning, match="frames have a 'charge', which the baseline gfn2-xtb does not get to see"):
+        without_potential([Frame.from_atoms(a) for a in frames], TrainingOptions(baseline="gfn2-xtb"))

@@ -127,7 +127,7 @@ class GrowingModel:
         known = Dataset(frames[:n_known])
         if "optimised_labels" not in facts or facts["data_hash"] != data_hash(known):
             return False
-        self.model = model
+        self.model = replace(model, baseline_potential=self.baseline)
         if new := frames[n_known:]:
             self.data = known
             self._add(new)

@@ -68,7 +68,7 @@ def read_trajectory(path: str | Path, frames: str = ":") -> list[Atoms]:
 
     Args:
         path: in any format that ASE reads.
-        frames: a Python slice.
+        frames: a Python slice, or the number of one frame.
 
     Raises:
         StructureError: the file cannot be read, the slice selects nothing, or frames differ in their atoms.
@@ -76,9 +76,10 @@ def read_trajectory(path: str | Path, frames: str = ":") -> list[Atoms]:
     """
     path = _existing(path)
     try:
-        images: Any = read(path, index=frames if ":" in frames else f"{frames}:", do_not_split_by_at_sign=True)
+        images: Any = read(path, index=frames, do_not_split_by_at_sign=True)
     except Exception as error:  # the readers raise errors of any class
         raise StructureError(f"{path}: cannot be read as a trajectory ({_reason(error)})") from error
+    images = [images] if isinstance(images, Atoms) else images
     if not images:
         raise StructureError(f"{path}: no frame in {frames!r}")
     for number, atoms in enumerate(images):

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..errors import BaselineError, DataError
 from .potential import BaselinePotential, BaselineResult
 
 SAVED_EVERY = 20.0  # seconds
+SAME = 1e-5  # eV per atom, of results that were kept and are computed again
 
 
 def less_baseline(
@@ -44,10 +44,8 @@ def less_baseline(
 
     """
     comm, results = comm or Communicator(), _Results(file, baseline)
-    known: dict[str, BaselineResult] = comm.share(results.read(), 0)
+    known: dict[str, BaselineResult] = comm.first(results.read)
     keys = [_key(frame) for frame in frames]
-    first = {key: k for k, key in reversed(list(enumerate(keys))) if key not in known}
-    missing, step, saved = sorted(first.values()), 4 * threads * comm.size, time.monotonic()
 
     def result(k: int) -> BaselineResult:
         try:
@@ -55,6 +53,11 @@ def less_baseline(
         except BaselineError as error:
             raise DataError(f"{frames[k].source}: {error}") from error
 
+    kept = [k for k, key in enumerate(keys) if key in known]
+    if kept and not all(_same(known[keys[k]], comm.first(result, k)) for k in {kept[0], kept[-1]}):
+        known, kept = {}, []  # a calculator of the same name that has changed
+    first = {key: k for k, key in reversed(list(enumerate(keys))) if key not in known}
+    missing, step, saved = sorted(first.values()), 4 * threads * comm.size, time.monotonic()
     try:
         for n in range(0, len(missing), step):
             batch = missing[n : n + step]
@@ -68,6 +71,10 @@ def less_baseline(
         if missing and comm.rank == 0:
             results.write(known)
     return [_difference(frame, known[key], baseline) for frame, key in zip(frames, keys, strict=True)]
+
+
+def _same(a: BaselineResult, b: BaselineResult) -> bool:
+    return abs(a.energy - b.energy) < SAME * len(a.forces) and np.abs(a.forces - b.forces).max() < 100 * SAME
 
 
 def _difference(frame: Frame, below: BaselineResult, baseline: BaselinePotential) -> Frame:
@@ -98,11 +105,17 @@ class _Results:
     """Results by structure, in a file of NumPy arrays."""
 
     def __init__(self, path: Path | None, baseline: BaselinePotential) -> None:
-        self.path, self.of = path, json.dumps(baseline.facts()["methods"], sort_keys=True)
+        self.path = path
+        self.of = json.dumps([[term.facts(), term.identity] for term in baseline.terms], sort_keys=True)
 
     def read(self) -> dict[str, BaselineResult]:
-        """Return what the file holds of this baseline, nothing if it is that of another one or cannot be read."""
-        if self.path is None or not self.path.is_file():
+        """Return what the file holds of this baseline, nothing if there is no file or it is that of another one.
+
+        Raises:
+            DataError: the file is another one, or damaged.
+
+        """
+        if self.path is None or not self.path.exists():
             return {}
         try:
             with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as file:
@@ -110,9 +123,12 @@ class _Results:
                     return {}
                 keys, energies, stresses = file["keys"].tolist(), file["energies"].tolist(), file["stresses"]
                 forces = np.split(file["forces"], np.cumsum(file["counts"])[:-1])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return {}
-        parts = zip(keys, energies, forces, stresses, strict=True)
+                parts = list(zip(keys, energies, forces, stresses, strict=True))
+        except Exception as error:  # the readers raise errors of any class
+            raise DataError(
+                f"{self.path}: is to keep the results of the baseline, and holds something else, or is damaged; delete "
+                "it, move it, or name another model"
+            ) from error
         return {key: BaselineResult(e, f, s if np.isfinite(s).all() else None) for key, e, f, s in parts}
 
     def write(self, known: dict[str, BaselineResult]) -> None:

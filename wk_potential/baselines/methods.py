@@ -1,6 +1,5 @@
 """Methods that a baseline may be made of, by name: xTB and corrections for dispersion, each in a package of its own."""
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ class Parameter(NamedTuple):
         kind: its type.
         default: its value if none is given, None if it has to be given.
         choices: the values that are allowed, or none for all.
+        least, most: of a number.
 
     """
 
@@ -29,6 +29,8 @@ class Parameter(NamedTuple):
     kind: type
     default: Value | None = None
     choices: tuple[Value, ...] = ()
+    least: float = 0.0
+    most: float = 0.0
 
 
 class KnownMethod(NamedTuple):
@@ -59,10 +61,10 @@ def _xtb(method: str) -> KnownMethod:
         }  # fmt: skip
 
     parameters = (
-        Parameter("charge", float, 0.0),
-        Parameter("multiplicity", int, 0),  # 0: the lowest that the number of electrons allows
-        Parameter("accuracy", float, 0.1),
-        Parameter("temperature", float, 300.0),  # K, of the electrons
+        Parameter("charge", float, 0.0, least=-10, most=10),
+        Parameter("multiplicity", int, 0, most=20),  # 0: the lowest that the number of electrons allows
+        Parameter("accuracy", float, 0.1, least=1e-4, most=10),
+        Parameter("temperature", float, 300.0, most=20_000),  # K, of the electrons
     )
     return KnownMethod("tblite", "tblite.ase", "TBLite", "xtb", parameters, keywords)
 
@@ -194,8 +196,10 @@ def _value(method: str, parameter: Parameter, value: Any) -> Value:
         found = found.lower()
         if not _WORD.fullmatch(found):
             raise OptionsError(f"baseline {method}: {name} must be a word, not {value!r}")
-    elif not math.isfinite(found) or abs(found) > 1e6:
-        raise OptionsError(f"baseline {method}: {name} must be a moderate number, not {value!r}")
+    elif not parameter.least <= found <= parameter.most:
+        raise OptionsError(
+            f"baseline {method}: {name} must be from {parameter.least:g} to {parameter.most:g}, not {value!r}"
+        )
     if parameter.choices and found not in parameter.choices:
         raise OptionsError(f"baseline {method}: {name} must be one of {', '.join(map(str, parameter.choices))}")
     return found

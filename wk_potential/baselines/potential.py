@@ -3,6 +3,7 @@
 It is computed without memory of earlier structures, so that results do not depend on them.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from ..errors import BaselineError, OptionsError
 from .foreign import as_calculator, load_calculator
 from .methods import Method
 
-CHECKED = 1e-5  # eV per atom, by which the energy of the check may differ
+CHECKED, CHECKED_FORCES = 1e-5, 1e-3  # eV per atom and eV/Angstrom, by which a check may differ
 MANY_ATOMS = 150  # with fewer, threads of OpenMP wait for each other longer than they work
 _ONE_AT_A_TIME = RLock()  # calculators of users need not be safe in threads
 _PLUS = re.compile(r"\+(?![^()]*\))")  # outside parentheses
@@ -42,7 +43,7 @@ class BaselineResult(NamedTuple):
     stress: np.ndarray | None
 
 
-LoadModel = Callable[[Path], Callable[[StructureLike, int], BaselineResult]]
+ModelEnergies = Callable[[Path, StructureLike, int], BaselineResult]  # of the model in a file
 
 
 class Term(Protocol):
@@ -53,6 +54,10 @@ class Term(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """Return what the header of a model says of it."""
+
+    @property
+    def identity(self) -> str:
+        """What tells it from an earlier one with the same facts."""
 
     def evaluate(self, structure: StructureLike, threads: int) -> BaselineResult:
         """Energy, forces and stress of a structure."""
@@ -73,14 +78,25 @@ class MethodTerm:
         version = self.version or self.method.version
         return {"method": self.method.name, "parameters": dict(self.method.parameters), "version": version}
 
+    @property
+    def identity(self) -> str:
+        """Nothing: the facts say all."""
+        return ""
+
     def evaluate(self, structure: StructureLike, threads: int) -> BaselineResult:
         """Energy, forces and stress by a calculator made for this structure.
 
         Raises:
-            BaselineError: the package is not installed, or the method fails.
+            BaselineError: the package is not installed, the method fails, or some directions are periodic and others
+                not, which the packages do not know.
 
         """
         calculator = self.method.calculator()
+        if np.any(structure.pbc) and not np.all(structure.pbc):
+            raise BaselineError(
+                f"the baseline {self} knows molecules and crystals only, and this structure is periodic in "
+                f"{np.count_nonzero(structure.pbc)} directions: make it periodic in all, with vacuum between the images"
+            )
         few = 1 if len(structure.numbers) < MANY_ATOMS else threads
         with _controller(self.method.name).limit(limits=few, user_api="openmp"):
             return _ask(calculator, structure, str(self))
@@ -100,18 +116,19 @@ class CalculatorTerm:
         """Return the name."""
         return {"method": "calculator", "name": self.name}
 
+    @property
+    def identity(self) -> str:
+        """What tells it from an earlier calculator of the same name, as far as a file says."""
+        file = Path(self.name.partition(":")[0])
+        return _digest(file) if file.suffix == ".py" and file.is_file() else ""
+
     def evaluate(self, structure: StructureLike, threads: int) -> BaselineResult:
         """Energy, forces and stress.
 
         Raises:
-            BaselineError: the calculator is not there, or fails.
+            BaselineError: it fails.
 
         """
-        if self.calculator is None:
-            raise BaselineError(
-                f"the model adds to a calculator that it does not hold, {self.name}: give it, as "
-                "WKCalculator(model, baseline=calculator), or on the command line as --baseline FILE.py:NAME"
-            )
         with _ONE_AT_A_TIME:
             return _ask(self.calculator, structure, str(self))
 
@@ -121,7 +138,7 @@ class ModelTerm:
     """Another model file."""
 
     path: Path
-    load: LoadModel
+    models: ModelEnergies
 
     def __str__(self) -> str:
         return self.path.name
@@ -130,6 +147,11 @@ class ModelTerm:
         """Return the path."""
         return {"method": "model", "name": str(self.path)}
 
+    @property
+    def identity(self) -> str:
+        """What tells it from an earlier model at the same path."""
+        return _digest(self.path) if self.path.is_file() else ""
+
     def evaluate(self, structure: StructureLike, threads: int) -> BaselineResult:
         """Energy, forces and stress.
 
@@ -137,21 +159,22 @@ class ModelTerm:
             ModelFileError: there is no such file, or it is no model.
 
         """
-        return self.load(self.path)(structure, threads)
+        return self.models(self.path, structure, threads)
 
 
 class Check(NamedTuple):
-    """A structure and its energy by the baseline (eV), which tells whether it still is the same."""
+    """A structure with its energy (eV) and forces (eV/Angstrom) by the baseline, which tell whether it is the same."""
 
     structure: Atoms
     energy: float
+    forces: np.ndarray
 
     def facts(self) -> dict[str, Any]:
         """Return what the header of a model says."""
         a = self.structure
         return {
             "numbers": a.numbers.tolist(), "positions": a.positions.tolist(), "cell": a.cell.array.tolist(),
-            "pbc": a.pbc.tolist(), "energy": self.energy,
+            "pbc": a.pbc.tolist(), "energy": self.energy, "forces": self.forces.tolist(),
         }  # fmt: skip
 
 
@@ -179,7 +202,7 @@ class BaselinePotential:
         return f"{self} ({', '.join(versions)})" if versions else str(self)
 
     @classmethod
-    def of(cls, given: Any, load_model: LoadModel) -> "BaselinePotential":
+    def of(cls, given: Any, models: ModelEnergies) -> "BaselinePotential":
         """Return a baseline: of a text such as `gfn2-xtb`, `d3(pbe)+model.wkp` or `FILE.py:NAME`, or a calculator.
 
         Raises:
@@ -191,10 +214,10 @@ class BaselinePotential:
         if not isinstance(given, str):
             calculator = as_calculator(given)
             return cls([CalculatorTerm(type(calculator).__name__, calculator)])
-        return cls([_term(part.strip(), load_model) for part in _PLUS.split(given)])
+        return cls([_term(part, models) for part in _parts(given)])
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any], load_model: LoadModel) -> "BaselinePotential":
+    def from_facts(cls, facts: Mapping[str, Any], models: ModelEnergies) -> "BaselinePotential":
         """Return the baseline that the header of a model describes.
 
         Raises:
@@ -204,14 +227,14 @@ class BaselinePotential:
         terms: list[Term] = []
         for entry in facts["methods"]:
             if entry["method"] == "model":
-                terms.append(ModelTerm(Path(entry["name"]), load_model))
+                terms.append(ModelTerm(Path(entry["name"]), models))
             elif entry["method"] == "calculator":
                 terms.append(CalculatorTerm(entry["name"]))
             else:
                 terms.append(MethodTerm(Method.of(entry["method"], entry["parameters"]), entry["version"]))
         check = facts["check"]
         structure = Atoms(check["numbers"], check["positions"], cell=check["cell"], pbc=check["pbc"])
-        return cls(terms, Check(structure, check["energy"]))
+        return cls(terms, Check(structure, check["energy"], np.array(check["forces"])))
 
     def facts(self) -> dict[str, Any]:
         """Return what the header of a model says of the baseline."""
@@ -219,9 +242,10 @@ class BaselinePotential:
         return {"methods": [term.facts() for term in self.terms], **check}
 
     def with_check(self, structure: StructureLike) -> "BaselinePotential":
-        """Return the baseline with the energy of a structure, which tells later whether it still is the same."""
+        """Return the baseline with what it gives a structure, which tells later whether it still is the same."""
         atoms = _as_atoms(structure)
-        return BaselinePotential(self.terms, Check(atoms, self._sum(atoms, 1).energy), True)
+        found = self._sum(atoms, 1)
+        return BaselinePotential(self.terms, Check(atoms, found.energy, found.forces), True)
 
     def evaluate(self, structure: StructureLike, threads: int = 1) -> BaselineResult:
         """Energy, forces and stress of a structure.
@@ -235,6 +259,11 @@ class BaselinePotential:
                 was trained with.
 
         """
+        if any(isinstance(term, CalculatorTerm) and term.calculator is None for term in self.terms):
+            raise BaselineError(
+                f"the model adds to a calculator that it does not hold: give it again, the whole of {self}, as "
+                "WKCalculator(model, baseline=calculator), or on the command line as --baseline FILE.py:NAME"
+            )
         if not self._is_checked and self.check is not None:
             self._compare(self.check)
         return self._sum(structure, threads)
@@ -246,19 +275,39 @@ class BaselinePotential:
         return BaselineResult(sum(p.energy for p in parts), np.sum([p.forces for p in parts], axis=0), stress)
 
     def _compare(self, check: Check) -> None:
-        """Compute the energy of the check again.
+        """Compute energy and forces of the check again.
 
         Raises:
-            BaselineError: it is another one.
+            BaselineError: they are others.
 
         """
-        found = self._sum(check.structure, 1).energy
-        if not abs(found - check.energy) <= CHECKED * len(check.structure):
+        found = self._sum(check.structure, 1)
+        far = float(np.abs(found.forces - check.forces).max())
+        if not (abs(found.energy - check.energy) <= CHECKED * len(check.structure) and far <= CHECKED_FORCES):
             raise BaselineError(
                 f"the baseline is not the one that the model was trained with, {self.description}: the energy of "
-                f"{check.structure.get_chemical_formula()} is {found:.6f} eV instead of {check.energy:.6f}"
+                f"{check.structure.get_chemical_formula()} is {found.energy:.6f} eV instead of {check.energy:.6f}, and "
+                f"forces differ by up to {far:.1e} eV/Å"
             )
         self._is_checked = True
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _parts(text: str) -> list[str]:
+    """Split a sum. Names of files may hold a plus sign, so a text that names a file is not split."""
+    found = []
+    for part in re.split(r"\s+\+\s+", text.strip()):
+        is_file = Path(part.partition(":")[0]).expanduser().is_file()
+        found += [part] if is_file else [term.strip() for term in _PLUS.split(part)]
+    return found
+
+
+def model_files(text: str) -> list[Path]:
+    """Return the model files that a text names."""
+    return [Path(part).expanduser() for part in _parts(text) if part.endswith(".wkp")]
 
 
 def check_text(text: str) -> None:
@@ -268,8 +317,8 @@ def check_text(text: str) -> None:
         OptionsError: a method or parameter is not known, or a value is not allowed.
 
     """
-    for part in _PLUS.split(text):
-        if not part.strip().endswith(".wkp") and not _is_foreign(part.strip()):
+    for part in _parts(text):
+        if not part.endswith(".wkp") and not _is_foreign(part):
             Method.parse(part)
 
 
@@ -278,7 +327,7 @@ def _is_foreign(text: str) -> bool:
     return text.endswith(".py") or (":" in text and "(" not in text)
 
 
-def _term(text: str, load_model: LoadModel) -> Term:
+def _term(text: str, models: ModelEnergies) -> Term:
     """Return the term that a text stands for.
 
     Raises:
@@ -289,7 +338,7 @@ def _term(text: str, load_model: LoadModel) -> Term:
         path = Path(text).expanduser()
         if not path.is_file():
             raise OptionsError(f"baseline {text}: there is no such file")
-        return ModelTerm(path, load_model)
+        return ModelTerm(path, models)
     if _is_foreign(text):
         return CalculatorTerm(text, load_calculator(text, "--baseline"))
     return MethodTerm(Method.parse(text))

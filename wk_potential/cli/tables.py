@@ -124,7 +124,7 @@ def _energy_facts(model: Model, symbols: list[str]) -> list[tuple[str, str]]:
         ("mapped form", _mapped(model)),
         ("error bars", "none" if model.uncertainty is None else "calibrated on left-out frames"),
         ("repulsion", _repulsion(model, symbols)),
-        *([] if (below := model.baseline_potential) is None else [("adds to", below.description)]),
+        *([] if (below := model.baseline_potential) is None else [("baseline potential", below.description)]),
         (
             "baseline",
             f"{_list(baseline, '.4f')} eV per atom"

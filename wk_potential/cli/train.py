@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import OptionsError
 from ..training.options import TrainingOptions
 from .common import RanksCommand, check_outputs
 from .options import PATH, data_argument, field_option, given, threads_option
@@ -56,7 +57,7 @@ def train(
       wk-potential train rmd17_ethanol.npz --frames :50 --energy-unit kcal/mol -o ethanol.wkp --optimise
       mpiexec -n 4 wk-potential train many_frames.xyz -o model.wkp
     """
-    check_outputs(output)
+    check_outputs(output, output.with_suffix(".baseline.npz"))
     files = [value for value in values["isolated_atoms"] if isinstance(value, Path)]
     values["isolated_atoms"] = tuple(value for value in values["isolated_atoms"] if value not in files)
     chosen = given(values)
@@ -64,8 +65,22 @@ def train(
         options = TrainingOptions.checked(chosen, "command line")
     else:
         options = TrainingOptions.from_toml(config, **chosen)
+    _check_not_its_baseline(output, options.baseline)
     train_model(screen, data, output, _with_isolated_atoms(options, files), threads, valid)
     screen.say(f"\nWritten to {output}. Next: wk-potential evaluate {output} TEST_DATA", "bold")
+
+
+def _check_not_its_baseline(output: Path, baseline: str | None) -> None:
+    """Refuse to write a model over the one that it adds to.
+
+    Raises:
+        OptionsError: this would happen.
+
+    """
+    from ..baselines.potential import model_files
+
+    if baseline is not None and output.resolve() in [path.resolve() for path in model_files(baseline)]:
+        raise OptionsError(f"{output}: is the baseline, which the new model would replace; name another file")
 
 
 def _with_isolated_atoms(options: TrainingOptions, files: list[Path]) -> TrainingOptions:

@@ -22,6 +22,7 @@ Blocks = list[BlockEntry]
 TensorName = Literal["dipole", "polarizability"]
 # element, left block, right block, rows, columns
 Coupling = Annotated[tuple[Count, Count, Count, Count, Count], Field(strict=False)]
+Word = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]  # that is shown to people
 Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 Errors = dict[Text, float | int | Text]
 
@@ -121,20 +122,21 @@ class Hyperparameters(_Remarks):
 class MethodEntry(_Fields):
     """A part of the potential to which the model adds: a method, a `calculator` of the user, or another `model`."""
 
-    method: Text
-    name: Text = ""  # of a calculator, or path of a model
-    parameters: dict[Text, float | int | Text] = {}
-    version: Text = ""
+    method: Word
+    name: Word = ""  # of a calculator, or path of a model
+    parameters: dict[Word, float | int | Word] = {}
+    version: Word = ""
 
 
 class CheckEntry(_Fields):
-    """A structure (Angstrom) and the energy (eV) that this potential gave it in training."""
+    """A structure (Angstrom) with the energy (eV) and forces (eV/Angstrom) that this potential gave it in training."""
 
     numbers: list[Annotated[int, Field(ge=1, le=118)]] = Field(min_length=1)
     positions: list[Triple]
     cell: Annotated[tuple[Triple, Triple, Triple], Field(strict=False)]
     pbc: Annotated[tuple[bool, bool, bool], Field(strict=False)]
     energy: float
+    forces: list[Triple]
 
 
 class Baseline(_Remarks):
@@ -147,8 +149,11 @@ class Baseline(_Remarks):
 
     @model_validator(mode="after")
     def _checked(self) -> "Baseline":
-        if self.methods and (self.check is None or len(self.check.positions) != len(self.check.numbers)):
-            raise ValueError("methods without the energy of a structure to check them with")
+        if not self.methods:
+            return self
+        check = self.check
+        if check is None or not len(check.numbers) == len(check.positions) == len(check.forces):
+            raise ValueError("methods without a structure to check them with")
         return self
 
 

@@ -23,7 +23,7 @@ from ..errors import (
     UncertaintyError,
     UnknownElementError,
 )
-from .below import other_models
+from .below import OtherModels
 from .elements import is_determined, species_of
 from .energy import Potential, evaluate
 from .environments import EnvironmentPool, expand_structures
@@ -402,7 +402,7 @@ def baseline_of(given: Any) -> BaselinePotential:
         OptionsError: it is neither.
 
     """
-    return BaselinePotential.of(given, other_models(_load, Path()))
+    return BaselinePotential.of(given, OtherModels(_load))
 
 
 load = Model.load

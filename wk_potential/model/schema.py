@@ -361,6 +361,8 @@ def _check_remarks(facts: Header, arrays: dict[str, np.ndarray], n: int) -> None
         for name, value in used.items():
             given = (facts.options or {}).get(name, value) or 0
             require(given == value, f"options.{name}", f"is {given}, but scales.{k} has {value}")
+    wanted, methods = (facts.options or {}).get("baseline"), facts.baseline.methods if facts.baseline else []
+    require(wanted is None or bool(methods), "baseline.methods", f"lack {wanted}, which the options name")
     training = facts.training
     if training is None:
         return

@@ -1,11 +1,12 @@
 """Model files: from the parts of a model to arrays and a header, and back."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..baselines.potential import BaselinePotential
 from ..errors import ModelFileError, OptionsError
-from .below import Read, other_models
+from .below import OtherModels
 from .container import prefixed, within, write_container
 from .error_bars import Uncertainty
 from .repulsion import Repulsion
@@ -39,7 +40,9 @@ def write_model(model: "Model", path: Path) -> None:
     write_container(path, header, arrays)
 
 
-def read_parts(path: Path, above: tuple[Path, ...], read: Read) -> dict[str, Any]:
+def read_parts(
+    path: Path, above: tuple[Path, ...], read: "Callable[[Path, tuple[Path, ...]], Model]"
+) -> dict[str, Any]:
     """Return the attributes of the model in a file.
 
     Args:
@@ -63,7 +66,7 @@ def read_parts(path: Path, above: tuple[Path, ...], read: Read) -> dict[str, Any
         parts["repulsion"] = Repulsion(**within("repulsion_", arrays))
     if (facts := header.get("baseline", {})).get("methods"):
         try:
-            loader = other_models(read, path.parent, (*above, path.resolve()))
+            loader = OtherModels(read, path.parent, (*above, path.resolve()))
             parts["baseline_potential"] = BaselinePotential.from_facts(facts, loader)
         except OptionsError as error:
             raise ModelFileError(f"{path}: {error}") from None

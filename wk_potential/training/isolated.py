@@ -42,7 +42,8 @@ def with_isolated_atoms(
     if not kept or not found:
         return list(frames), options
     text = ", ".join(f"{symbol} {energy:.4f} eV ({source})" for symbol, (energy, source) in found.items())
-    log(f"Isolated atoms, taken as the baseline and not as frames: {text}")
+    below = "" if options.baseline is None else ", less the baseline potential"
+    log(f"Isolated atoms, taken as the baseline and not as frames{below}: {text}")
     given = options.isolated_atoms or {}
     for symbol, (energy, source) in found.items():
         if abs(given.get(symbol, energy) - energy) > SAME:
