@@ -158,7 +158,7 @@ def test_structures_that_are_periodic_in_some_directions_are_refused():
 
 @pytest.mark.train
 def test_a_molecule_in_a_cell_has_a_stress(delta):
-    """As i-PI asks for it: the derivative of the energy by strain, divided by the volume of a cell that does not matter."""
+    """As i-PI asks for it: the derivative of the energy by strain, divided by the volume of any cell."""
     atoms = ethanol(9)
     atoms.set_cell([20, 20, 20])
     atoms.calc = WKCalculator(delta[0], threads=1)

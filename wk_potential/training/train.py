@@ -94,6 +94,8 @@ def train(
     """
     if not isinstance(options, TrainingOptions):
         options = TrainingOptions.checked(dict(options or {}), "options")
+    if isinstance(baseline, str):
+        keywords, baseline = keywords | {"baseline": baseline}, None
     if keywords:
         given = {name: getattr(options, name) for name in options.model_fields_set}
         options = TrainingOptions.checked({**given, **keywords}, "train")
