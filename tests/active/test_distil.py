@@ -1,10 +1,13 @@
 """A student learns from a teacher on its own dynamics, restartably, and its errors are measured before it learns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from ase.io import read, write
 from ase.md.langevin import Langevin
 from click.testing import CliRunner
@@ -14,7 +17,8 @@ from wk_potential import Model, TrainingOptions, WKCalculator, evaluate, read_fr
 from wk_potential.active import distil
 from wk_potential.active.distil import Distillation, DistilSettings, teacher_of
 from wk_potential.cli import main
-from wk_potential.errors import ActiveLearningError, OptionsError
+from wk_potential.errors import ActiveLearningError, DynamicsError, OptionsError
+from wk_potential.model.model import baseline_of
 
 pytestmark = pytest.mark.train
 OPTIONS = TrainingOptions(**PLAIN, short_cutoff=0, saturation=0.0, element_mixing=0.0)
@@ -88,6 +92,14 @@ def test_labels_are_those_of_the_teacher_and_are_kept(finished, tmp_path):
     assert again.labelled.calls == 0
     again.run()
     assert 20 < len(again.labelled.frames) <= 40
+    write(path.with_suffix(".labelled.xyz"), read(distillation.labelled.path, ":3"))
+    few = Distillation([alloy()], EMT(), path, FEW, OPTIONS, threads=1)
+    assert few.labelled.calls == distil.START_FRAMES - 3
+    with pytest.raises(ActiveLearningError, match=r"\.xyz: the energy of .* differs from the teacher's"):
+        Distillation([alloy()], LennardJones(), path, FEW, OPTIONS, threads=1)
+    other = [replace(f, energy=f.energy + 10.0) for f in few.labelled.frames[:2]]
+    with pytest.raises(ActiveLearningError, match=r"the known frames: .* refers to other energies of atoms"):
+        Distillation([alloy()], EMT(), tmp_path / "new.wkp", FEW, OPTIONS, other, threads=1)
 
 
 def test_frames_at_which_the_teacher_fails_are_left_out(tmp_path):
@@ -113,6 +125,9 @@ def test_it_ends_when_the_errors_are_small_enough(tmp_path):
         ({"frames": 3}, "16 at least"),
         ({"timestep": 100.0}, "time step"),
         ({"forces_error": -1.0}, "forces_error"),
+        ({"forces_error": float("nan")}, "forces_error"),
+        ({"temperatures": (float("nan"),)}, "temperatures"),
+        ({"seed": -1}, "seed"),
     ],
 )
 def test_settings_are_checked(settings, message):
@@ -123,6 +138,12 @@ def test_settings_are_checked(settings, message):
 def test_teachers_are_models_methods_and_calculators(finished):
     assert isinstance(teacher_of(str(finished[0].path)), WKCalculator)
     assert isinstance(teacher_of("ase.calculators.emt:EMT"), EMT)
+    pytest.importorskip("dftd3", reason="needs dftd3: pip install 'wk_potential[dispersion]'")
+    atoms = alloy()
+    atoms.calc = teacher_of(" d3(pbe) + d3(pbe, d3zero)")
+    parts = [baseline_of(text).evaluate(atoms).energy for text in ("d3(pbe)", "d3(pbe, d3zero)")]
+    assert atoms.get_potential_energy() == pytest.approx(sum(parts))
+    assert atoms.get_stress().shape == (6,)
     with pytest.raises(OptionsError, match="TEACHER nothing: cannot be loaded"):
         teacher_of("nothing")
 
@@ -130,8 +151,18 @@ def test_teachers_are_models_methods_and_calculators(finished):
 def test_without_a_start_or_a_teacher_that_works_there_is_nothing_to_do(tmp_path):
     with pytest.raises(ActiveLearningError, match="no structure to start from"):
         Distillation([], EMT(), tmp_path / "s.wkp")
-    with pytest.raises(ActiveLearningError, match="the teacher fails at the structures to start from"):
+    with pytest.raises(OptionsError, match="without a baseline"):
+        Distillation([alloy()], EMT(), tmp_path / "s.wkp", options=TrainingOptions(baseline="gfn2-xtb"))
+    with pytest.raises(ActiveLearningError, match="the teacher fails at the structures to start from: the reference"):
         Distillation([bulk("Fe", cubic=True)], EMT(), tmp_path / "s.wkp", FEW, OPTIONS, threads=1)
+
+
+def test_settings_that_do_not_fit_are_told(tmp_path):
+    settings = DistilSettings(pressure=0.0, frames=40)
+    cluster = alloy()
+    cluster.pbc, cluster.cell = False, None
+    with pytest.raises(DynamicsError, match="npt"):
+        Distillation([cluster], EMT(), tmp_path / "s.wkp", settings, OPTIONS, threads=1).run()
 
 
 def test_the_command(tmp_path, monkeypatch):
@@ -146,6 +177,8 @@ def test_the_command(tmp_path, monkeypatch):
     assert "Student against teacher" in result.output
     assert "Done: 20 frames are labelled" in result.output
     assert len(read_frames("fast.labelled.xyz")) == 20
+    same = CliRunner().invoke(main, ["distil", "fast.wkp", "start.xyz", "-o", "fast.wkp"])
+    assert "fast.wkp: is the teacher, which the student would replace" in same.output
     again = CliRunner().invoke(main, command)
     assert "fast.labelled.xyz: exists; go on with --restart" in again.output
     copies = read("fast.labelled.xyz", "-2:")

@@ -5,6 +5,7 @@ frames, which it has not seen, are measured before it learns them. The number of
 """
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
 
 from ..analysis.evaluation import errors
 from ..atoms.frame import Frame
 from ..atoms.trajectories import read_trajectory
 from ..baselines.foreign import load_calculator
-from ..baselines.methods import METHODS, Method
+from ..baselines.methods import METHODS
+from ..baselines.potential import BaselinePotential
 from ..calculator import WKCalculator
 from ..errors import ActiveLearningError, DynamicsError, OptionsError, ReferenceFailed
-from ..model.model import Model
+from ..model.model import Model, baseline_of
 from ..simulation.dynamics import extrapolation_file, run_md
 from ..simulation.integrators import MDSettings
 from ..training.options import TrainingOptions
@@ -36,6 +39,7 @@ GRADE_LIMIT = 5.0  # of the extrapolation grade, beyond which a run of the stude
 STALLED = 0.9  # times the error of the round before: larger errors have stopped falling
 FEWEST = 8  # frames of a round whose error says something
 MOST_ROUNDS = 30
+SAME, RELATED = 1e-3, 0.2  # eV per atom, by which labels of this teacher, and of its own reference, may differ from it
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,16 @@ class DistilSettings:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not self.temperatures or min(self.temperatures) <= 0:
+        if not self.temperatures or not all(0 < t < np.inf for t in self.temperatures):
             raise OptionsError("temperatures must be positive numbers of K")
+        if self.seed < 0:
+            raise OptionsError(f"the seed must not be negative, not {self.seed}")
         if self.frames < START_FRAMES:
             raise OptionsError(f"frames must be {START_FRAMES} at least, which the first student needs")
-        if self.forces_error < 0 or not 0 < self.timestep <= self.spacing:
-            raise OptionsError("forces_error must not be negative, and the time step positive and below the spacing")
+        if not 0 <= self.forces_error < np.inf:
+            raise OptionsError(f"forces_error must be a number that is not negative, not {self.forces_error}")
+        if not 0 < self.timestep <= self.spacing < np.inf:
+            raise OptionsError("the time step must be positive and not above the spacing")
 
 
 class Round(NamedTuple):
@@ -97,17 +105,42 @@ class Round(NamedTuple):
 
 
 def teacher_of(text: str, threads: int | None = None) -> Any:
-    """Return the calculator that a text stands for: a model file, a method such as gfn2-xtb, FILE.py:NAME, MODULE:NAME.
+    """Return the calculator that a text stands for: a model file, methods, FILE.py:NAME, MODULE:NAME.
 
     Raises:
         OptionsError: it stands for none.
 
     """
+    text = text.strip()
     if text.endswith(".wkp"):
         return WKCalculator(text, threads)
-    if text.partition("(")[0].lower() in METHODS:
-        return Method.parse(text).calculator()
+    if text.partition("(")[0].lower().partition("+")[0].strip() in METHODS:
+        return BaselineCalculator(baseline_of(text))
     return load_calculator(text, "TEACHER")
+
+
+class BaselineCalculator(Calculator):
+    """ASE calculator of methods with names, and of their sums."""
+
+    implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012
+
+    def __init__(self, baseline: BaselinePotential) -> None:
+        super().__init__()
+        self.baseline = baseline
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Compute energy, forces and, for crystals, stress."""
+        super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
+        found = self.baseline.evaluate(self.atoms)
+        self.results = {"energy": found.energy, "forces": found.forces}
+        if found.stress is not None:
+            self.results["stress"] = found.stress
 
 
 class Distillation:
@@ -146,14 +179,18 @@ class Distillation:
     ) -> None:
         if not starts:
             raise ActiveLearningError("there is no structure to start from")
+        options = options or TrainingOptions()
+        if options.baseline is not None or not options.use_energy:
+            raise OptionsError("a student is trained on energies and without a baseline: leave these options out")
         self.path, self.settings, self.known = Path(path), settings or DistilSettings(), list(known)
-        self.options, self.threads = options or TrainingOptions(), threads
+        self.options, self.threads = options, threads
         self.log, self.progress = log or quiet, progress or quiet
         self.labelled = LabelledFile(self.path.with_suffix(".labelled.xyz"), teacher)
-        self.seconds, self._calls = 0.0, 0
+        self.seconds, self._calls, self._failure = 0.0, 0, ""
         self.rounds: list[Round] = []
         self._rng = np.random.default_rng((self.settings.seed, len(self.labelled.frames)))
         self._runs = [(start.copy(), t) for start in starts for t in self.settings.temperatures]
+        self._check_labels()
         self._label_starts(starts)
         self.model = self._trained()
 
@@ -166,7 +203,7 @@ class Distillation:
             structures, steps, stopped = self._visited(min(len(self.labelled.frames), left))
             new = self._label(structures)
             if not new:
-                raise ActiveLearningError("the teacher fails at all frames of a round; see the messages above")
+                raise ActiveLearningError(f"the teacher fails at all frames of a round: {self._failure}")
             found = errors(new, self.model.predict(new, self.threads, uncertainty=False))
             one = Round(
                 len(self.labelled.frames) - len(new), len(new), found["energy_per_atom_rmse"], found["forces_rmse"],
@@ -193,23 +230,38 @@ class Distillation:
         return bool(earlier) and last.frames >= 1.5 * earlier[-1].frames and last.forces > STALLED * earlier[-1].forces
 
     def _label_starts(self, starts: Sequence[Atoms]) -> None:
-        """Label rattled copies of the starts, if nothing is labelled yet."""
-        copies = -(-START_FRAMES // len(starts))
-        if not self.labelled.frames:
-            self._label([self._copy(start, k) for k in range(copies) for start in starts])
+        """Label the starts and rattled copies of them, those that are not labelled yet."""
+        rng = np.random.default_rng(self.settings.seed)
+        copies = [_copy(starts[k % len(starts)], k // len(starts), rng) for k in range(START_FRAMES)]
+        if len(self.labelled.frames) < START_FRAMES:
+            self._label([atoms for atoms in copies if not self.labelled.knows(atoms)])
         if len(self.labelled.frames) < 2:
-            raise ActiveLearningError("the teacher fails at the structures to start from")
+            raise ActiveLearningError(f"the teacher fails at the structures to start from: {self._failure}")
 
-    def _copy(self, start: Atoms, k: int) -> Atoms:
-        """Return a start, or the k-th rattled copy of it, which is strained as well if it is a crystal."""
-        atoms = start.copy()
-        if k == 0:
-            return atoms
-        if atoms.pbc.all():
-            strain = self._rng.normal(0, STRAIN, (3, 3))
-            atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True)
-        atoms.positions += self._rng.normal(0, RATTLES[k % len(RATTLES)], atoms.positions.shape)
-        return atoms
+    def _check_labels(self) -> None:
+        """Compare labels that are there already with the teacher.
+
+        Raises:
+            ActiveLearningError: they are of another teacher, or refer to other energies of atoms.
+
+        """
+        for frames, what in ((self.labelled.frames, str(self.labelled.path)), (self.known, "the known frames")):
+            frame = next((f for f in frames if f.energy is not None), None)
+            if frame is None:
+                continue
+            atoms = frame.to_atoms()
+            atoms.calc = self.labelled.reference
+            try:
+                far = abs(atoms.get_potential_energy() - frame.energy) / len(frame)
+            except Exception as error:  # calculators raise errors of any class
+                raise ActiveLearningError(
+                    f"{frame.source}: the teacher fails ({type(error).__name__}: {error})"
+                ) from error
+            if far > (SAME if frames is self.labelled.frames else RELATED):
+                raise ActiveLearningError(
+                    f"{what}: the energy of {frame.source} differs from the teacher's by {far:.4g} eV per atom, so "
+                    "it is of another teacher, or refers to other energies of atoms"
+                )
 
     def _label(self, structures: Sequence[Atoms]) -> list[Frame]:
         """Return the frames with the labels of the teacher; those at which it fails are left out."""
@@ -219,6 +271,7 @@ class Distillation:
             try:
                 found.append(self.labelled.label(atoms))
             except ReferenceFailed as error:
+                self._failure = str(error)
                 self.log(f"Left out: {error}")
                 continue
             finally:
@@ -232,7 +285,9 @@ class Distillation:
         """Train the student anew on all frames, and save it."""
         frames = [*self.known, *self.labelled.frames]
         options = self.options.model_copy(update={"uncertainty": True})
-        model = train(frames, options, self.threads, progress=self.progress)
+        with warnings.catch_warnings():  # the labels of an ASE calculator are in eV
+            warnings.filterwarnings("ignore", message=".*they look like", category=UserWarning)
+            model = train(frames, options, self.threads, progress=self.progress)
         model.save(self.path)
         return model
 
@@ -256,6 +311,8 @@ class Distillation:
                     run_md(atoms, settings, trajectory, progress=self.progress)
                     ended = False
                 except DynamicsError:
+                    if not trajectory.exists():  # the run did not begin: a setting does not fit
+                        raise
                     ended = True
                 frames = read_trajectory(trajectory)[1:] if trajectory.exists() else []
                 beyond = extrapolation_file(trajectory)
@@ -265,7 +322,20 @@ class Distillation:
                 structures += [a for a in (*frames, *last) if clash(a) is None]
                 if frames and not ended:
                     self._runs[k] = (_moving(frames[-1]), temperature)
-        return structures, steps, stopped
+        chosen = sorted({k * len(structures) // n for k in range(min(n, len(structures)))})
+        return [structures[k] for k in chosen] if len(structures) > n else structures, steps, stopped
+
+
+def _copy(start: Atoms, k: int, rng: np.random.Generator) -> Atoms:
+    """Return a start, or the k-th rattled copy of it, which is strained as well if it is a crystal."""
+    atoms = start.copy()
+    if k == 0:
+        return atoms
+    if atoms.pbc.all():
+        strain = rng.normal(0, STRAIN, (3, 3))
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True)
+    atoms.positions += rng.normal(0, RATTLES[k % len(RATTLES)], atoms.positions.shape)
+    return atoms
 
 
 def _moving(atoms: Atoms) -> Atoms:

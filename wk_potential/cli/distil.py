@@ -54,9 +54,9 @@ def distil(
 ) -> None:
     """Train a fast model, the student, on labels of a slow potential, the TEACHER.
 
-    TEACHER is a model file (such as one that adds to xTB), gfn1-xtb or gfn2-xtb, or an ASE calculator as FILE.py:NAME
-    or MODULE:NAME. START are structures to start from: files, with choices of frames (frames.xyz@:50:10); eight are
-    taken at most.
+    TEACHER is a model file (such as one that adds to xTB), a method of train --baseline such as gfn2-xtb, or an ASE
+    calculator as FILE.py:NAME or MODULE:NAME. START are structures to start from: files, with choices of frames
+    (frames.xyz@:50:10); eight are taken at most.
 
     In rounds the student runs dynamics from every START at every temperature, the teacher labels frames of it, the
     errors of the student there are measured, and the student learns them. The number of frames doubles from round to
@@ -77,13 +77,15 @@ def distil(
     settings = DistilSettings(**{**given, "temperatures": tuple(given["temperatures"])})
     labelled = output.with_suffix(".labelled.xyz")
     check_outputs(output)
+    if output.resolve() == Path(teacher).resolve():
+        raise ActiveLearningError(f"{output}: is the teacher, which the student would replace; name another file")
     if labelled.exists() and not restart:
         raise ActiveLearningError(f"{labelled}: exists; go on with --restart, or name another student")
     found = [atoms for start in starts for path, part in files_of(start) for atoms in read_trajectory(path, part)]
     structures = [found[k] for k in sorted({n * len(found) // MOST_STARTS for n in range(MOST_STARTS)})]
     options = TrainingOptions() if config is None else TrainingOptions.from_toml(config)
     calculator = teacher_of(teacher, threads)
-    own = read_frames(known) if known else []
+    own = read_frames(known, **{**options.reading, "frames": ":"}) if known else []
     screen.say(f"{len(structures)} structures to start from; the teacher is {teacher}")
     try:
         with screen.progress() as progress:
