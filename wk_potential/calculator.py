@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from inspect import signature
 from numbers import Real
@@ -308,6 +309,11 @@ class WKCalculator(Calculator):
         }
         if "stress" in self.results:
             self.results["stress_std"] = (spread.virial / atoms.cell.volume)[VOIGT]
+
+    def without_baseline(self) -> "WKCalculator":
+        """Return a calculator of the model alone, without the potential to which it adds."""
+        options = {name: self.parameters[name] for name in ("precision", "direct", "uncertainty", "skin")}
+        return WKCalculator(replace(self.model, baseline_potential=None), self.threads, **options)
 
     def clear_history(self) -> None:
         """Forget the neighbour list, so that results do not depend on earlier steps; restarts need this."""

@@ -194,7 +194,9 @@ def check_cutoff(
 ) -> list[Check]:
     """Look for jumps of energy and forces while the outermost atom is pulled away, beyond the cutoff.
 
-    The structure is taken without its periodic images. A true jump does not shrink with the step.
+    The structure is taken without its periodic images, and a model without the potential to which it adds: the cutoff
+    is that of the model, and a method of electrons need not converge on the way. A true jump does not shrink with
+    the step.
 
     Args:
         atoms: with a calculator, two atoms or more.
@@ -208,6 +210,8 @@ def check_cutoff(
     atoms = _free_copy(atoms)
     atoms.pbc = False
     atoms.cell = None
+    if hasattr(atoms.calc, "without_baseline"):
+        atoms.calc = atoms.calc.without_baseline()
     from_centre = atoms.positions - atoms.positions.mean(axis=0)
     pulled = int(np.argmax(np.linalg.norm(from_centre, axis=1)))
     direction = from_centre[pulled] / np.linalg.norm(from_centre[pulled])

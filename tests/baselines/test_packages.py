@@ -12,7 +12,7 @@ from wk_potential.analysis.plots import dimer_figure
 from wk_potential.errors import BaselineError, CompositionWarning, ModelFileError, OptionsError
 from wk_potential.model.container import read_container, write_container
 from wk_potential.model.model import baseline_of
-from wk_potential.testing import check_forces, check_permutation, check_rotations
+from wk_potential.testing import check_cutoff, check_forces, check_permutation, check_rotations
 from wk_potential.training.difference import without_potential
 
 tblite = pytest.importorskip("tblite.ase", reason="needs tblite: pip install 'wk_potential[xtb]'")
@@ -99,7 +99,8 @@ def test_a_model_file_brings_its_method(delta):
     assert model.info["baseline"]["methods"][0]["version"].startswith("tblite ")
     atoms = ethanol(9)
     atoms.calc = WKCalculator(path, threads=1)
-    rows = [row for check in (check_forces, check_rotations, check_permutation) for row in check(atoms)]
+    checks = (check_forces, check_rotations, check_permutation, check_cutoff)
+    rows = [row for check in checks for row in check(atoms)]
     assert [str(row) for row in rows if not row.passed] == []
 
 
