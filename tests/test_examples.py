@@ -61,6 +61,19 @@ def test_silicon_vacancy(silicon):
     assert 0.05 < energies.max() < 0.5
 
 
+@pytest.mark.train
+def test_ethanol_on_xtb(tmp_path, monkeypatch):
+    """With so small a kernel xTB is worth even more, and the student is nearly as good as its teacher."""
+    pytest.importorskip("tblite", reason="needs tblite: pip install 'wk_potential[xtb]'")
+    monkeypatch.chdir(tmp_path)
+    found = run_example("ethanol_on_xtb.py", "--frames", "20", "--labels", "24", "--order", "2", "--lmax", "1")
+    alone, on_xtb, student = (found[name][1] for name in ("from scratch", "on GFN2-xTB", "student of it"))
+    assert on_xtb < 0.7 * alone
+    assert student < 1.1 * alone
+    assert found["student of it"][2] < 0.5 * found["on GFN2-xTB"][2]
+    assert (tmp_path / "ethanol_on_xtb.png").stat().st_size > 5000
+
+
 def test_silicon_melting(silicon):
     """Too short to melt: the second shell is there, and lower at the higher temperature."""
     peaks = silicon("melting", "--repeat", "2", "--steps", "60", "--temperatures", "300", "1500")
