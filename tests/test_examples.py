@@ -66,7 +66,7 @@ def test_ethanol_on_xtb(tmp_path, monkeypatch):
     """With so small a kernel xTB is worth even more, and the student is nearly as good as its teacher."""
     pytest.importorskip("tblite", reason="needs tblite: pip install 'wk_potential[xtb]'")
     monkeypatch.chdir(tmp_path)
-    found = run_example("ethanol_on_xtb.py", "--frames", "20", "--labels", "24", "--order", "2", "--lmax", "1")
+    found = run_example("ethanol_on_xtb.py", "--frames", "20", "--labels", "24", "--quick")
     alone, on_xtb, student = (found[name][1] for name in ("from scratch", "on GFN2-xTB", "student of it"))
     assert on_xtb < 0.7 * alone
     assert student < 1.1 * alone

@@ -19,6 +19,7 @@ import wk_potential
 from wk_potential import Frame, TrainingOptions, WKCalculator, evaluate, train
 from wk_potential.active.distil import Distillation, DistilSettings
 
+QUICK = {"order": 2, "lmax": 1, "short_cutoff": 0.0, "saturation": 0.0, "element_mixing": 0.0}
 FRAMES = Path(wk_potential.__file__).parent / "demo" / "ethanol.xyz"
 
 
@@ -37,12 +38,11 @@ def main(arguments=None):
     p.add_argument("--frames", type=int, default=50, help="DFT frames to train on")
     p.add_argument("--labels", type=int, default=400, help="frames that the student's teacher labels")
     p.add_argument("--temperature", type=float, default=500.0, help="of the student's dynamics, K")
-    p.add_argument("--order", type=int, default=4, help="correlation order of the kernels")
-    p.add_argument("--lmax", type=int, default=3, help="largest angular momentum")
+    p.add_argument("--quick", action="store_true", help="a small kernel, to see that all runs")
     args = p.parse_args(arguments)
     frames = read(FRAMES, ":")
     known, unseen = frames[: args.frames], frames[args.frames :]
-    options = TrainingOptions(order=args.order, lmax=args.lmax)
+    options = TrainingOptions(**QUICK) if args.quick else TrainingOptions()
     alone = train(known, options, log=print)
     on_xtb = train(known, options, baseline="gfn2-xtb", log=print)
     on_xtb.save("ethanol_on_xtb.wkp")

@@ -57,7 +57,8 @@ def train(
       wk-potential train rmd17_ethanol.npz --frames :50 --energy-unit kcal/mol -o ethanol.wkp --optimise
       mpiexec -n 4 wk-potential train many_frames.xyz -o model.wkp
     """
-    check_outputs(output, output.with_suffix(".baseline.npz"))
+    check_outputs(output)
+    check_outputs(output.with_suffix(".baseline.npz"))
     files = [value for value in values["isolated_atoms"] if isinstance(value, Path)]
     values["isolated_atoms"] = tuple(value for value in values["isolated_atoms"] if value not in files)
     chosen = given(values)

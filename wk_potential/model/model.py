@@ -365,13 +365,10 @@ class Model:
         return str(self.info.get("training", {}).get("data_hash", ""))[:16]
 
     def with_baseline(self, baseline: Any) -> "Model":
-        """Return the model with the calculator that it adds to, where the file could not hold it.
-
-        Args:
-            baseline: an ASE calculator, a function that makes one, or text as of `TrainingOptions.baseline`.
+        """Return the model with the calculator, or text, of the potential to which it adds, if its file has none.
 
         Raises:
-            OptionsError: the model has no baseline of that kind, or this is no baseline.
+            OptionsError: the model was trained without a baseline, or this is no baseline.
 
         """
         if self.baseline_potential is None:
@@ -396,12 +393,7 @@ def _load(path: Path, above: tuple[Path, ...]) -> Model:
 
 
 def baseline_of(given: Any) -> BaselinePotential:
-    """Return the baseline that a calculator or a text stands for; see `TrainingOptions.baseline`.
-
-    Raises:
-        OptionsError: it is neither.
-
-    """
+    """Return the baseline of a calculator or a text, see `TrainingOptions.baseline`; raises an `OptionsError`."""
     return BaselinePotential.of(given, OtherModels(_load))
 
 
