@@ -80,11 +80,12 @@ class GrowingModel:
 
     def add(self, frames: Sequence[Frame]) -> None:
         """Add frames with labels to the training set, and update the model."""
-        self._add(frames if self.baseline is None else less_baseline(frames, self.baseline, self.threads))
+        wanted = [self._wanted(frame) for frame in frames]
+        self._add(wanted if self.baseline is None else less_baseline(wanted, self.baseline, self.threads))
 
     def _add(self, frames: Sequence[Frame]) -> None:
         """Add frames whose labels are less the baseline."""
-        self.data = Dataset([*self.data, *(self._wanted(frame) for frame in frames)])
+        self.data = Dataset([*self.data, *frames])
         known = self.model
         outgrown = self.data.n_labels >= self.limits.outgrown * known.info["training"]["optimised_labels"]
         if outgrown or any(_new(known, frame) for frame in frames):
