@@ -107,7 +107,7 @@ def test_conductivity_of_a_flux_that_is_known():
 
 def test_every_example_is_tested():
     here = {"ethanol_nve.py", "copper_surface.py", "water_infrared.py", "water_rdf.py", "cluster_active.py"}
-    here |= {"peroxide_active_pyscf.py"} | {f"silicon_{name}.py" for name in SILICON}
+    here |= {"peroxide_active_pyscf.py", "ethanol_on_xtb.py"} | {f"silicon_{name}.py" for name in SILICON}
     elsewhere = {"water_path_integrals.py"}  # test_ipi.py
     assert {path.name for path in EXAMPLES.glob("*.py")} == here | elsewhere
 
