@@ -1,5 +1,7 @@
 """Names of baselines, their parameters, and their packages."""
 
+import sys
+
 import pytest
 
 from wk_potential import TrainingOptions
@@ -68,5 +70,7 @@ def test_a_package_that_is_not_there_is_named(monkeypatch):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr("wk_potential.baselines.methods.version", absent)
-    with pytest.raises(BaselineError, match=r"needs the package tblite: pip install 'wk_potential\[xtb\]'"):
-        Method.parse("gfn2-xtb").calculator()
+    monkeypatch.setitem(sys.modules, "tblite.ase", None)  # as if it could not be imported
+    for use in (lambda method: method.calculator(), lambda method: method.version):
+        with pytest.raises(BaselineError, match=r"needs the package tblite: pip install 'wk_potential\[xtb\]'"):
+            use(Method.parse("gfn2-xtb"))

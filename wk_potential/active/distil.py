@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator
 
 from ..analysis.evaluation import errors
 from ..atoms.frame import Frame
@@ -32,7 +32,7 @@ from ..training.task import Log, Progress, quiet
 from ..training.train import train
 from .reference import LabelledFile, clash
 
-START_FRAMES = 16  # rattled copies of the starts, at least, from which the first student learns
+START_FRAMES = 16  # the starts and rattled copies of them, from which the first student learns
 RATTLES = (0.03, 0.06, 0.09)  # Angstrom, of these copies
 STRAIN = 0.02  # of copies of crystals, without which their stresses say nothing of volumes
 GRADE_LIMIT = 5.0  # of the extrapolation grade, beyond which a run of the student ends
@@ -128,14 +128,9 @@ class BaselineCalculator(Calculator):
         super().__init__()
         self.baseline = baseline
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
-    ) -> None:
+    def calculate(self, atoms: Atoms | None = None, *properties_and_changes: Any) -> None:
         """Compute energy, forces and, for crystals, stress."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, *properties_and_changes)
         assert self.atoms is not None
         found = self.baseline.evaluate(self.atoms)
         self.results = {"energy": found.energy, "forces": found.forces}
@@ -161,7 +156,6 @@ class Distillation:
         model: the student.
         rounds: that have been run.
         labelled: the frames of the teacher.
-        seconds: of a call of the teacher, for each atom, on average.
 
     """
 
@@ -186,13 +180,18 @@ class Distillation:
         self.options, self.threads = options, threads
         self.log, self.progress = log or quiet, progress or quiet
         self.labelled = LabelledFile(self.path.with_suffix(".labelled.xyz"), teacher)
-        self.seconds, self._calls, self._failure = 0.0, 0, ""
+        self._seconds, self._atoms, self._failure = 0.0, 0, ""
         self.rounds: list[Round] = []
         self._rng = np.random.default_rng((self.settings.seed, len(self.labelled.frames)))
         self._runs = [(start.copy(), t) for start in starts for t in self.settings.temperatures]
         self._check_labels()
         self._label_starts(starts)
         self.model = self._trained()
+
+    @property
+    def seconds(self) -> float:
+        """Of a call of the teacher, for each atom, on average; 0 if there was none."""
+        return self._seconds / max(self._atoms, 1)
 
     def run(self) -> str:
         """Learn in rounds; returns why it ends."""
@@ -243,20 +242,14 @@ class Distillation:
 
         Raises:
             ActiveLearningError: they are of another teacher, or refer to other energies of atoms.
+            ReferenceFailed: the teacher fails at one of them.
 
         """
         for frames, what in ((self.labelled.frames, str(self.labelled.path)), (self.known, "the known frames")):
             frame = next((f for f in frames if f.energy is not None), None)
             if frame is None:
                 continue
-            atoms = frame.to_atoms()
-            atoms.calc = self.labelled.reference
-            try:
-                far = abs(atoms.get_potential_energy() - frame.energy) / len(frame)
-            except Exception as error:  # calculators raise errors of any class
-                raise ActiveLearningError(
-                    f"{frame.source}: the teacher fails ({type(error).__name__}: {error})"
-                ) from error
+            far = abs(self.labelled.ask(frame.to_atoms())["energy"] - frame.energy) / len(frame)
             if far > (SAME if frames is self.labelled.frames else RELATED):
                 raise ActiveLearningError(
                     f"{what}: the energy of {frame.source} differs from the teacher's by {far:.4g} eV per atom, so "
@@ -276,9 +269,8 @@ class Distillation:
                 continue
             finally:
                 self.progress("teacher", (k + 1) / len(structures))
-            own = (time.perf_counter() - begin) / len(atoms)
-            self.seconds = (self.seconds * self._calls + own) / (self._calls + 1)
-            self._calls += 1
+            self._seconds += time.perf_counter() - begin
+            self._atoms += len(atoms)
         return found
 
     def _trained(self) -> Model:
@@ -292,7 +284,7 @@ class Distillation:
         return model
 
     def _visited(self, n: int) -> tuple[list[Atoms], int, int]:
-        """Return structures that the student visits, about n in all; steps of dynamics; and runs that were stopped."""
+        """Return structures that the student visits, n at most; steps of dynamics; and runs that were stopped."""
         s, each = self.settings, max(1, -(-n // len(self._runs)))
         interval = max(1, round(s.spacing / s.timestep))
         calculator = WKCalculator(self.model, self.threads, uncertainty=True)
@@ -314,7 +306,7 @@ class Distillation:
                     if not trajectory.exists():  # the run did not begin: a setting does not fit
                         raise
                     ended = True
-                frames = read_trajectory(trajectory)[1:] if trajectory.exists() else []
+                frames = read_trajectory(trajectory)[1:]
                 beyond = extrapolation_file(trajectory)
                 last = read_trajectory(beyond)[-1:] if beyond.exists() else []
                 steps += interval * len(frames)
@@ -322,8 +314,12 @@ class Distillation:
                 structures += [a for a in (*frames, *last) if clash(a) is None]
                 if frames and not ended:
                     self._runs[k] = (_moving(frames[-1]), temperature)
-        chosen = sorted({k * len(structures) // n for k in range(min(n, len(structures)))})
-        return [structures[k] for k in chosen] if len(structures) > n else structures, steps, stopped
+        return spread(structures, n), steps, stopped
+
+
+def spread(items: Sequence[Atoms], n: int) -> list[Atoms]:
+    """Return n of the items at most, evenly spread over all."""
+    return [items[k] for k in sorted({k * len(items) // n for k in range(n)})] if items else []
 
 
 def _copy(start: Atoms, k: int, rng: np.random.Generator) -> Atoms:

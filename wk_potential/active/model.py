@@ -18,7 +18,7 @@ from ..model.environments import as_arrays
 from ..model.model import Model
 from ..model.scale import Scale
 from ..model.support import SupportPoints
-from ..training.difference import without_potential
+from ..training.difference import with_wanted_stresses, without_potential
 from ..training.full.fit import leave_one_out_errors, refit_full
 from ..training.isolated import with_isolated_atoms
 from ..training.limits import DEFAULT, Limits
@@ -69,7 +69,7 @@ class GrowingModel:
         self.log, self.progress = log or quiet, progress or quiet
         self.limits = limits
         frames, options, self.baseline = without_potential(frames, self.options, None, self.threads, self.log)
-        wanted, self.options = with_isolated_atoms([self._wanted(frame) for frame in frames], options, self.log)
+        wanted, self.options = with_isolated_atoms(with_wanted_stresses(frames, options), options, self.log)
         self.data = Dataset(wanted)
         if len(self.data) < 2:
             raise DataError("a model that is to grow needs two labelled frames to begin with, or it has no error bars")
@@ -80,7 +80,7 @@ class GrowingModel:
 
     def add(self, frames: Sequence[Frame]) -> None:
         """Add frames with labels to the training set, and update the model."""
-        wanted = [self._wanted(frame) for frame in frames]
+        wanted = with_wanted_stresses(frames, self.options)
         self._add(wanted if self.baseline is None else less_baseline(wanted, self.baseline, self.threads))
 
     def _add(self, frames: Sequence[Frame]) -> None:
@@ -104,9 +104,6 @@ class GrowingModel:
                 self.model = map_model(self.model, self.data, tolerance, self.threads, self.log, limits=self.limits)
             except MappingError as error:
                 self.log(f"Not mapped: {error}")
-
-    def _wanted(self, frame: Frame) -> Frame:
-        return frame if self.options.use_stress else replace(frame, stress=None)
 
     @property
     def _unmapped(self) -> TrainingOptions:

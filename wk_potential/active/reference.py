@@ -1,13 +1,12 @@
 """Calls of the reference method: every label is saved to a file before it is used."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
+from ase.calculators.calculator import BaseCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import covalent_radii
 
@@ -15,7 +14,7 @@ from ..atoms.frame import Frame
 from ..atoms.neighbours import find_neighbours
 from ..atoms.reading import read_frames
 from ..atoms.trajectories import append_frame, drop_half_frame
-from ..baselines.foreign import as_calculator
+from ..baselines.foreign import as_calculator, ask, not_finite
 from ..errors import ActiveLearningError, OptionsError, ReferenceFailed
 
 CLASH = 0.5  # of the sum of covalent radii: the reference is not called for atoms closer than that
@@ -85,7 +84,7 @@ class LabelledFile:
         copy.set_constraint()
         copy.arrays.pop("momenta", None)
         copy.info = {name: atoms.info[name] for name in KEPT if name in atoms.info}
-        results = self._ask(copy)
+        results = self.ask(copy)
         self.calls += 1
         copy.info |= facts(results["energy"], results["forces"]) if facts else {}
         copy.calc = SinglePointCalculator(copy, **results)
@@ -93,16 +92,17 @@ class LabelledFile:
         self.frames.append(read_frames(self.path, str(len(self.frames)))[0])
         return self.frames[-1]
 
-    def _ask(self, atoms: Atoms) -> dict[str, Any]:
-        atoms.calc = self.reference
+    def ask(self, atoms: Atoms) -> dict[str, Any]:
+        """Return energy, forces and stress of the reference, without saving them.
+
+        Raises:
+            ReferenceFailed: the calculator has raised an error, or its labels are not finite.
+
+        """
         try:
-            results: dict[str, Any] = {"energy": float(atoms.get_potential_energy()), "forces": atoms.get_forces()}
-            if atoms.pbc.all():
-                with suppress(PropertyNotImplementedError, NotImplementedError):
-                    results["stress"] = atoms.get_stress()
+            results = ask(self.reference, atoms)
         except Exception as error:  # calculators raise errors of any class
             raise ReferenceFailed(f"the reference calculator failed ({type(error).__name__}: {error})") from error
-        for name, value in results.items():
-            if not np.isfinite(value).all():
-                raise ReferenceFailed(f"the {name} of the reference calculator is not finite")
+        for name in not_finite(results):
+            raise ReferenceFailed(f"the {name} of the reference calculator is not finite")
         return results

@@ -3,9 +3,12 @@
 import importlib
 import runpy
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from ase.calculators.calculator import BaseCalculator
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
 
 from ..errors import OptionsError
 
@@ -22,6 +25,21 @@ def as_calculator(given: Any) -> BaseCalculator:
     if not hasattr(given, "get_potential_energy"):
         raise OptionsError(f"{given!r} is no ASE calculator, nor a function that makes one")
     return given
+
+
+def ask(calculator: BaseCalculator, atoms: Atoms) -> dict[str, Any]:
+    """Return energy, forces and, for crystals, the stress if the calculator has one; its errors may be of any class."""
+    atoms.calc = calculator
+    results: dict[str, Any] = {"energy": float(atoms.get_potential_energy()), "forces": np.array(atoms.get_forces())}
+    if atoms.pbc.all():
+        with suppress(PropertyNotImplementedError, NotImplementedError):
+            results["stress"] = np.array(atoms.get_stress())
+    return results
+
+
+def not_finite(results: dict[str, Any]) -> list[str]:
+    """Return the names of results that are not finite."""
+    return [name for name, value in results.items() if not np.isfinite(value).all()]
 
 
 def load_calculator(text: str, option: str) -> Any:

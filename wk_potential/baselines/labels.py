@@ -55,7 +55,7 @@ def less_baseline(
 
     kept = [k for k, key in enumerate(keys) if key in known]
     if kept and not all(_same(known[keys[k]], comm.first(result, k)) for k in {kept[0], kept[-1]}):
-        known, kept = {}, []  # a calculator of the same name that has changed
+        known = {}  # a calculator of the same name that has changed
     first = {key: k for k, key in reversed(list(enumerate(keys))) if key not in known}
     missing, step, saved = sorted(first.values()), 4 * threads * comm.size, time.monotonic()
     try:

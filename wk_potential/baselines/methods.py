@@ -163,9 +163,7 @@ class Method:
         try:
             return f"{known.package} {version(known.package)}"
         except PackageNotFoundError:
-            raise BaselineError(
-                f"the baseline {self} needs the package {known.package}: pip install 'wk_potential[{known.extra}]'"
-            ) from None
+            raise self._absent() from None
 
     def calculator(self) -> Any:
         """Make the ASE calculator.
@@ -174,8 +172,18 @@ class Method:
             BaselineError: the package is not installed.
 
         """
-        known, _ = METHODS[self.name], self.version
-        return getattr(import_module(known.module), known.factory)(**known.keywords(**self.parameters))
+        known = METHODS[self.name]
+        try:
+            module = import_module(known.module)
+        except ModuleNotFoundError:
+            raise self._absent() from None
+        return getattr(module, known.factory)(**known.keywords(**self.parameters))
+
+    def _absent(self) -> BaselineError:
+        known = METHODS[self.name]
+        return BaselineError(
+            f"the baseline {self} needs the package {known.package}: pip install 'wk_potential[{known.extra}]'"
+        )
 
 
 def _value(method: str, parameter: Parameter, value: Any) -> Value:

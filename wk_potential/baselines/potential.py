@@ -14,12 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
 from threadpoolctl import ThreadpoolController
 
 from ..atoms.structure import StructureLike
 from ..errors import BaselineError, OptionsError
-from .foreign import as_calculator, load_calculator
+from .foreign import as_calculator, ask, load_calculator, not_finite
 from .methods import Method
 
 CHECKED, CHECKED_FORCES = 1e-5, 1e-3  # eV per atom and eV/Angstrom, by which a check may differ
@@ -91,12 +90,12 @@ class MethodTerm:
                 not, which the packages do not know.
 
         """
-        calculator = self.method.calculator()
         if np.any(structure.pbc) and not np.all(structure.pbc):
             raise BaselineError(
                 f"the baseline {self} knows molecules and crystals only, and this structure is periodic in "
                 f"{np.count_nonzero(structure.pbc)} directions: make it periodic in all, with vacuum between the images"
             )
+        calculator = self.method.calculator()
         few = 1 if len(structure.numbers) < MANY_ATOMS else threads
         with _controller(self.method.name).limit(limits=few, user_api="openmp"):
             return _ask(calculator, structure, str(self))
@@ -209,8 +208,6 @@ class BaselinePotential:
             OptionsError: the text is not of that kind, or the object is no calculator.
 
         """
-        if isinstance(given, cls):
-            return given
         if not isinstance(given, str):
             calculator = as_calculator(given)
             return cls([CalculatorTerm(type(calculator).__name__, calculator)])
@@ -356,21 +353,14 @@ def _ask(calculator: Any, structure: StructureLike, name: str) -> BaselineResult
 
     """
     atoms = _as_atoms(structure)
-    atoms.calc = calculator
-    stress = None
     try:
-        energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces())
-        if atoms.pbc.all():
-            try:
-                stress = np.array(atoms.get_stress())
-            except (PropertyNotImplementedError, NotImplementedError):
-                stress = None
+        results = ask(calculator, atoms)
     except Exception as error:  # calculators raise errors of any class
         what = atoms.get_chemical_formula()
         raise BaselineError(f"the baseline {name} fails for {what} ({type(error).__name__}: {error})") from error
-    if not np.isfinite([energy, *forces.ravel(), *(() if stress is None else stress)]).all():
+    if not_finite(results):
         raise BaselineError(f"the baseline {name} gives {atoms.get_chemical_formula()} results that are not finite")
-    return BaselineResult(energy, forces, stress)
+    return BaselineResult(results["energy"], results["forces"], results.get("stress"))
 
 
 @cache

@@ -161,6 +161,24 @@ def check_outputs(*paths: Path | None) -> None:
             raise OptionsError(f"{path}: the folder {path.parent} is not writable; write elsewhere")
 
 
+def check_not_replaced(output: Path, text: str | None, what: str, new: str) -> None:
+    """Refuse to write a model over one that it is made from.
+
+    Args:
+        output: where it is to be written.
+        text: baselines or a teacher, which may name model files.
+        what, new: what these are, and what would replace them.
+
+    Raises:
+        OptionsError: this would happen.
+
+    """
+    from ..baselines.potential import model_files
+
+    if text is not None and output.resolve() in [path.resolve() for path in model_files(text)]:
+        raise OptionsError(f"{output}: is the {what}, which the {new} would replace; name another file")
+
+
 def check_pictures(*paths: Path | None) -> None:
     """Refuse pictures that cannot be written; as `check_outputs`.
 

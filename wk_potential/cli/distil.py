@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ActiveLearningError
-from .common import Command, Interrupted, check_outputs
+from .common import Command, Interrupted, check_not_replaced, check_outputs
 from .options import PATH, threads_option
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def distil(
       wk-potential distil delta.wkp frames.xyz@:50:10 --with frames.xyz --temperature 500 -o fast.wkp
       wk-potential distil chgnet.model.dynamics:CHGNetCalculator cell.cif --temperature 800 -o fast.wkp
     """
-    from ..active.distil import Distillation, DistilSettings, teacher_of
+    from ..active.distil import Distillation, DistilSettings, spread, teacher_of
     from ..atoms.reading import read_frames
     from ..atoms.sources import files_of
     from ..atoms.trajectories import read_trajectory
@@ -77,12 +77,11 @@ def distil(
     settings = DistilSettings(**{**given, "temperatures": tuple(given["temperatures"])})
     labelled = output.with_suffix(".labelled.xyz")
     check_outputs(output)
-    if output.resolve() == Path(teacher).resolve():
-        raise ActiveLearningError(f"{output}: is the teacher, which the student would replace; name another file")
+    check_not_replaced(output, teacher, "teacher", "student")
     if labelled.exists() and not restart:
         raise ActiveLearningError(f"{labelled}: exists; go on with --restart, or name another student")
     found = [atoms for start in starts for path, part in files_of(start) for atoms in read_trajectory(path, part)]
-    structures = [found[k] for k in sorted({n * len(found) // MOST_STARTS for n in range(MOST_STARTS)})]
+    structures = spread(found, MOST_STARTS)
     options = TrainingOptions() if config is None else TrainingOptions.from_toml(config)
     calculator = teacher_of(teacher, threads)
     own = read_frames(known, **{**options.reading, "frames": ":"}) if known else []
@@ -103,31 +102,19 @@ def _show(screen: "Screen", distillation: Any, atoms: Any, why: str) -> None:
     from ..analysis.timing import measure
 
     rows = [
-        (
-            str(k),
-            str(r.frames),
-            str(r.new),
-            f"{1e3 * r.energy:.2f}",
-            f"{1e3 * r.forces:.1f}",
-            str(r.steps),
-            str(r.stopped),
-        )
+        (*map(str, (k, r.frames, r.new)), f"{1e3 * r.energy:.2f}", f"{1e3 * r.forces:.1f}", *map(str, r[4:]))
         for k, r in enumerate(distillation.rounds, 1)
     ]
     columns = ("round", "frames", "new", "energy meV/atom", "forces meV/Å", "steps", "stopped")
     notes = "errors (rms) of the student at new frames of its own dynamics, before it learned them\n"
     notes += "stopped: runs that left the training set"
     screen.table("Student against teacher", columns, rows, notes)
-    model = distillation.model
-    speed = measure(model, atoms, 1)
+    speed, labelled = measure(distillation.model, atoms, 1), distillation.labelled
     facts = [
-        (
-            "frames",
-            f"{len(distillation.labelled.frames)} labelled by the teacher, {distillation.labelled.calls} of them now",
-        ),
+        ("frames", f"{len(labelled.frames)} labelled by the teacher, {labelled.calls} of them now"),
         ("student", f"{speed.total:.0f} µs per atom and step on one core ({speed.form} form)"),
     ]
     if distillation.seconds:
         facts.append(("teacher", f"{1e6 * distillation.seconds:.0f} µs per atom and call"))
-    facts.append(("written", f"{distillation.path}, {distillation.labelled.path}"))
+    facts.append(("written", f"{distillation.path}, {labelled.path}"))
     screen.facts(f"Done: {why}", facts)

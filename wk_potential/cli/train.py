@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import OptionsError
 from ..training.options import TrainingOptions
-from .common import RanksCommand, check_outputs
+from .common import RanksCommand, check_not_replaced, check_outputs
 from .options import PATH, data_argument, field_option, given, threads_option
 
 if TYPE_CHECKING:
@@ -66,22 +65,9 @@ def train(
         options = TrainingOptions.checked(chosen, "command line")
     else:
         options = TrainingOptions.from_toml(config, **chosen)
-    _check_not_its_baseline(output, options.baseline)
+    check_not_replaced(output, options.baseline, "baseline", "new model")
     train_model(screen, data, output, _with_isolated_atoms(options, files), threads, valid)
     screen.say(f"\nWritten to {output}. Next: wk-potential evaluate {output} TEST_DATA", "bold")
-
-
-def _check_not_its_baseline(output: Path, baseline: str | None) -> None:
-    """Refuse to write a model over the one that it adds to.
-
-    Raises:
-        OptionsError: this would happen.
-
-    """
-    from ..baselines.potential import model_files
-
-    if baseline is not None and output.resolve() in [path.resolve() for path in model_files(baseline)]:
-        raise OptionsError(f"{output}: is the baseline, which the new model would replace; name another file")
 
 
 def _with_isolated_atoms(options: TrainingOptions, files: list[Path]) -> TrainingOptions:

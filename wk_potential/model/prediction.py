@@ -98,7 +98,8 @@ def predict_structures(
         atoms, own_threads = structures[k], 1 if side_by_side else threads
         try:
             arrays = as_arrays(atoms, model.elements, model.cutoff)
-            result = _with_baseline(model, atoms, _predict(model, arrays, _is_crystal(atoms), own_threads, with_bars))
+            own = _predict(model, arrays, bool(np.all(atoms.pbc)), own_threads, with_bars)
+            result = _with_baseline(model, atoms, own)
         except ClashError as error:
             raise StructureError(f"{name_of(atoms, k)}: {error}") from error
         except BaselineError as error:
@@ -110,10 +111,6 @@ def predict_structures(
         return result
 
     return run_threads(work, range(len(structures)), threads if side_by_side else 1)
-
-
-def _is_crystal(atoms: StructureLike) -> bool:
-    return bool(np.all(atoms.pbc))
 
 
 def _with_baseline(model: "Model", atoms: StructureLike, prediction: Prediction) -> Prediction:

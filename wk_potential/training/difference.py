@@ -67,7 +67,7 @@ def without_potential(
                 stacklevel=4,
             )
     report = partial(progress, "baseline potential")
-    differences = less_baseline(_wanted(frames, options), baseline, threads, file, report, comm)
+    differences = less_baseline(with_wanted_stresses(frames, options), baseline, threads, file, report, comm)
     if options.isolated_atoms is not None:
         energies = {s: e - _of_atom(baseline, s) for s, e in options.isolated_atoms.items()}
         options = options.model_copy(update={"isolated_atoms": energies})
@@ -85,8 +85,8 @@ def _telling(frames: Sequence[Frame], differences: Sequence[Frame]) -> int:
     return max(range(len(frames)), key=strength)
 
 
-def _wanted(frames: Sequence[Frame], options: TrainingOptions) -> Sequence[Frame]:
-    """Return the frames without the stresses that the options leave out, which the baseline need not have."""
+def with_wanted_stresses(frames: Sequence[Frame], options: TrainingOptions) -> Sequence[Frame]:
+    """Return the frames, without their stresses if the options leave them out; a baseline need not have them then."""
     return frames if options.use_stress else [replace(frame, stress=None) for frame in frames]
 
 

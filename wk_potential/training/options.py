@@ -194,9 +194,9 @@ class TrainingOptions(ReadingOptions):
     @field_validator("baseline")
     @classmethod
     def _known_methods(cls, value: str | None) -> str | None:
-        from ..baselines.potential import check_text  # imports ASE
-
         if value is not None:
+            from ..baselines.potential import check_text  # imports ASE
+
             check_text(value)
         return value
 

@@ -26,7 +26,7 @@ from ..compute.threads import thread_count
 from ..errors import DataError, MappingError, OptionsError
 from ..model.error_bars import Uncertainty
 from ..model.model import Model
-from .difference import without_potential
+from .difference import with_wanted_stresses, without_potential
 from .doubts import label_warnings, unit_warnings
 from .error_bars.rigidity import fit_uncertainty, frames_of_error_bars
 from .full.fit import fit_full
@@ -206,8 +206,7 @@ def train_frames(
 def _used(frames: Sequence[Frame], options: TrainingOptions, log: Log) -> tuple[Dataset, TrainingOptions]:
     """Return the training set without the labels that the options leave out, and the options with what it says."""
     given = options.isolated_atoms
-    if not options.use_stress:
-        frames = [replace(frame, stress=None) for frame in frames]
+    frames = with_wanted_stresses(frames, options)
     if not options.use_energy:
         frames = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
     frames, options = with_isolated_atoms(_weighted(frames, options.config_weights, log), options, log)
