@@ -163,7 +163,7 @@ class Method:
         try:
             return f"{known.package} {version(known.package)}"
         except PackageNotFoundError:
-            raise self._absent() from None
+            raise BaselineError(self._absent) from None
 
     def calculator(self) -> Any:
         """Make the ASE calculator.
@@ -176,14 +176,13 @@ class Method:
         try:
             module = import_module(known.module)
         except ModuleNotFoundError:
-            raise self._absent() from None
+            raise BaselineError(self._absent) from None
         return getattr(module, known.factory)(**known.keywords(**self.parameters))
 
-    def _absent(self) -> BaselineError:
+    @property
+    def _absent(self) -> str:
         known = METHODS[self.name]
-        return BaselineError(
-            f"the baseline {self} needs the package {known.package}: pip install 'wk_potential[{known.extra}]'"
-        )
+        return f"the baseline {self} needs the package {known.package}: pip install 'wk_potential[{known.extra}]'"
 
 
 def _value(method: str, parameter: Parameter, value: Any) -> Value:
