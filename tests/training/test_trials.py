@@ -12,7 +12,7 @@ from wk_potential.training.limits import DEFAULT
 from wk_potential.training.options import DensityShape
 from wk_potential.training.trials import tried
 
-SHAPES = DEFAULT.trials.shapes
+SHAPES, CHANNELS = DEFAULT.trials.shapes, DEFAULT.trials.channels
 
 
 def score_near(best):
@@ -39,7 +39,9 @@ def test_shape_of_the_best_score(molecules, best):
 
 
 @pytest.mark.parametrize("estimator", ["full", "sparse"])
-@pytest.mark.parametrize("given", [{}, {"element_mixing": 0.3}, {"saturation": 0.0}, {"cutoff": 5.0}])
+@pytest.mark.parametrize(
+    "given", [{}, {"element_mixing": 0.3}, {"saturation": 0.0}, {"cutoff": 5.0}, {"channel_tolerance": 1e-4}]
+)
 def test_progress_of_the_trials(molecules, crystals, estimator, given):
     for frames in (molecules, crystals):
         options, seen, n = TrainingOptions(**given), [], 0
@@ -68,7 +70,7 @@ def test_what_is_set_stays(molecules):
     assert (found.cutoff, found.cutoff_width, found.angular_weight, found.saturation) == (5.5, 5.0, 0.0, 0.7)
     assert {(o.cutoff, o.element_mixing, o.saturation) for o in asked} == {(5.5, 0.1, 0.7)}
     asked.clear()
-    given = TrainingOptions(angular_weight=0.6, element_mixing=0.0, saturation=0.0)
+    given = TrainingOptions(angular_weight=0.6, element_mixing=0.0, saturation=0.0, channel_tolerance=0.0)
     assert tried(Dataset(molecules), given, "sparse", score, print) == given
     assert not asked
 
@@ -76,7 +78,7 @@ def test_what_is_set_stays(molecules):
 def test_nothing_is_scored_twice(molecules):
     asked = []
     tried(Dataset(molecules), TrainingOptions(), "sparse", lambda _, o: asked.append(repr(o)) or 0.0, print)
-    assert len(asked) == len(set(asked)) == len(SHAPES) + 4
+    assert len(asked) == len(set(asked)) == len(SHAPES) + len(CHANNELS) + 4
 
 
 def test_another_shape_has_to_pay(molecules):
@@ -86,6 +88,19 @@ def test_another_shape_has_to_pay(molecules):
             Dataset(molecules), TrainingOptions(), "sparse", lambda _, o, g=gain: g * (o.angular_weight == 0), print
         )
         assert found.angular_weight == weight
+
+
+def test_few_channels_where_they_score_higher(molecules, crystals):
+    """Of the tolerances that do, the largest is taken; only the sparse estimator tries, and not for one element."""
+    many = TrainingOptions().channel_tolerance
+    for scores, tolerance in (((-0.1, 0.0), many), ((0.2, 0.1), CHANNELS[1]), ((0.1, -0.1), CHANNELS[0])):
+        known = dict(zip((many, *CHANNELS), (0.0, *scores), strict=True))
+        score = lambda _, o, known=known: known[o.channel_tolerance]  # noqa: E731
+        for frames, estimator, chosen in (
+            (molecules, "sparse", tolerance), (molecules, "full", many), (crystals, "sparse", many),
+        ):  # fmt: skip
+            found = tried(Dataset(frames), TrainingOptions(), estimator, score, print)
+            assert found.channel_tolerance == chosen
 
 
 @pytest.mark.parametrize("estimator", ["full", "sparse"])

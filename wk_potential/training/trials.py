@@ -1,4 +1,4 @@
-"""What training tries on some of its frames before it begins: shapes of the density, mixed elements, saturation.
+"""What training tries on some of its frames before it begins: shapes of the density, channels, mixing, saturation.
 
 The score of leave-one-out or cross-validation errors decides (`task.score_of_errors`). What the user has set is not
 tried.
@@ -26,7 +26,7 @@ def tried(
     limits: TrialLimits = DEFAULT.trials,
     progress: Progress = quiet,
 ) -> TrainingOptions:
-    """Return the options with the shape, mixing and saturation of the best scores, with margins for safety.
+    """Return the options with the shape, channels, mixing and saturation of the best scores, with margins for safety.
 
     Args:
         data: the training set.
@@ -43,12 +43,15 @@ def tried(
     mixed = options.element_mixing is None and not one_element
     saturated = options.saturation is None and not (estimator == "sparse" and one_element)
     shapes = _free_shapes(options, limits) if estimator == "sparse" or options.optimise else []
+    fewer = estimator == "sparse" and not one_element and "channel_tolerance" not in options.model_fields_set
     # the first score of each trial is that of the last one
-    n = (len(shapes) + bool(shapes)) + (len(limits.mixings) if mixed else 0) + saturated
-    n += not shapes and (mixed or saturated)
+    n = (len(shapes) + bool(shapes)) + (len(limits.channels) if fewer else 0)
+    n += (len(limits.mixings) if mixed else 0) + saturated + (not shapes and (fewer or mixed or saturated))
     trials, plain = _Trials(few, _counted(score, n, progress), log, limits), None
     if estimator == "sparse" or options.optimise:
         options, plain = trials.with_shape(options)
+    if fewer:
+        options, plain = trials.with_channels(options, plain)
     if mixed:
         options, plain = trials.with_mixing(options, plain)
     if options.saturation is None:
@@ -109,6 +112,17 @@ class _Trials:
             + ", ".join(f"{s:.2f}" for s in scores) + ")"
         )  # fmt: skip
         return options, scores[best]
+
+    def with_channels(self, options: TrainingOptions, plain: float | None) -> tuple[TrainingOptions, float]:
+        """Return the options with the fewest channels that score higher than many, whose score is `plain` if known."""
+        without = _without_saturation(options)
+        found = {options.channel_tolerance: self.score(self.few, without) if plain is None else plain}
+        for tolerance in self.limits.channels:
+            found[tolerance] = self.score(self.few, without.model_copy(update={"channel_tolerance": tolerance}))
+        many = options.channel_tolerance
+        chosen = max([many, *(tolerance for tolerance, score in found.items() if score > found[many])])
+        self.log(f"Channel tolerance {chosen:g} ({_scores(found)})")
+        return options.model_copy(update={"channel_tolerance": chosen}), found[chosen]
 
     def with_mixing(self, options: TrainingOptions, plain: float | None) -> tuple[TrainingOptions, float]:
         """Return the options with mixed elements if that pays, and their score; `plain` is that without, if known."""
