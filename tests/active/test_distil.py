@@ -8,6 +8,9 @@ from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ase.calculators.mixing import LinearCombinationCalculator
+from ase.calculators.morse import MorsePotential
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from ase.md.langevin import Langevin
 from click.testing import CliRunner
@@ -19,6 +22,7 @@ from wk_potential.active.distil import Distillation, DistilSettings, teacher_of
 from wk_potential.cli import main
 from wk_potential.errors import ActiveLearningError, DynamicsError, OptionsError
 from wk_potential.model.model import baseline_of
+from wk_potential.training.train import frames_of, train_frames
 
 pytestmark = pytest.mark.train
 OPTIONS = TrainingOptions(**PLAIN, short_cutoff=0, saturation=0.0, element_mixing=0.0)
@@ -76,7 +80,7 @@ def test_errors_are_measured_before_the_frames_are_learned(finished):
     first = distillation.rounds[0]
     known, new = distillation.labelled.frames[: first.frames], distillation.labelled.frames[first.frames :][: first.new]
     assert len(known) == distil.START_FRAMES
-    student = distil.train(known, OPTIONS, threads=1)
+    student = train_frames(known, OPTIONS, threads=1)
     assert evaluate(student, new, threads=1)["forces_rmse"] == pytest.approx(first.forces, rel=1e-3)
 
 
@@ -189,3 +193,59 @@ def test_the_command(tmp_path, monkeypatch):
     write("known.xyz", copies)
     known = CliRunner().invoke(main, [*command, "--restart", "--with", "known.xyz"])
     assert known.exit_code == 0, known.output
+
+
+def labelled_copies(calculator, n, seed):
+    rng, frames = np.random.default_rng(seed), []
+    for _ in range(n):
+        atoms = alloy()
+        atoms.positions += rng.normal(0, 0.1, atoms.positions.shape)
+        atoms.calc = calculator
+        frames.append(atoms.copy())
+        labels = {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces", "stress")}
+        frames[-1].calc = SinglePointCalculator(frames[-1], **labels)
+    return frames
+
+
+def shifted(scale):
+    """EMT and some part of another potential."""
+    return LinearCombinationCalculator([EMT(), MorsePotential(epsilon=0.3, r0=2.6, rho0=4.0)], [1.0, scale])
+
+
+def test_error_bars_tell_the_distance_from_the_known_labels():
+    """Where the teacher is off by more than the student is from it."""
+    known, of_teacher = labelled_copies(EMT(), 12, 1), labelled_copies(shifted(0.2), 40, 2)
+    frames, new = frames_of([*known, *of_teacher]), frames_of(labelled_copies(EMT(), 20, 3))
+    ratios = []
+    for of_others in (0, len(of_teacher)):
+        model = train_frames(frames, OPTIONS, threads=1, of_others=of_others)
+        found = model.predict(new, 1)
+        error = np.concatenate([p.forces - f.forces for p, f in zip(found, new, strict=True)])
+        bars = np.concatenate([p.forces_std for p in found])
+        ratios.append(np.sqrt(np.mean(error**2) / np.mean(bars**2)))
+    assert 0.7 < ratios[1] < 1.4
+    assert ratios[0] > 1.5 * ratios[1]
+
+
+def test_a_training_that_ends_with_a_student(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("frames.xyz", labelled_copies(shifted(0.05), 12, 1))
+    options = {**PLAIN, "short_cutoff": 0.0, "saturation": 0.0, "element_mixing": 0.0}
+    (tmp_path / "quick.toml").write_text("".join(f"{name} = {value}\n" for name, value in options.items()))
+    command = ["train", "frames.xyz", "--distil", "--config", "quick.toml", "--threads", "1", "-o", "fast.wkp"]
+    alone = CliRunner().invoke(main, command)
+    assert "name it with --baseline" in alone.output
+    command += ["--baseline", "ase.calculators.emt:EMT"]
+    for more, message in (("--no-use-energy", "needs the energies"), ("--valid-fraction=0.2", "wk-potential evaluate")):
+        assert message in CliRunner().invoke(main, [*command, more]).output
+    monkeypatch.setattr(distil, "MOST_ROUNDS", 2)
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert "about the temperature of the frames" in result.output
+    assert "Student against teacher" in result.output
+    teacher, student = Model.load("fast.teacher.wkp"), Model.load("fast.wkp")
+    assert teacher.baseline_potential is not None
+    assert student.baseline_potential is None
+    new = labelled_copies(shifted(0.05), 8, 9)
+    assert evaluate(student, new, threads=1)["forces_rmse"] < 0.1
+    assert "go on with wk-potential distil --restart" in CliRunner().invoke(main, command).output

@@ -5,18 +5,17 @@ frames, which it has not seen, are measured before it learns them. The number of
 """
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from ..analysis.evaluation import errors
+from ..analysis.evaluation import errors, expected_forces_error
 from ..atoms.frame import Frame
 from ..atoms.trajectories import read_trajectory
 from ..baselines.foreign import load_calculator
@@ -25,17 +24,22 @@ from ..baselines.potential import BaselinePotential
 from ..calculator import WKCalculator
 from ..errors import ActiveLearningError, DynamicsError, OptionsError, ReferenceFailed
 from ..model.model import Model, baseline_of
+from ..simulation.configurational import configurational_temperature
 from ..simulation.dynamics import extrapolation_file, run_md
 from ..simulation.integrators import MDSettings
 from ..training.options import TrainingOptions
 from ..training.task import Log, Progress, quiet
-from ..training.train import train
+from ..training.train import train_frames
 from .reference import LabelledFile, clash
 
+T = TypeVar("T")
 START_FRAMES = 16  # the starts and rattled copies of them, from which the first student learns
 RATTLES = (0.03, 0.06, 0.09)  # Angstrom, of these copies
 STRAIN = 0.02  # of copies of crystals, without which their stresses say nothing of volumes
 GRADE_LIMIT = 5.0  # of the extrapolation grade, beyond which a run of the student ends
+TEMPERATURE_FRAMES = 16  # at most, whose forces and curvatures tell the temperature
+LEAST_TEMPERATURE = 300.0  # K: frames of a relaxation tell less
+SHARE = 0.5  # of the teacher's error, with which the student is good enough
 STALLED = 0.9  # times the error of the round before: larger errors have stopped falling
 FEWEST = 8  # frames of a round whose error says something
 MOST_ROUNDS = 30
@@ -83,6 +87,22 @@ class DistilSettings:
             raise OptionsError("the time step must be positive and not above the spacing")
 
 
+def settings_for(frames: Sequence[Frame], teacher: WKCalculator) -> DistilSettings:
+    """Return settings for a teacher that was trained on few frames.
+
+    The student visits the temperature of the frames, or `LEAST_TEMPERATURE` if that is higher, until its error is
+    `SHARE` of that of the teacher, which then hardly counts: errors add in quadrature.
+
+    Args:
+        frames: of the teacher's training set.
+        teacher: the calculator.
+
+    """
+    found = configurational_temperature(spread(frames, TEMPERATURE_FRAMES), teacher)
+    temperature = float(f"{max(found, LEAST_TEMPERATURE):.2g}")
+    return DistilSettings((temperature,), forces_error=SHARE * expected_forces_error(teacher.model))
+
+
 class Round(NamedTuple):
     """A round.
 
@@ -104,16 +124,23 @@ class Round(NamedTuple):
     stopped: int
 
 
-def teacher_of(text: str, threads: int | None = None) -> Any:
+def teacher_of(text: str, threads: int | None = None, baseline: str | None = None) -> Any:
     """Return the calculator that a text stands for: a model file, methods, FILE.py:NAME, MODULE:NAME.
 
+    Args:
+        text: of the teacher.
+        threads: of a model.
+        baseline: what a model adds to, where its file does not hold it.
+
     Raises:
-        OptionsError: it stands for none.
+        OptionsError: it stands for none, or needs no baseline.
 
     """
     text = text.strip()
     if text.endswith(".wkp"):
-        return WKCalculator(text, threads)
+        return WKCalculator(text, threads, baseline=baseline)
+    if baseline is not None:
+        raise OptionsError(f"a baseline is for a teacher that is a model file, not for {text}")
     if text.partition("(")[0].lower().partition("+")[0].strip() in METHODS:
         return BaselineCalculator(baseline_of(text))
     return load_calculator(text, "TEACHER")
@@ -277,9 +304,9 @@ class Distillation:
         """Train the student anew on all frames, and save it."""
         frames = [*self.known, *self.labelled.frames]
         options = self.options.model_copy(update={"uncertainty": True})
-        with warnings.catch_warnings():  # the labels of an ASE calculator are in eV
-            warnings.filterwarnings("ignore", message=".*they look like", category=UserWarning)
-            model = train(frames, options, self.threads, progress=self.progress)
+        # error bars are to tell the distance from the known labels, if these are enough to tell it
+        of_others = len(self.labelled.frames) if len(self.known) >= FEWEST else 0
+        model = train_frames(frames, options, self.threads, progress=self.progress, of_others=of_others)
         model.save(self.path)
         return model
 
@@ -317,7 +344,7 @@ class Distillation:
         return spread(structures, n), steps, stopped
 
 
-def spread(items: Sequence[Atoms], n: int) -> list[Atoms]:
+def spread(items: Sequence[T], n: int) -> list[T]:
     """Return n of the items at most, evenly spread over all."""
     return [items[k] for k in sorted({k * len(items) // n for k in range(n)})] if items else []
 

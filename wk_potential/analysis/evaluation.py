@@ -114,3 +114,9 @@ def errors(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> dict[s
         own = [d for frame, d in zip(frames, differences, strict=True) if frame.config_type == name]
         by_type[name] = {"n_frames": len(own)} | _mean_errors(own)
     return table | {"forces_by_element": by_element, "by_config_type": by_type}
+
+
+def expected_forces_error(model: Model) -> float:
+    """Rms error of forces (eV/Angstrom) at frames that were left out in training, 0 if the model does not tell."""
+    errors = model.info.get("training", {}).get("errors", {})
+    return max((error for name, error in errors.items() if name.endswith("_forces_rmse")), default=0.0)

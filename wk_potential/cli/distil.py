@@ -7,9 +7,16 @@ import click
 
 from ..errors import ActiveLearningError
 from .common import Command, Interrupted, check_not_replaced, check_outputs
-from .options import PATH, threads_option
+from .options import PATH, baseline_option, threads_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
+
+    from ..active.distil import DistilSettings
+    from ..atoms.frame import Frame
+    from ..training.options import TrainingOptions
     from .screen import Screen
 
 MOST_STARTS = 8
@@ -38,6 +45,7 @@ MOST_STARTS = 8
 @click.option("--config", type=PATH, metavar="FILE.toml", help="Options of the training.")
 @click.option("--seed", default=0, show_default=True, help="Seed of velocities and rattled copies.")
 @click.option("--restart", is_flag=True, help="Go on with the labelled frames that are there.")
+@baseline_option
 @threads_option
 @click.pass_obj
 def distil(
@@ -49,6 +57,7 @@ def distil(
     known: tuple[Path, ...],
     config: Path | None,
     restart: bool,
+    baseline: str | None,
     threads: int | None,
     **given: Any,
 ) -> None:
@@ -68,33 +77,61 @@ def distil(
       wk-potential distil delta.wkp frames.xyz@:50:10 --with frames.xyz --temperature 500 -o fast.wkp
       wk-potential distil chgnet.model.dynamics:CHGNetCalculator cell.cif --temperature 800 -o fast.wkp
     """
-    from ..active.distil import Distillation, DistilSettings, spread, teacher_of
+    from ..active.distil import DistilSettings, spread, teacher_of
     from ..atoms.reading import read_frames
     from ..atoms.sources import files_of
     from ..atoms.trajectories import read_trajectory
     from ..training.options import TrainingOptions
 
     settings = DistilSettings(**{**given, "temperatures": tuple(given["temperatures"])})
-    labelled = output.with_suffix(".labelled.xyz")
     check_outputs(output)
     check_not_replaced(output, teacher, "teacher", "student")
-    if labelled.exists() and not restart:
-        raise ActiveLearningError(f"{labelled}: exists; go on with --restart, or name another student")
+    if not restart:
+        check_no_labels(output, "go on with --restart, or name another student")
     found = [atoms for start in starts for path, part in files_of(start) for atoms in read_trajectory(path, part)]
     structures = spread(found, MOST_STARTS)
     options = TrainingOptions() if config is None else TrainingOptions.from_toml(config)
-    calculator = teacher_of(teacher, threads)
+    calculator = teacher_of(teacher, threads, baseline)
     own = read_frames(known, **{**options.reading, "frames": ":"}) if known else []
     screen.say(f"{len(structures)} structures to start from; the teacher is {teacher}")
+    learn(screen, structures, calculator, output, settings, options, own, threads, "go on with --restart")
+
+
+def check_no_labels(output: Path, what: str) -> None:
+    """Refuse to begin where labels of an earlier distillation are; the message says what to do.
+
+    Raises:
+        ActiveLearningError: they are there.
+
+    """
+    labelled = output.with_suffix(".labelled.xyz")
+    if labelled.exists():
+        raise ActiveLearningError(f"{labelled}: exists; {what}")
+
+
+def learn(
+    screen: "Screen",
+    starts: "Sequence[Atoms]",
+    teacher: Any,
+    output: Path,
+    settings: "DistilSettings",
+    options: "TrainingOptions",
+    known: "Sequence[Frame]",
+    threads: int | None,
+    advice: str,
+) -> None:
+    """Distil the teacher, and print the student beside it; `advice` is what to do after an interruption."""
+    from ..active.distil import Distillation
+
     try:
         with screen.progress() as progress:
             distillation = Distillation(
-                structures, calculator, output, settings, options, own, threads, screen.say, progress
+                starts, teacher, output, settings, options, known, threads, screen.say, progress
             )
             why = distillation.run()
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; {labelled} is whole, go on with --restart") from None
-    _show(screen, distillation, structures[0], why)
+        raise Interrupted(f"interrupted; {output.with_suffix('.labelled.xyz')} is whole, {advice}") from None
+    _show(screen, distillation, starts[0], why)
 
 
 def _show(screen: "Screen", distillation: Any, atoms: Any, why: str) -> None:

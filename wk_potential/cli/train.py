@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import OptionsError
 from ..training.options import TrainingOptions
 from .common import RanksCommand, check_not_replaced, check_outputs
+from .distil import MOST_STARTS, check_no_labels, learn
 from .options import PATH, data_argument, field_option, given, threads_option
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ def _training_options(command: Any) -> Any:
     metavar="DATA",
     help="Frames to validate the model on, as DATA; they do not take part in the training.",
 )
+@click.option(
+    "--distil", is_flag=True,
+    help="Then learn a student without the --baseline from the model: MODEL.wkp is the student, and MODEL.teacher.wkp "
+    "is the model with the baseline.",
+)  # fmt: skip
 @threads_option
 @_training_options
 @click.pass_obj
@@ -40,6 +47,7 @@ def train(
     output: Path,
     config: Path | None,
     valid: tuple[Path, ...],
+    distil: bool,
     threads: int | None,
     **values: Any,
 ) -> None:
@@ -55,9 +63,9 @@ def train(
       wk-potential train frames.xyz -o model.wkp
       wk-potential train rmd17_ethanol.npz --frames :50 --energy-unit kcal/mol -o ethanol.wkp --optimise
       mpiexec -n 4 wk-potential train many_frames.xyz -o model.wkp
+      wk-potential train frames.xyz --baseline gfn2-xtb --distil -o fast.wkp
     """
     check_outputs(output)
-    check_outputs(output.with_suffix(".baseline.npz"))
     files = [value for value in values["isolated_atoms"] if isinstance(value, Path)]
     values["isolated_atoms"] = tuple(value for value in values["isolated_atoms"] if value not in files)
     chosen = given(values)
@@ -66,8 +74,60 @@ def train(
     else:
         options = TrainingOptions.from_toml(config, **chosen)
     check_not_replaced(output, options.baseline, "baseline", "new model")
-    train_model(screen, data, output, _with_isolated_atoms(options, files), threads, valid)
-    screen.say(f"\nWritten to {output}. Next: wk-potential evaluate {output} TEST_DATA", "bold")
+    options = _with_isolated_atoms(options, files)
+    if distil:
+        _check_distil(output, options, valid)
+    first = output.with_suffix(".teacher.wkp") if distil else output
+    check_outputs(first, first.with_suffix(".baseline.npz"))
+    train_model(screen, data, first, options, threads, valid)
+    screen.say(f"\nWritten to {first}. Next: wk-potential evaluate {first} TEST_DATA", "bold")
+    if distil:
+        _distil(screen, data, first, output, options, threads)
+
+
+def _check_distil(output: Path, options: TrainingOptions, valid: tuple[Path, ...]) -> None:
+    """Refuse what a distillation after the training cannot do.
+
+    Raises:
+        OptionsError: there is no baseline, no energies, frames to validate on, or there are several processes.
+        ActiveLearningError: there are labels of an earlier distillation.
+
+    """
+    from ..compute.ranks import launched_ranks
+
+    if options.baseline is None:
+        raise OptionsError("--distil makes a student of a model that adds to a potential: name it with --baseline")
+    if not options.use_energy:
+        raise OptionsError("--distil needs the energies: leave out --no-use-energy")
+    if valid or options.valid_fraction:
+        raise OptionsError(
+            "--distil knows no frames of validation: use wk-potential evaluate on both models afterwards"
+        )
+    if launched_ranks().size > 1:
+        raise OptionsError("--distil runs as one process, whose threads use all cores: leave out mpiexec")
+    check_no_labels(output, "go on with wk-potential distil --restart, or name another model")
+
+
+def _distil(
+    screen: "Screen", data: tuple[Path, ...], teacher: Path, output: Path, options: TrainingOptions,
+    threads: int | None,
+) -> None:  # fmt: skip
+    """Distil the model that has been trained, from its own frames and at their temperature."""
+    from ..active.distil import settings_for, spread
+    from ..atoms.reading import read_frames
+    from ..calculator import WKCalculator
+
+    calculator = WKCalculator(teacher, threads, baseline=options.baseline)
+    known = read_frames(data, **options.reading)
+    starts = [frame.to_atoms() for frame in spread(known, MOST_STARTS)]
+    settings = settings_for(known, calculator)
+    screen.say(
+        f"A student of {teacher}: it visits {settings.temperatures[0]:g} K, about the temperature of the frames, until "
+        f"its forces are off by {1e3 * settings.forces_error:.2g} meV/Å, half of what the teacher's are off"
+    )
+    own = options.model_copy(update={"baseline": None, "optimise": False})
+    advice = f"go on with wk-potential distil {teacher} --with DATA START... -o {output} --restart"
+    learn(screen, starts, calculator, output, settings, own, known, threads, advice)
 
 
 def _with_isolated_atoms(options: TrainingOptions, files: list[Path]) -> TrainingOptions:

@@ -9,6 +9,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from threadpoolctl import threadpool_limits
 
+from ...analysis.evaluation import expected_forces_error
 from ...atoms.dataset import Dataset
 from ...atoms.frame import Frame
 from ...compute.threads import thread_count
@@ -121,9 +122,8 @@ def _refuse(
 
 def default_tolerance(model: Model, limits: MappingLimits = DEFAULT.mapping) -> float:
     """A quarter of the expected rms error of forces (eV/Angstrom), within limits; the least if it is unknown."""
-    errors = model.info.get("training", {}).get("errors", {})
-    found = [error for name, error in errors.items() if name.endswith("_forces_rmse")]
-    return float(np.clip(limits.share * max(found, default=0.0), limits.least_tolerance, limits.most_tolerance))
+    expected = limits.share * expected_forces_error(model)
+    return float(np.clip(expected, limits.least_tolerance, limits.most_tolerance))
 
 
 def _facts(
