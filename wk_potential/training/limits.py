@@ -68,9 +68,10 @@ class TrialLimits:
         {"angular_weight": 0.0, "cutoff": 5.0, "cutoff_width": 2.0},
     )
     shape_gain: float = 0.1  # scores of few frames scatter by about this much
-    # Tolerances of channels, where there are several elements. Fewer channels cost less, and those of little density
-    # may be noise (MAPbI3: 14 of 39 channels do as well) or matter much (LLZO)
+    # Tolerances of channels, where there are several elements: those of little density may be noise, or matter much.
+    # The cost of a step is about the square of the number of channels, which is worth a few per cent of error
     channels: tuple[float, ...] = (3e-3, 1e-2)
+    channels_loss: float = 0.1
     # Of elements: alloys of many metals gain, molecules and water do not. With few support points mixing looks better
     # than it is with many
     mixings: tuple[float, ...] = (0.6, 0.8)

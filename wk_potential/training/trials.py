@@ -114,13 +114,17 @@ class _Trials:
         return options, scores[best]
 
     def with_channels(self, options: TrainingOptions, plain: float | None) -> tuple[TrainingOptions, float]:
-        """Return the options with the fewest channels that score higher than many, whose score is `plain` if known."""
+        """Return the options with the fewest channels that score hardly less than many, and their score.
+
+        `plain` is the score of many, if it is known.
+        """
         without = _without_saturation(options)
         found = {options.channel_tolerance: self.score(self.few, without) if plain is None else plain}
         for tolerance in self.limits.channels:
             found[tolerance] = self.score(self.few, without.model_copy(update={"channel_tolerance": tolerance}))
         many = options.channel_tolerance
-        chosen = max([many, *(tolerance for tolerance, score in found.items() if score > found[many])])
+        enough = [t for t, score in found.items() if score > found[many] - self.limits.channels_loss]
+        chosen = max([many, *enough])
         self.log(f"Channel tolerance {chosen:g} ({_scores(found)})")
         return options.model_copy(update={"channel_tolerance": chosen}), found[chosen]
 
