@@ -1,0 +1,1 @@
+"""Look at training data, find what is wrong in them, and choose, divide and join frames."""
