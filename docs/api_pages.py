@@ -9,7 +9,8 @@ from wk_potential.training.options import TrainingOptions
 
 # The order in which the names are shown; a public name that is not here comes under "More".
 TOPICS = {
-    "Data": ("read_frames", "Frame", "store_results"),
+    "Data": ("read_frames", "write_frames", "Frame", "store_results"),
+    "Check and choose data": ("summarise", "find_outliers", "split_frames", "select_frames", "merge_frames"),
     "Training": ("train", "TrainingOptions", "map_model", "evaluate"),
     "Models": ("Model", "load", "Prediction"),
     "Simulation": ("WKCalculator", "MDSettings", "run_md", "read_log", "relax", "ExtrapolationGuard"),

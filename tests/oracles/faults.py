@@ -38,13 +38,15 @@ def with_faults(frames: list[Frame], seed: int = 1) -> tuple[list[Frame], dict[i
     far = np.linalg.norm(exchanged[:, None] - exchanged[None], axis=2)
     i, j = np.unravel_index(far.argmax(), far.shape)
     exchanged[[i, j]] = exchanged[[j, i]]
+    noise = rng.normal(0, 0.2, f[38].shape)
+    noise -= noise.mean(axis=0)  # so that the forces still add up to zero
     faults = {
         3: ("energy in Ha", {"energy": e[3] / HARTREE}),
         11: ("all in kcal/mol", {"energy": e[11] / KCAL, "forces": f[11] / KCAL}),
         17: ("forces in Ha/bohr", {"forces": f[17] / HARTREE * units.Bohr}),
         24: ("energy off by 1 eV", {"energy": e[24] + 1.0}),
         31: ("forces of two atoms exchanged", {"forces": exchanged}),
-        38: ("noisy forces", {"forces": f[38] + rng.normal(0, 0.15, f[38].shape)}),
+        38: ("noisy forces", {"forces": f[38] + noise}),
         45: ("gradients for forces", {"forces": -f[45]}),
         52: ("stress in GPa", {"stress": s[52] / units.GPa}),
     }

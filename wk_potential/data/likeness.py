@@ -68,8 +68,7 @@ def likeness(
     options = TrainingOptions()
     data = Dataset(bare)
     density = coarse(model_density(data, options, options.long), LMAX, CHANNELS)
-    rng = np.random.default_rng(0)
-    moved = [replace(f, positions=f.positions + near / np.sqrt(3) * rng.normal(size=f.positions.shape)) for f in bare]
+    moved = [_displaced(frame, near) for frame in bare]
     pairs, n = [Environments(Dataset(part, data.elements), density) for part in (bare, moved)], thread_count(threads)
     found: list[np.ndarray] = []
     for first in range(0, len(data), 16 * n):
@@ -78,6 +77,12 @@ def likeness(
         progress("comparing structures", len(found) / len(data))
     points = np.stack(found)
     return Likeness(points[:, 0], np.linalg.norm(points[:, 0] - points[:, 1], axis=1))
+
+
+def _displaced(frame: Frame, size: float) -> Frame:
+    """Return a copy with atoms displaced at random, always in the same way, by a rms distance in Angstrom."""
+    moves = np.random.default_rng(0).normal(size=frame.positions.shape)
+    return replace(frame, positions=frame.positions + size / np.sqrt(np.mean(np.sum(moves**2, axis=1))) * moves)
 
 
 def _description(environments: Sequence[np.ndarray]) -> np.ndarray:
