@@ -9,8 +9,7 @@ from wk_potential.training.options import TrainingOptions
 
 # The order in which the names are shown; a public name that is not here comes under "More".
 TOPICS = {
-    "Data": ("read_frames", "write_frames", "Frame", "store_results"),
-    "Check and choose data": ("summarise", "find_outliers", "split_frames", "select_frames", "merge_frames"),
+    "Data": ("read_frames", "Frame", "store_results"),
     "Training": ("train", "TrainingOptions", "map_model", "evaluate"),
     "Models": ("Model", "load", "Prediction"),
     "Simulation": ("WKCalculator", "MDSettings", "run_md", "read_log", "relax", "ExtrapolationGuard"),
@@ -23,6 +22,7 @@ TOPICS = {
 MODULES = {
     "wk_potential.errors": "Every exception and warning of the package.",
     "wk_potential.testing": "Checks of any ASE calculator.",
+    "wk_potential.data": "Checks of training data; divide, choose and join frames.",
     "wk_potential.active.explore": "Active learning in rounds.",
     "wk_potential.analysis.spectra": "Infrared and Raman spectra.",
     "wk_potential.lammps": "LAMMPS.",

@@ -19,13 +19,8 @@ if TYPE_CHECKING:
     from .analysis.spectra import harmonic_spectrum, predict_targets, spectrum
     from .atoms.frame import Frame
     from .atoms.reading import read_frames
-    from .atoms.trajectories import store_results, write_frames
+    from .atoms.trajectories import store_results
     from .calculator import WKCalculator
-    from .data.merge import merge_frames
-    from .data.outliers import find_outliers
-    from .data.select import select_frames
-    from .data.split import split_frames
-    from .data.summary import summarise
     from .errors import WKError
     from .model.model import Model, load
     from .model.prediction import Prediction
@@ -52,24 +47,18 @@ _MODULES = {
     "WKError": "errors",
     "dimer_curves": "analysis.dimers",
     "evaluate": "analysis.evaluation",
-    "find_outliers": "data.outliers",
     "harmonic_spectrum": "analysis.spectra",
     "load": "model.model",
     "map_model": "training.mapping.mapping",
-    "merge_frames": "data.merge",
     "predict_targets": "analysis.spectra",
     "read_frames": "atoms.reading",
     "read_log": "simulation.dynamics",
     "relax": "simulation.relaxation",
     "run_checks": "testing",
     "run_md": "simulation.dynamics",
-    "select_frames": "data.select",
     "spectrum": "analysis.spectra",
-    "split_frames": "data.split",
     "store_results": "atoms.trajectories",
-    "summarise": "data.summary",
     "train": "training.train",
-    "write_frames": "atoms.trajectories",
 }
 __all__ = [
     "ActiveLearner",
@@ -84,24 +73,18 @@ __all__ = [
     "__version__",
     "dimer_curves",
     "evaluate",
-    "find_outliers",
     "harmonic_spectrum",
     "load",
     "map_model",
-    "merge_frames",
     "predict_targets",
     "read_frames",
     "read_log",
     "relax",
     "run_checks",
     "run_md",
-    "select_frames",
     "spectrum",
-    "split_frames",
     "store_results",
-    "summarise",
     "train",
-    "write_frames",
 ]
 
 

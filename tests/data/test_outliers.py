@@ -10,9 +10,9 @@ from oracles.faults import alloy_frames, with_faults
 
 from wk_potential import TrainingOptions, read_frames
 from wk_potential.atoms.kinds import LabelKind
-from wk_potential.data.left_out import DOUBTED, fitting_options, left_out_errors_of, predicted_labels
-from wk_potential.data.outliers import FEWEST, find_outliers
-from wk_potential.data.reasons import reason_of
+from wk_potential.data.left_out import DOUBTED, Errors, fitting_options, left_out_errors_of, predicted_labels
+from wk_potential.data.outliers import FEWEST, LEAST, find_outliers
+from wk_potential.data.reasons import exchange_gains, exchange_score, reason_of
 from wk_potential.data.summary import summarise
 from wk_potential.errors import DataError
 from wk_potential.training.sparse.regression import left_out
@@ -145,6 +145,34 @@ def test_a_doubted_frame_tells_nothing_and_still_has_its_error():
     back = predicted_labels(shifted[7], other[7])
     assert back.forces == pytest.approx(predicted_labels(frames[7], plain[7]).forces)
     assert "opposite sign" in reason_of(LabelKind.FORCES, shifted[7], other[7], False)
+
+
+def test_gains_of_exchanges_are_those_of_trying_them():
+    rng = np.random.default_rng(0)
+    forces, predicted, deviations = rng.normal(size=(5, 3)), rng.normal(size=(5, 3)), rng.uniform(0.5, 2, (5, 3))
+    gains = exchange_gains(forces, Errors(forces - predicted, deviations))
+    before = np.sum(((forces - predicted) / deviations) ** 2)
+    for i in range(5):
+        for j in range(5):
+            order = np.arange(5)
+            order[[i, j]] = order[[j, i]]
+            after = np.sum(((forces[order] - predicted) / deviations) ** 2)
+            assert gains[i, j] == pytest.approx(before - after, abs=1e-9)
+
+
+def test_an_exchange_is_seen_among_errors_nearly_as_large_as_it():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(100):
+        predicted, deviations = 3 * rng.normal(size=(27, 3)), np.full((27, 3), 0.5)
+        forces = predicted + 0.5 * rng.normal(size=(27, 3))
+        sound = exchange_score(forces, Errors(forces - predicted, deviations))
+        forces[[3, 8]] = forces[[8, 3]]
+        size = np.linalg.norm(predicted[3] - predicted[8]) / 0.5
+        found.append((sound, exchange_score(forces, Errors(forces - predicted, deviations)), size))
+    sound, exchanged, sizes = np.array(found).T
+    assert sound.max() < LEAST["exchange"]
+    assert exchanged == pytest.approx(sizes, abs=3.0)
 
 
 def test_few_frames_are_refused():

@@ -22,7 +22,13 @@ _WHAT = {  # quantities of a summary: title, what findings call it, logarithmic
     "stress, rms": ("Stress, rms", "stress", True),
     "volume per atom": ("Volume per atom", "volume", False),
 }
-_SCORES = {"energy": "Energy", "forces": "Forces of a frame", "atom": "Forces of its worst atom", "stress": "Stress"}
+_SCORES = {
+    "energy": "Energy",
+    "forces": "Forces of a frame",
+    "atom": "Forces of its worst atom",
+    "exchange": "Forces of two atoms that seem to be exchanged",
+    "stress": "Stress",
+}
 
 
 def _points(axes: "Axes", values: np.ndarray, named: Iterable[int]) -> None:

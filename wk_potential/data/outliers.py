@@ -20,7 +20,7 @@ from ..training.task import Log, Progress, quiet
 from .findings import Finding, frame_name, largest_first
 from .left_out import FrameErrors, fitting_options, left_out_errors_of, predicted_labels
 from .likeness import same_labels, structure_groups
-from .reasons import reason_of
+from .reasons import exchange_score, reason_of
 from .summary import expected_energies, standing_out
 
 FEWEST = 12  # frames: with fewer nobody can tell which of them are wrong
@@ -30,8 +30,9 @@ ROUNDS = 5  # of fits without the frames that are doubted; two are usual
 FAR = 11.0
 # and least scores, in error bars, of the energy, the forces of a frame (a mean over many numbers, which varies less),
 # those of its worst atom, and the stress: sound frames at the edge of a data set reach five (three for the mean)
-LEAST = {"energy": 8.0, "forces": 4.0, "atom": 8.0, "stress": 8.0}
-KIND = {"energy": LabelKind.ENERGY, "forces": LabelKind.FORCES, "atom": LabelKind.FORCES, "stress": LabelKind.STRESS}
+# An exchange fits errors by chance only up to half of their size
+LEAST = {"energy": 8.0, "forces": 4.0, "atom": 8.0, "exchange": 4.0, "stress": 8.0}
+OF_FORCES = ("forces", "atom", "exchange")
 Scores = dict[str, np.ndarray]
 
 
@@ -42,8 +43,9 @@ class Outliers:
     Attributes:
         frames: all frames.
         findings: what contradicts, largest first.
-        scores: by "energy", "forces" (rms of the frame), "atom" (its worst one) and "stress": (F,) leave-one-out errors
-            in units of their error bars, nan where there is no such label.
+        scores: by "energy", "forces" (rms of the frame), "atom" (its worst one), "exchange" (difference of two forces
+            that seem to be exchanged) and "stress": (F,) leave-one-out errors in units of their error bars, nan where
+            there is no such label.
         limits: by the same names, the score above which a frame is named.
 
     """
@@ -119,7 +121,7 @@ def find_outliers(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of labels that contradict each other: they are named below
             errors = left_out_errors_of(compared, believed, doubted, fitted, thread_count(threads), quiet, progress)
-        scores = _scores(errors, doubted)
+        scores = _scores(compared, errors, doubted)
         limits = {name: _limit(values[~doubted], LEAST[name]) for name, values in scores.items()}
         before, doubted = doubted, _too_large(scores, limits)
         if (doubted == before).all():
@@ -161,21 +163,27 @@ def _first_doubts(frames: Sequence[Frame]) -> tuple[np.ndarray, list[Frame]]:
     return doubted, believed
 
 
-def _scores(errors: Sequence[FrameErrors], doubted: np.ndarray) -> Scores:
+def _kind(name: str) -> LabelKind:
+    """Kind of label of a score."""
+    return LabelKind.FORCES if name in OF_FORCES else LabelKind[name.upper()]
+
+
+def _scores(frames: Sequence[Frame], errors: Sequence[FrameErrors], doubted: np.ndarray) -> Scores:
     """Scores (F,) by name; error bars are scaled so that half of the frames that are not doubted are as they should."""
-    raw: Scores = {name: np.full(len(errors), np.nan) for name in KIND}
-    for k, found in enumerate(errors):
-        for name, kind in KIND.items():
-            if kind in found:
-                rows = found[kind].scaled
-                raw[name][k] = rows.max() if name == "atom" else np.sqrt(np.mean(rows**2))
+    raw: Scores = {name: np.full(len(errors), np.nan) for name in LEAST}
+    for k, (frame, found) in enumerate(zip(frames, errors, strict=True)):
+        for kind, own in found.items():
+            raw[KINDS[kind]][k] = np.sqrt(np.mean(own.scaled**2))
+        if frame.forces is not None:
+            raw["atom"][k] = found[LabelKind.FORCES].scaled.max()
+            raw["exchange"][k] = exchange_score(frame.forces, found[LabelKind.FORCES])
     out = {}
     for name, values in raw.items():
         if np.isnan(values).all():
             continue
-        alike = "forces" if name == "atom" else name  # half of normal numbers are below 0.67, of their rms below 1
-        usual = norm.ppf(0.75) if alike == "energy" else 1.0
-        believed = raw[alike][~doubted & ~np.isnan(values)]
+        usual = norm.ppf(0.75) if name == "energy" else 1.0  # half of normal numbers are below, of their rms below 1
+        alike = raw[KINDS[_kind(name)]]
+        believed = alike[~doubted & ~np.isnan(alike)]
         out[name] = values / ((float(np.median(believed)) if len(believed) else 1.0) / usual or 1.0)
     return out
 
@@ -201,7 +209,7 @@ def _findings(
     sizes: dict[LabelKind, float] = {}
     for name, values in scores.items():
         if values[k] > limits[name]:
-            sizes[KIND[name]] = max(float(values[k]), sizes.get(KIND[name], 0.0))
+            sizes[_kind(name)] = max(float(values[k]), sizes.get(_kind(name), 0.0))
     name = frame_name(frame, index)
     return [
         Finding(index, name, KINDS[kind], size, reason_of(kind, frame, errors, LabelKind.FORCES not in sizes))

@@ -1,7 +1,5 @@
 """What the labels of a frame that contradicts the others look like: another unit, exchanged atoms, noise."""
 
-from itertools import combinations
-
 import numpy as np
 from ase.data import chemical_symbols
 
@@ -12,8 +10,7 @@ from .units import likely_unit
 
 CLEAR = 0.9  # correlation of labels and predictions, from which on their ratio has a meaning
 RATIO = 0.15  # by which the ratio of labels and predictions may differ from that of two units: they differ by factors
-SUSPECTS = 8  # atoms of largest errors, of which two may be exchanged
-EXPLAINED = 0.8  # of the squared errors, that a few atoms or their exchange must explain
+EXPLAINED = 0.8  # of the squared errors, that a few atoms, or an exchange of two, must explain
 
 
 def reason_of(kind: LabelKind, frame: Frame, errors: FrameErrors, others_fit: bool) -> str:
@@ -75,7 +72,7 @@ def _forces(frame: Frame, predicted: Frame, errors: Errors) -> str:
     if text := _scaled("forces", ratio(frame.forces, predicted.forces)):
         return text
     squares = np.sum((errors.values / errors.deviations) ** 2, axis=1)
-    if pair := _exchanged(frame.forces, predicted.forces, errors.deviations, squares):
+    if pair := _exchanged(frame.forces, errors):
         return f"forces of {_atom(frame, pair[0])} and {_atom(frame, pair[1])} are exchanged"
     order = np.argsort(-squares)
     few = max(1, len(frame) // 10)
@@ -86,27 +83,34 @@ def _forces(frame: Frame, predicted: Frame, errors: Errors) -> str:
     return f"forces are off by {rms:.3g} eV/Å (rms), of all atoms: noisy or not converged?"
 
 
-def _exchanged(
-    forces: np.ndarray, predicted: np.ndarray, deviations: np.ndarray, squares: np.ndarray
-) -> tuple[int, int] | None:
-    """Two atoms whose exchange leaves little of the squared errors, or None."""
-    best = min(
-        combinations(np.argsort(-squares)[:SUSPECTS].tolist(), 2),
-        key=lambda pair: _after(forces, predicted, deviations, squares, pair),
-        default=None,
+def exchange_gains(forces: np.ndarray, errors: Errors) -> np.ndarray:
+    """By how much the sum of squared errors, in error bars, falls (N, N) if the forces of two atoms are exchanged.
+
+    Args:
+        forces: (N, 3) eV/Angstrom, as labelled.
+        errors: of the forces.
+
+    """
+    predicted, weights = forces - errors.values, errors.deviations**-2
+    # squared errors (N, N) of the force of each atom (column) as that of each other (row)
+    squares = (
+        weights @ (forces**2).T - 2 * (weights * predicted) @ forces.T + (weights * predicted**2).sum(axis=1)[:, None]
     )
-    if best is None or _after(forces, predicted, deviations, squares, best) > (1 - EXPLAINED) * squares.sum():
-        return None
-    return best[0], best[1]
+    own = squares.diagonal()
+    return own[:, None] + own - squares - squares.T
 
 
-def _after(
-    forces: np.ndarray, predicted: np.ndarray, deviations: np.ndarray, squares: np.ndarray, pair: tuple[int, ...]
-) -> float:
-    """Sum of the squared errors after the forces of two atoms are exchanged."""
-    i, j = pair
-    own = ((forces[[j, i]] - predicted[[i, j]]) / deviations[[i, j]]) ** 2
-    return float(squares.sum() - squares[i] - squares[j] + own.sum())
+def exchange_score(forces: np.ndarray, errors: Errors) -> float:
+    """Difference of the forces that seem to be exchanged, of the two atoms that gain most, in error bars; 0 if none."""
+    return float(np.sqrt(max(exchange_gains(forces, errors).max(), 0.0) / 2))
+
+
+def _exchanged(forces: np.ndarray, errors: Errors) -> tuple[int, int] | None:
+    """Two atoms whose exchange explains nearly all of their errors, or None."""
+    gains = exchange_gains(forces, errors)
+    i, j = sorted(int(k) for k in np.unravel_index(gains.argmax(), gains.shape))
+    squares = np.sum((errors.values / errors.deviations) ** 2, axis=1)
+    return (i, j) if gains[i, j] > EXPLAINED * (squares[i] + squares[j]) else None
 
 
 def _atom(frame: Frame, i: int) -> str:
