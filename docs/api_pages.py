@@ -22,6 +22,7 @@ TOPICS = {
 MODULES = {
     "wk_potential.errors": "Every exception and warning of the package.",
     "wk_potential.testing": "Checks of any ASE calculator.",
+    "wk_potential.data": "Checks of training data; divide, choose and join frames.",
     "wk_potential.active.explore": "Active learning in rounds.",
     "wk_potential.analysis.spectra": "Infrared and Raman spectra.",
     "wk_potential.lammps": "LAMMPS.",

@@ -64,8 +64,13 @@ def check_format(path: str | Path) -> None:
         raise OptionsError(f"{path}: no format of pictures has this ending; use .png, .pdf or .svg")
 
 
-def _save(figure: "Figure", path: str | Path) -> None:
-    """Write a figure; the format follows the name of the file."""
+def save_figure(figure: "Figure", path: str | Path) -> None:
+    """Write a figure; the format follows the name of the file.
+
+    Raises:
+        OptionsError: matplotlib does not know the format.
+
+    """
     check_format(path)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=160, facecolor="white")
@@ -159,7 +164,7 @@ def parity_figure(frames: Sequence[Frame], predictions: Sequence[Prediction], pa
         panels = figure.subplots(2, len(pairs), sharex="col", squeeze=False, height_ratios=[1, LOW])
         for column, (kind, (reference, predicted)) in enumerate(pairs.items()):
             _parity_panel(panels[0, column], panels[1, column], kind, reference, predicted)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def calibration_figure(frames: Sequence[Frame], predictions: Sequence[Prediction], path: str | Path) -> None:
@@ -188,7 +193,7 @@ def calibration_figure(frames: Sequence[Frame], predictions: Sequence[Prediction
             own = countable(deviations)
             _calibration_panel(panels[0, column], kind, errors[own], deviations[own])
             _deviation_panel(panels[1, column], kind, np.abs(errors[own]), deviations[own])
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def _calibration_panel(axes: "Axes", kind: str, errors: np.ndarray, deviations: np.ndarray) -> None:
@@ -253,7 +258,7 @@ def dimer_figure(curves: Sequence[DimerCurve], path: str | Path) -> None:
         if curves[0].outer is not None:
             title = "two atoms alone; dashed: without repulsion, which acts in the grey range"
             figure.suptitle(title, fontsize=9.5)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def _running_means(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -304,7 +309,7 @@ def md_figure(log: Mapping[str, np.ndarray], n_atoms: int, path: str | Path, tit
         figure.align_ylabels(panels)
         if title:
             figure.suptitle(title, fontsize=11)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def spectrum_figure(found: Spectrum, path: str | Path, harmonic: HarmonicSpectrum | None = None) -> None:
@@ -339,4 +344,4 @@ def spectrum_figure(found: Spectrum, path: str | Path, harmonic: HarmonicSpectru
         used = found.wavenumbers[np.max([getattr(found, n) / getattr(found, n).max() for n in names], axis=0) > 1e-3]
         panels[-1].set_xlim(0, 1.1 * used.max(initial=1.0))
         panels[-1].set_xlabel("wavenumber / cm⁻¹")
-        _save(figure, path)
+        save_figure(figure, path)

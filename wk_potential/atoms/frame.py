@@ -61,6 +61,11 @@ class Frame:
         """Volume of the cell in Angstrom^3, 0 if there is none."""
         return float(abs(np.linalg.det(self.cell)))
 
+    @property
+    def structure_key(self) -> tuple[bytes, ...]:
+        """Atoms, positions and cell as bytes: the same for two frames whose structures are the same to the last bit."""
+        return tuple((array + 0).tobytes() for array in (self.numbers, self.positions, self.cell))  # no -0
+
     @classmethod
     def from_atoms(cls, atoms: Atoms, source: str = "Atoms object", **options: Any) -> "Frame":
         """Convert an ASE structure and its labels, if any; options and errors as in `read_frames`."""

@@ -20,7 +20,7 @@ from .sources import files_of, selected
 FrameSource: TypeAlias = str | Path | Atoms | Sequence[str | Path | Atoms]
 
 
-def read_frames(data: FrameSource, frames: str = ":", **reading: Any) -> list[Frame]:
+def read_frames(data: FrameSource, frames: str = ":", unlabelled: bool = False, **reading: Any) -> list[Frame]:
     """Read, check and convert structures with their labels, of which any may be missing.
 
     Labels of `Atoms` are the results of their calculator, `info` and `arrays`. By default the usual names are tried, in
@@ -36,6 +36,7 @@ def read_frames(data: FrameSource, frames: str = ":", **reading: Any) -> list[Fr
             `energies` or `E` (n,), `forces` or `F` (n, N, 3)), systems of DeePMD or `.cfg` of MLIP. One of them or a
             sequence.
         frames: a Python slice or a single index into all frames, one file after the other.
+        unlabelled: no frame need have a label.
         reading: names, units and signs of the labels, such as energy_key, forces_unit and positive_stress: those
             options of `TrainingOptions` that say how data are read.
 
@@ -50,7 +51,7 @@ def read_frames(data: FrameSource, frames: str = ":", **reading: Any) -> list[Fr
     raws = [raw for k, source in enumerate(sources) for raw in _raws(source, k, options)]
     raws = selected(raws, options.frames)
     result = _convert(raws, options)
-    if not any(frame.keys for frame in result):
+    if not unlabelled and not any(frame.keys for frame in result):
         raise DataError(
             f"{_names(sources)}: no energy, forces or stress; keys found: {_keys_found(raws)}. "
             "Say where the labels are with --energy-key, --forces-key, --stress-key, --dipole-key"
@@ -59,11 +60,12 @@ def read_frames(data: FrameSource, frames: str = ":", **reading: Any) -> list[Fr
     return result
 
 
-def frames_of(data: FrameSource | Sequence[Frame], **reading: Any) -> list[Frame]:
+def frames_of(data: FrameSource | Sequence[Frame], unlabelled: bool = False, **reading: Any) -> list[Frame]:
     """Return frames as they are, anything else as `read_frames` reads it.
 
     Args:
         data: frames, or what `read_frames` takes.
+        unlabelled: no frame need have a label.
         reading: keywords of `read_frames`.
 
     Raises:
@@ -73,7 +75,7 @@ def frames_of(data: FrameSource | Sequence[Frame], **reading: Any) -> list[Frame
     if isinstance(data, Frame):
         data = [data]
     if isinstance(data, str | Path | Atoms) or not all(isinstance(frame, Frame) for frame in data):
-        return read_frames(data, **reading)  # type: ignore[arg-type]
+        return read_frames(data, unlabelled=unlabelled, **reading)  # type: ignore[arg-type]
     if reading:
         raise DataError(f"{', '.join(reading)}: only for files and Atoms; a Frame is in the units of the package")
     if not data:
@@ -106,8 +108,7 @@ def _warn_of_unit_and_repetition(raws: Sequence["_Raw"], frames: Sequence[Frame]
     first: dict[tuple[bytes, ...], Frame] = {}
     pairs = []
     for frame in frames:
-        key = tuple((array + 0).tobytes() for array in (frame.numbers, frame.positions, frame.cell))  # no -0
-        if (earlier := first.setdefault(key, frame)) is not frame:
+        if (earlier := first.setdefault(frame.structure_key, frame)) is not frame:
             pairs.append(f"{earlier.source} and {frame.source}")
     if pairs:
         text = f"{len(pairs)} frames repeat an earlier one (same atoms, positions and cell), first {pairs[0]}"

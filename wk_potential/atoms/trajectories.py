@@ -15,10 +15,12 @@ from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from ..errors import StructureError
 from .files import naming, replacing, uninterrupted
+from .frame import Frame
 
 _ULM_MAGIC, _ULM_HEADER = b"- of Ulm", 56  # of .traj files: first bytes, and all before a frame (32: their number)
 _STANDARD = ("energy", "forces", "stress", "energies", "dipole")  # results that writers of ASE know
 _WHOLE = ("stress_std", "dipole_std", "polarizability", "polarizability_std")  # arrays of the whole structure
+_LOSSLESS = {".xyz": "extxyz", ".extxyz": "extxyz", ".traj": "traj"}  # formats that keep labels, by ending
 RECORDED = ("energy", "forces", "stress")  # results in trajectories
 
 
@@ -141,6 +143,38 @@ def write_structure(path: str | Path, atoms: Atoms) -> None:
     path, kind = Path(path), output_format(path)
     with replacing(path) as temporary:
         write(temporary, store_results(atoms, RECORDED), format=kind)
+
+
+def frames_format(path: str | Path) -> str:
+    """Return ASE's name of the format in which `write_frames` writes a file.
+
+    Raises:
+        StructureError: its ending is not that of a format that keeps all labels.
+
+    """
+    kind = _LOSSLESS.get(Path(path).suffix.lower())
+    if kind is None:
+        raise StructureError(f"{path}: frames are written with all labels as .xyz, .extxyz or .traj; use such a name")
+    return kind
+
+
+def write_frames(path: str | Path, frames: Sequence[Frame]) -> None:
+    """Write frames with their labels under ASE's names of them (energy, forces, stress), completely or not at all.
+
+    Extended XYZ keeps 8 decimals of positions and forces, `.traj` every bit.
+
+    Args:
+        path: the format follows its ending: .xyz, .extxyz or .traj. Other formats of ASE lose labels.
+        frames: structures and labels in the units of the package.
+
+    Raises:
+        StructureError: another ending.
+        FileError: the file cannot be written.
+
+    """
+    kind = frames_format(path)
+    with replacing(path) as temporary:
+        write(temporary, [frame.to_atoms() for frame in frames], format=kind)
 
 
 def drop_half_frame(path: Path) -> bool:

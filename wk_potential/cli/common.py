@@ -179,6 +179,19 @@ def check_not_replaced(output: Path, text: str | None, what: str, new: str) -> N
         raise OptionsError(f"{output}: is the {what}, which the {new} would replace; name another file")
 
 
+def check_new(*paths: Path | None) -> None:
+    """Refuse outputs that exist: frames may have taken months, so no file of them is replaced. As `check_outputs`.
+
+    Raises:
+        OptionsError: as there, or the file exists.
+
+    """
+    check_outputs(*paths)
+    for path in paths:
+        if path is not None and path.exists():
+            raise OptionsError(f"{path}: exists, and no data are replaced; name another file, or remove it first")
+
+
 def check_pictures(*paths: Path | None) -> None:
     """Refuse pictures that cannot be written; as `check_outputs`.
 

@@ -57,11 +57,14 @@ def evaluate(
     from ..analysis.reliability import reliability
     from ..atoms.files import write_atomically
     from ..atoms.reading import read_frames
+    from ..atoms.trajectories import frames_format
     from ..model.model import Model
     from .tables import show_errors, show_reliability
 
     check_outputs(json_file, output)
     check_pictures(plot, calibration)
+    if output is not None:
+        frames_format(output)
     loaded = Model.load(model)
     if baseline is not None:
         loaded = loaded.with_baseline(baseline)
@@ -95,17 +98,12 @@ def evaluate(
 def _write_predictions(path: Path, frames: Any, predictions: Any) -> None:
     """Write the frames with what is predicted instead of their labels, as extended XYZ."""
     from dataclasses import replace
-    from io import StringIO
 
-    from ase.io import write
-
-    from ..atoms.files import write_atomically
     from ..atoms.kinds import KINDS, TENSORS
+    from ..atoms.trajectories import write_frames
 
-    images = [
-        replace(f, **{kind: getattr(p, kind) for kind in (*KINDS, *TENSORS)}).to_atoms()
+    predicted = [
+        replace(f, **{kind: getattr(p, kind) for kind in (*KINDS, *TENSORS)})
         for f, p in zip(frames, predictions, strict=True)
     ]
-    text = StringIO()
-    write(text, images, format="extxyz")
-    write_atomically(path, text.getvalue().encode())
+    write_frames(path, predicted)

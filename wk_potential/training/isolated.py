@@ -32,7 +32,7 @@ def with_isolated_atoms(
     kept: list[Frame] = []
     isolated: list[Frame] = []
     for frame in frames:
-        if not _is_isolated(frame, options.cutoff):
+        if not is_isolated(frame, options.cutoff):
             kept.append(frame)
             continue
         isolated.append(frame)
@@ -70,7 +70,7 @@ def _energies(frames: Sequence[Frame]) -> dict[str, tuple[float, str]]:
     return found
 
 
-def _is_isolated(frame: Frame, cutoff: float) -> bool:
+def is_isolated(frame: Frame, cutoff: float) -> bool:
     """Whether a frame is one atom without neighbours."""
     return len(frame) == 1 and not len(find_neighbours(frame.positions, frame.cell, frame.pbc, cutoff).neighbour)
 
@@ -89,7 +89,7 @@ def energies_of_isolated_atoms(path: str | Path, cutoff: float, **reading: Any) 
     """
     frames = read_frames(path, **reading)
     for frame in frames:
-        if not _is_isolated(frame, cutoff) or frame.energy is None:
+        if not is_isolated(frame, cutoff) or frame.energy is None:
             raise DataError(
                 f"{frame.source}: no isolated atom with an energy; --isolated-atoms takes a file of such frames only"
             )

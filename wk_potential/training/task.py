@@ -100,10 +100,13 @@ class LeftOut:
     Attributes:
         residuals: function of the numbers of some frames. For each it returns the errors (n_labels,) in the units of
             the labels, or None if they were not computed. All ranks call it together.
+        predicted: likewise, the errors and the standard deviations (2, n_labels) that the fit without the frame
+            predicts for them, noise included; None if the estimator does not know them.
 
     """
 
     residuals: Callable[[np.ndarray], list[np.ndarray | None]]
+    predicted: Callable[[np.ndarray], list[np.ndarray | None]] | None = None
 
     def before(self, first: int) -> "LeftOut":
         """Leave out the errors of all frames from number `first` on, as if they had not been computed."""

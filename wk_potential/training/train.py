@@ -200,7 +200,7 @@ def train_frames(
     fit = Fit([], np.zeros(len(KINDS)), {}, {}, 0.0)
     if with_energy:
         _say_densities(task)
-        fit = _fit(task)
+        fit = fit_task(task)
     # the density of tensors does not depend on what was chosen for energies
     targets, facts = fit_tensors(replace(task, options=given) if with_energy else task)
     info = header(task, fit, search, facts, time.perf_counter() - start)
@@ -277,7 +277,7 @@ def _score(
     """Score of a quiet fit, with some number of support points at most."""
     fewer = {"support_points": min(n_support, options.support_points), "minutes": None}
     task = make_task(data, options.model_copy(update=fewer), estimator, threads, comm=comm, limits=limits)
-    return _fit(replace(task, trial=True)).score if data.n_labels else tensor_score(task)
+    return fit_task(replace(task, trial=True)).score if data.n_labels else tensor_score(task)
 
 
 def completed(model: Model, task: Task, fit: Fit, of_others: int = 0) -> Model:
@@ -375,7 +375,8 @@ def header(task: Task, fit: Fit, search: dict[str, Any], tensors: dict[str, Any]
     }
 
 
-def _fit(task: Task) -> Fit:
+def fit_task(task: Task) -> Fit:
+    """Fit by the estimator of the task; arguments of `Task` say what to."""
     # our threads use all cores; BLAS threads beside them would wait in busy loops
     with threadpool_limits(1, user_api="blas"):
         return fit_full(task) if task.estimator == "full" else fit_sparse(task)

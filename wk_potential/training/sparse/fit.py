@@ -16,7 +16,7 @@ from ...model.support import SupportPoints
 from ..doubts import slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, available_memory, kept_gigabytes, predict_cost
 from .design import Design, kernel_matrices, stream_design
-from .regression import Basis, NormalEquations, SparseRegression, blas_threads, left_out_errors
+from .regression import Basis, NormalEquations, SparseRegression, blas_threads, left_out
 from .selection import candidates, mean_kernels, select_support
 
 NAMES = {  # of errors, for people and the header
@@ -58,13 +58,13 @@ def fit_sparse(task: Task) -> Fit:
     parts = np.split(solution, np.cumsum([len(s) for s in support])[:-1])
     points = [SupportPoints(c, w) for c, w in zip(support, parts, strict=True)]
     scale = Scale(density, np.tile(order_weights, (len(points), 1)), points)
-    left_out = None
+    errors_of_frames = None
     if regression.n_folds > 1:
         design = Design(environments, support, order_weights)
         if not task.trial:
             _warn_of_slope(task, design, regression, amplitude, noise)
-        left_out = _left_out(task, design, solution, leverage, noise)
-    return Fit([scale], noise, errors, {}, score, left_out)
+        errors_of_frames = _left_out(task, design, solution, leverage, noise)
+    return Fit([scale], noise, errors, {}, score, errors_of_frames)
 
 
 def _pools(task: Task) -> tuple[list[np.ndarray], np.ndarray]:
@@ -113,18 +113,18 @@ def _left_out(task: Task, design: Design, solution: np.ndarray, leverage: np.nda
     """
     labels, data = task.labels, task.data
 
-    def residual(k: int) -> np.ndarray:
+    def of_frame(k: int) -> np.ndarray:
         own = slice(labels.first[k], labels.first[k + 1])
         matrix, deviation = design.of_frame(k)[:, 0], labels.size[own] * noise[labels.kind[own]]
         rows = matrix @ leverage / deviation[:, None]
-        return deviation * left_out_errors(rows, (labels.values[own] - matrix @ solution) / deviation)
+        return deviation * left_out(rows, (labels.values[own] - matrix @ solution) / deviation)
 
-    def residuals(frames: np.ndarray) -> list[np.ndarray | None]:
+    def predicted(frames: np.ndarray) -> list[np.ndarray | None]:
         few = [frames[n] for n in data.subset(frames).sampled(task.limits.sparse.left_out_labels, 2, task.options.seed)]
-        found = dict(zip(few, task.comm.each(residual, few, task.threads), strict=True))
+        found = dict(zip(few, task.comm.each(of_frame, few, task.threads), strict=True))
         return [found.get(k) for k in frames]
 
-    return LeftOut(residuals)
+    return LeftOut(lambda frames: [None if x is None else x[0] for x in predicted(frames)], predicted)
 
 
 def _warn_of_contradiction(

@@ -136,6 +136,16 @@ def left_out_errors(rows: np.ndarray, residuals: np.ndarray) -> np.ndarray:
     return np.linalg.solve(np.eye(len(rows)) - rows @ rows.T, residuals)
 
 
+def left_out(rows: np.ndarray, residuals: np.ndarray) -> np.ndarray:
+    """`left_out_errors`, and the standard deviations of the labels about that fit (2, n), both in units of the noise.
+
+    The covariance of labels about a fit without them is the inverse of their block of the precision matrix, which in
+    units of the noise is 1 - rows rows^T. Arguments as in `left_out_errors`.
+    """
+    covariance = np.linalg.inv(np.eye(len(rows)) - rows @ rows.T)
+    return np.stack([left_out_errors(rows, residuals), np.sqrt(np.maximum(covariance.diagonal(), 1.0))])
+
+
 class SparseRegression:
     """Regression on normal equations, with k-fold cross-validation.
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ...atoms.dataset import Dataset
 from ...compute.ranks import Communicator
 from ...compute.threads import run_threads
 from ...density.frames import Environments
@@ -18,14 +19,23 @@ from .design import kernel_matrices
 LEAST_RESIDUAL = 1e-13
 
 
+def drawn_environments(data: Dataset, most: int, seed: int) -> np.ndarray:
+    """Which environments (n_environments,) of a data set are drawn at random: `most` of each element, or all."""
+    rng, drawn = np.random.default_rng(seed), np.zeros(data.n_environments, bool)
+    for z in range(len(data.elements)):
+        drawn[rng.permutation(np.flatnonzero(data.species == z))[:most]] = True
+    return drawn
+
+
 def candidates(
     environments: Environments, most: int, seed: int, progress: Callable[[float], None] | None = None
 ) -> list[np.ndarray]:
-    """Coefficients (n, n_lm, Q) of the environments of each element that may become support points, `most` at most."""
-    rng, data = np.random.default_rng(seed), environments.data
-    drawn = np.zeros(data.n_environments, bool)
-    for z in range(len(data.elements)):
-        drawn[rng.permutation(np.flatnonzero(data.species == z))[:most]] = True
+    """Coefficients (n, n_lm, Q) of the environments of each element that may become support points, `most` at most.
+
+    They are those of `drawn_environments`, in their order.
+    """
+    data = environments.data
+    drawn = drawn_environments(data, most, seed)
     pools: list[list[np.ndarray]] = [[] for _ in data.elements]
     for k, own in enumerate(np.split(drawn, np.cumsum(data.n_atoms)[:-1])):
         if own.any():
@@ -44,7 +54,7 @@ def mean_kernels(pools: Sequence[np.ndarray], lmax: int, order: int, seed: int) 
     return np.mean([kernel_matrices([c[None]], lmax, order)[:, 0, 0] for c in sample], axis=0)
 
 
-class _Element:
+class ElementCandidates:
     """The candidates of one central element and the Cholesky factor so far."""
 
     def __init__(
@@ -97,9 +107,9 @@ class _Element:
         """Largest residual of the candidates that the chosen ones do not describe to rounding; 0 if there are none."""
         return float(self.residual.max(initial=0.0))
 
-    def choose(self) -> None:
-        """Take the candidate of largest residual."""
-        i = self.comm.share(int(np.argmax(self.residual)), 0)
+    def choose(self, candidate: int | None = None) -> None:
+        """Take a candidate, by default that of the largest residual; it must have one."""
+        i = self.comm.share(int(np.argmax(self.residual)) if candidate is None else candidate, 0)
         earlier = self.factor[: len(self.chosen)]
         owner = int(np.searchsorted(self.edges * self.blocks.shape[2], i, side="right")) - 1
         left = earlier[:, i - self.own.start].copy() if owner == self.comm.rank else None
@@ -140,7 +150,7 @@ def select_support(
     order_weights = np.asarray(order_weights, float)
     terms = wigner_terms(lmax, len(order_weights))
     comm = comm or Communicator()
-    elements = [_Element(c, n_support, terms, lmax, order_weights, threads, comm) for c in coefficients]
+    elements = [ElementCandidates(c, n_support, terms, lmax, order_weights, threads, comm) for c in coefficients]
     for done in range(n_support):
         best = elements[comm.share(int(np.argmax([e.largest() for e in elements])), 0)]
         if comm.share(best.largest() == 0, 0):
