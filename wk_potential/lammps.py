@@ -25,9 +25,19 @@ from .compute.ranks import INTERRUPTED, MPICommunicator, abort, import_mpi
 from .compute.threads import thread_count
 from .errors import ClashError, LammpsError, WKError
 from .model.model import Model
+from .parallel.baseline import GatheredBaseline
 from .parallel.foreign import ForeignNeighbours
 from .parallel.ghosts import GhostForces
-from .parallel.lammps_guard import FIX, FLUX, SHARES, NeighbourCheck, guard, refuse_commands, refuse_styles
+from .parallel.lammps_guard import (
+    FIX,
+    FLUX,
+    SHARES,
+    UNDIVIDED,
+    NeighbourCheck,
+    guard,
+    refuse_commands,
+    refuse_styles,
+)
 from .parallel.lammps_script import commands, read_script, split_script
 
 MPI = import_mpi()
@@ -63,6 +73,8 @@ class Coupling:
         self._tags = np.zeros(0, np.int64)
         self._ghosts: GhostForces | None = None
         self._check, self._heat_flux = NeighbourCheck(model.cutoff, len(model.elements)), heat_flux
+        baseline = model.baseline_potential
+        self._baseline = baseline and GatheredBaseline(lmp, baseline, self.comm, self.threads)
 
     def __call__(
         self, caller: Any, step: int, n_own: int, tags: np.ndarray, positions: np.ndarray, forces: np.ndarray
@@ -107,13 +119,17 @@ class Coupling:
             part = self.model.evaluate(structure, self.threads, self.potential, atomic)
         except ClashError as error:
             raise ClashError(*(int(tags[i]) for i in error.args)) from None
-        self.seconds["potential"] += time.perf_counter() - start
         assert self._ghosts is not None
         self._ghosts.send_home(part.forces)
-        if n_own:
-            forces[:] = self._unit * part.forces[:n_own]
+        own = part.forces[:n_own]
         sums = np.array([part.energies.sum(), *part.virial[_VIRIAL]])
         sums = comm.total(sums)  # the same to the last bit on all ranks, or a minimiser would stop on some of them
+        if self._baseline:
+            whole = self._baseline(self._numbers[types[:n_own]], tags[:n_own], positions[:n_own])
+            own, sums = own + whole.forces, sums + np.array([whole.energy, *whole.virial[_VIRIAL]])
+        self.seconds["potential"] += time.perf_counter() - start
+        if n_own:
+            forces[:] = self._unit * own
         self.energy = float(sums[0])
         lmp.fix_external_set_energy_global(FIX, self._unit * self.energy)
         lmp.fix_external_set_virial_global(FIX, list(-self._unit * sums[1:]))
@@ -176,13 +192,15 @@ def attach(
         The coupling; it lives as long as the fix.
 
     Raises:
-        LammpsError: units, atom types, fixes that are there, or the build of LAMMPS do not fit, or the model adds to a
-            baseline.
+        LammpsError: units, atom types, fixes that are there, or the build of LAMMPS do not fit, or the heat flux is
+            wanted of a model with a baseline potential.
         UnknownElementError: an element is not in the model.
 
     """
-    model = _loaded(model)
-    numbers = _numbers(lmp, model, elements)
+    model = model if isinstance(model, Model) else Model.load(model)
+    numbers, whole = _numbers(lmp, model, elements), model.baseline_potential is not None
+    if whole and heat_flux:
+        raise LammpsError(f"the heat flux needs energies of atoms: {UNDIVIDED}")
     coupling = Coupling(lmp, model, numbers, threads, precision, direct, heat_flux)
     overlay = pair_style.split() != ["wk"]
     with _lammps_errors():
@@ -195,25 +213,9 @@ def attach(
         if heat_flux:
             _define_heat_flux(lmp)
     lmp.set_fix_external_callback(FIX, coupling)
-    check_styles(lmp, coupling.comm)
-    guard(lmp)
+    check_styles(lmp, coupling.comm, whole)
+    guard(lmp, whole)
     return coupling
-
-
-def _loaded(model: Model | str | PathLike[str]) -> Model:
-    """Return the model.
-
-    Raises:
-        LammpsError: it adds to another potential, which LAMMPS would not compute.
-
-    """
-    model = model if isinstance(model, Model) else Model.load(Path(model))
-    if model.baseline_potential is not None:
-        raise LammpsError(
-            f"the model adds to {model.baseline_potential}, which is not computed in LAMMPS: use ASE (md, relax) or "
-            "i-PI, or train a model without a baseline"
-        )
-    return model
 
 
 def _numbers(lmp: Any, model: Model, elements: Mapping[int, str]) -> np.ndarray:
@@ -256,8 +258,8 @@ def _define_heat_flux(lmp: Any) -> None:
     lmp.command(f"compute {FLUX} all reduce sum " + " ".join(f"v_{FLUX}_{component}" for component in "xyz"))
 
 
-def check_styles(lmp: Any, comm: MPICommunicator) -> None:
-    """Refuse fixes and computes that are there and go wrong with the model.
+def check_styles(lmp: Any, comm: MPICommunicator, whole: bool = False) -> None:
+    """Refuse fixes and computes that are there and go wrong with the model; `whole` as in `refuse_commands`.
 
     Raises:
         LammpsError: there is one.
@@ -268,7 +270,7 @@ def check_styles(lmp: Any, comm: MPICommunicator) -> None:
         with _lammps_errors():
             lmp.command(f"info fixes computes out overwrite {path}")
         styles = comm.share(Path(path).read_text() if comm.rank == 0 else "", 0)
-    refuse_styles(styles)
+    refuse_styles(styles, whole)
 
 
 def run_script(
@@ -293,12 +295,13 @@ def run_script(
         LammpsError: the script does not say where the potential goes, what `attach` raises, or LAMMPS' errors.
 
     """
+    model = model if isinstance(model, Model) else Model.load(model)
+    whole = model.baseline_potential is not None
     text = read_script(script)
-    refuse_commands(text, str(script))
+    refuse_commands(text, str(script), whole)
     split = split_script(text)
     if split is None:
         raise LammpsError(f"{script}: does not say where the potential goes: {_where(text)}")
-    model = _loaded(model)
     lmp = _start(arguments)
     with TemporaryDirectory() as folder:
         _run_part(lmp, split.before, folder)
@@ -308,7 +311,7 @@ def run_script(
             coupling.report = report or coupling.report
             text, split = split.after, split_script(split.after)
             _run_part(lmp, split.before if split else text, folder)
-        check_styles(lmp, coupling.comm)  # those whose names were in variables
+        check_styles(lmp, coupling.comm, whole)  # those whose names were in variables
     lmp.close()
     return coupling
 

@@ -18,8 +18,7 @@ from oracles.systems import QUICK, SPARSE
 from wk_potential import ActiveLearner, Model, WKCalculator, evaluate, run_checks, train
 from wk_potential.active.model import GrowingModel
 from wk_potential.cli import main
-from wk_potential.errors import BaselineError, DataError, LammpsError, ModelFileError, OptionsError
-from wk_potential.lammps import _loaded
+from wk_potential.errors import BaselineError, DataError, ModelFileError, OptionsError
 from wk_potential.model.model import baseline_of
 
 pytestmark = pytest.mark.train
@@ -147,12 +146,6 @@ def test_a_baseline_where_there_is_none_is_refused(alone):
         WKCalculator(alone, baseline=below)
     with pytest.raises(OptionsError, match="no ASE calculator"):
         train([labelled(1)], baseline=3.0)
-
-
-def test_lammps_does_not_run_half_of_a_model(model, alone):
-    assert _loaded(alone) is alone
-    with pytest.raises(LammpsError, match="not computed in LAMMPS"):
-        _loaded(model)
 
 
 def test_frames_are_computed_once(frames, tmp_path):

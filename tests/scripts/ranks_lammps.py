@@ -53,8 +53,8 @@ def structures():
     }
 
 
-def start(atoms, boundary="p p p", style="metal", model=SILICON, skin=1.0, heat_flux=False):
-    """LAMMPS with the structure and the model."""
+def with_box(atoms, boundary="p p p", style="metal"):
+    """LAMMPS with the structure; and the elements of its types."""
     lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
     symbols = sorted(set(atoms.symbols))
     atoms = atoms.copy()
@@ -73,7 +73,13 @@ def start(atoms, boundary="p p p", style="metal", model=SILICON, skin=1.0, heat_
     for k, symbol in enumerate(symbols, 1):
         mass = Atoms(symbol).get_masses()[0] * ROUNDED[style]
         lmp.command(f"mass {k} {float(mass)!r}")
-    coupling = attach(lmp, model, dict(enumerate(symbols, 1)), threads=1, heat_flux=heat_flux)
+    return lmp, dict(enumerate(symbols, 1))
+
+
+def start(atoms, boundary="p p p", style="metal", model=SILICON, skin=1.0, heat_flux=False):
+    """LAMMPS with the structure and the model."""
+    lmp, elements = with_box(atoms, boundary, style)
+    coupling = attach(lmp, model, elements, threads=1, heat_flux=heat_flux)
     lmp.commands_string(f"""
         neighbor {skin} bin
         compute energies all pe/atom

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .common import Interrupted, RanksCommand, tell
-from .options import PATH, model_argument, precision_option, threads_option
+from .options import PATH, baseline_option, model_argument, precision_option, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
@@ -18,13 +18,21 @@ if TYPE_CHECKING:
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @precision_option
+@baseline_option
 @threads_option
 @model_argument
 @click.argument("script", type=PATH)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[LAMMPS OPTIONS]...")
 @click.pass_obj
 def lammps(
-    screen: "Screen", model: Path, script: Path, arguments: tuple[str, ...], precision: str, threads: int | None
+    screen: "Screen",
+    /,
+    model: Path,
+    script: Path,
+    arguments: tuple[str, ...],
+    precision: str,
+    baseline: str | None,
+    threads: int | None,
 ) -> None:
     """Run the LAMMPS input SCRIPT with MODEL, under mpiexec with many processes.
 
@@ -55,7 +63,10 @@ def lammps(
             error = Interrupted("interrupted; what LAMMPS has written until now is there")
         return tell(screen, error)
 
-    coupling = run_script(Model.load(model), script, arguments, threads, precision, report=report)
+    loaded = Model.load(model)
+    if baseline is not None:
+        loaded = loaded.with_baseline(baseline)
+    coupling = run_script(loaded, script, arguments, threads, precision, report=report)
     if coupling.comm.rank == 0:
         potential, rest = coupling.seconds["potential"], coupling.seconds["coupling"]
         screen.say(f"Potential: {potential:.2f} s; exchange with LAMMPS and waiting for other processes: {rest:.2f} s")

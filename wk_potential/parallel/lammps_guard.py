@@ -22,6 +22,7 @@ from .lammps_script import commands, read_script
 # names in LAMMPS: of the fix that the model is, of what the atoms contribute to the heat flux, of its compute
 FIX, SHARES, FLUX = "wk_potential", "wk_shares", "wk_flux"
 _PAIR = "asks the pair style for energies or forces, in which the model's are not"
+UNDIVIDED = "the model adds to a baseline potential, which cannot be divided among the atoms"
 _FIXES = (
     "gcmc", "widom", "sgcmc", "atom/swap", "mol/swap", "neighbor/swap", "bond/swap", "charge/regulation", "hmc",
     "numdiff", "numdiff/virial",
@@ -51,16 +52,18 @@ CHANGE_FORCES = (
 )  # fmt: skip
 # computes that sum contributions which can be named, from this word on: without `fix` they leave the model out
 WITH_PARTS = {"pe": 4, "pe/atom": 4, "pressure": 5, "stress/atom": 5}
+OF_ATOMS = ("pe/atom", "stress/atom")  # of them, what is divided among the atoms
 EVERY = 50  # steps after which the neighbour list is checked in any case
 INSIDE = 1 - 1e-6  # of the cutoff: pairs at the cutoff itself may or may not be in the list
 
 
-def refuse_commands(text: str, source: str, depth: int = 0) -> None:
+def refuse_commands(text: str, source: str, whole: bool = False, depth: int = 0) -> None:
     """Refuse commands that would go wrong without a word, in a LAMMPS input and the files that it includes.
 
     Args:
         text: of the input.
         source: its name, for the message.
+        whole: whether the model adds to a baseline potential, which has no energies and stresses of atoms.
         depth: how many files include each other.
 
     Raises:
@@ -69,13 +72,13 @@ def refuse_commands(text: str, source: str, depth: int = 0) -> None:
     """
     for number, words in commands(text):
         if words[0] in ("include", "jump") and len(words) > 1 and depth < 10 and Path(words[1]).is_file():
-            refuse_commands(read_script(words[1]), words[1], depth + 1)
-        elif why := _refusal(words):
+            refuse_commands(read_script(words[1]), words[1], whole, depth + 1)
+        elif why := _refusal(words, whole):
             raise LammpsError(f"{source}, line {number}: {' '.join(words[:4])}: {why}")
 
 
-def _refusal(words: list[str]) -> str | None:
-    """Why a command is refused."""
+def _refusal(words: list[str], whole: bool) -> str | None:
+    """Why a command is refused; `whole` as in `refuse_commands`."""
     command = words[0]
     at = {"fix": 3, "compute": 3, "run_style": 1}.get(command)
     style = "" if at is None else plain(words[at]) if len(words) > at else ""
@@ -85,8 +88,10 @@ def _refusal(words: list[str]) -> str | None:
         return None
     parts = [word for word in words[WITH_PARTS[style] :] if word.isalpha()]
     if parts and not {"virial", "fix"} & set(parts):
+        if whole and style in OF_ATOMS:
+            return None  # of kinetic energies and the like
         return f"leaves out the model, which is a fix to LAMMPS; add `fix` to `{' '.join(parts)}`"
-    return None
+    return UNDIVIDED if whole and style in OF_ATOMS else None
 
 
 def plain(style: str) -> str:
@@ -94,11 +99,12 @@ def plain(style: str) -> str:
     return re.sub(r"/(omp|kk|gpu|intel|opt)$", "", style)
 
 
-def refuse_styles(styles: str) -> None:
+def refuse_styles(styles: str, whole: bool = False) -> None:
     """Refuse fixes and computes that are there, whatever way they came.
 
     Args:
         styles: what the command `info fixes computes` has printed.
+        whole: as in `refuse_commands`.
 
     Raises:
         LammpsError: one of them goes wrong with the model.
@@ -108,7 +114,8 @@ def refuse_styles(styles: str) -> None:
     for kind, name, style in re.findall(r"^(Fix|Compute)\[ *\d+\]: +(\S+), +style = (\S+),", styles, re.M):
         model |= name == FIX
         what = f"{kind.lower()} {name}, {plain(style)}"
-        if why := REFUSED[kind.lower()].get(plain(style)):
+        why = REFUSED[kind.lower()].get(plain(style))
+        if why := why or (UNDIVIDED if whole and plain(style) in OF_ATOMS else None):
             raise LammpsError(f"{what}: {why}")
         if kind == "Fix" and plain(style) in CHANGE_FORCES and not model:
             raise LammpsError(
@@ -116,8 +123,8 @@ def refuse_styles(styles: str) -> None:
             )
 
 
-def guard(lmp: Any) -> None:
-    """Make the methods of a `lammps` object that take commands look at them first."""
+def guard(lmp: Any, whole: bool = False) -> None:
+    """Make the methods of a `lammps` object that take commands look at them first; `whole` as in `refuse_commands`."""
     if hasattr(lmp, "wk_guarded"):
         return
     lmp.wk_guarded = True
@@ -125,7 +132,7 @@ def guard(lmp: Any) -> None:
     def wrap(method: Callable[[Any], Any], text_of: Callable[[Any], str], name: str) -> Callable[[Any], Any]:
         @functools.wraps(method)
         def guarded(argument: Any) -> Any:
-            refuse_commands(text_of(argument), str(argument) if name == "file" else f"lmp.{name}")
+            refuse_commands(text_of(argument), str(argument) if name == "file" else f"lmp.{name}", whole)
             return method(argument)
 
         return guarded
