@@ -27,6 +27,11 @@ PLAIN_WIDTH = 110  # of output that is not on a terminal
 EVERY = 10.0  # seconds between lines of progress that is not on a terminal
 
 
+def _begins_anew(done: float, fraction: float) -> bool:
+    """Whether a stage that was done comes again, as in a training in rounds; threads may overtake each other a bit."""
+    return done >= 1 and fraction < 0.5
+
+
 def _seconds_left(elapsed: float, fraction: float) -> float:
     """Seconds left if all goes on as it did so far."""
     return elapsed * (1 - fraction) / fraction
@@ -124,6 +129,9 @@ class Screen:
             with lock:
                 if name not in tasks:
                     tasks[name] = bars.add_task(stage, total=1.0)
+                elif _begins_anew(done[name], fraction):
+                    bars.reset(tasks[name])
+                    done[name] = 0.0
                 done[name] = max(fraction, done.get(name, 0.0))  # threads may overtake each other
                 bars.update(tasks[name], completed=done[name], description=self._text(stage).plain)
 
@@ -138,6 +146,7 @@ class Screen:
 def _plain_progress(screen: Screen) -> Callable[[str, float], None]:
     """A line now and then for stages that take long."""
     started: dict[str, float] = {}
+    done: dict[str, float] = {}
     told = time.monotonic()
     lock = Lock()
 
@@ -146,8 +155,10 @@ def _plain_progress(screen: Screen) -> Callable[[str, float], None]:
         now = time.monotonic()
         name = stage.partition(":")[0]
         with lock:
-            if name not in started:
-                started[name] = told = now
+            if name not in started or _begins_anew(done[name], fraction):
+                started[name], done[name] = now, 0.0
+                told = now
+            done[name] = max(fraction, done[name])
             if now - told > EVERY and 0 < fraction < 1:
                 told = now
                 left = _seconds_left(now - started[name], fraction)
