@@ -37,6 +37,16 @@ def thread_option(threads) -> list[str]:
     return [] if threads is None else ["--threads", str(threads)]
 
 
+def add_baseline(p) -> None:
+    """Add the option for a potential to which the models add."""
+    p.add_argument("--baseline", help="potential to which the models add, such as gfn2-xtb")
+
+
+def baseline_flags(args) -> list[str]:
+    """Return the option of `train` for the baseline, if there is one."""
+    return ["--baseline", args.baseline] if args.baseline else []
+
+
 def trained(args, name: str, train: list, tests: dict[str, list], options: list | None = None) -> dict[str, dict]:
     """Train a model from the shell and evaluate it; what is there already is not done again.
 

@@ -5,7 +5,7 @@ stand beside what was published from 950 (and 50 for validation): I. Batatia et 
 molecule whose errors are in the output folder already is not trained again.
 """
 
-from common import parser, show, trained
+from common import add_baseline, baseline_flags, parser, show, trained
 
 FEW = ("LE-ACE", "NequIP", "MACE", "Wigner kernels")
 FROM_50 = {  # energy and forces of each method
@@ -40,13 +40,13 @@ def main():
     p.add_argument("molecules", nargs="*", default=["ethanol"], help=f"any of {', '.join(FROM_50)}, or all")
     p.add_argument("--frames", default=":50", help="slice of the training file")
     p.add_argument("--optimise", action="store_true", help="search the density's parameters as well")
-    p.add_argument("--baseline", help="potential to which the models add, such as gfn2-xtb")
+    add_baseline(p)
     p.add_argument("--map", action="store_true", help="add the mapped form, which is not needed here")
     args = p.parse_args()
     molecules = list(FROM_50) if args.molecules == ["all"] else args.molecules
     methods, published = (FEW, FROM_50) if args.frames == ":50" else (MANY, FROM_950)
     flags = ["--estimator", "full", *(["--optimise"] if args.optimise else []), *([] if args.map else ["--no-map"])]
-    flags += ["--baseline", args.baseline] if args.baseline else []
+    flags += baseline_flags(args)
     rows = []
     for name in molecules:
         files = [args.data / "rmd17" / f"{name}_{part}.npz" for part in ("train", "test")]

@@ -5,7 +5,7 @@ are not at hand: near the published task, not the same. Published root mean squa
 meV/Angstrom) as quoted in the Allegro paper, Table 2, and the MACE paper, Table 2, from 500 frames.
 """
 
-from common import parser, show, trained
+from common import add_baseline, baseline_flags, parser, show, trained
 
 TEMPERATURES = ("300K", "600K", "1200K")
 PUBLISHED = {  # energy and forces at each temperature
@@ -18,9 +18,11 @@ PUBLISHED = {  # energy and forces at each temperature
 def main():
     p = parser(__doc__)
     p.add_argument("--frames", default=":150", help="slice of the training file")
+    add_baseline(p)
     args = p.parse_args()
     folder = args.data / "3bpa"
     train = [folder / "train_300K.xyz", "--frames", args.frames, "--estimator", "full", "--no-map"]
+    train += baseline_flags(args)
     found = trained(args, "3bpa", train, {t: [folder / f"proxy_test_{t}.xyz"] for t in TEMPERATURES})
     ours = [1e3 * found[t][f"{kind}_rmse"] for t in TEMPERATURES for kind in ("energy", "forces")]
     rows = [["this package", *ours], *([name, *errors] for name, errors in PUBLISHED.items())]
