@@ -16,9 +16,10 @@ from ase.md.langevin import Langevin
 from click.testing import CliRunner
 from oracles.systems import PLAIN
 
-from wk_potential import Model, TrainingOptions, WKCalculator, evaluate, read_frames
+from wk_potential import Model, TrainingOptions, WKCalculator, evaluate, read_frames, train
 from wk_potential.active import distil
 from wk_potential.active.distil import Distillation, DistilSettings, teacher_of
+from wk_potential.active.teacher_errors import with_errors_of_teacher
 from wk_potential.cli import main
 from wk_potential.errors import ActiveLearningError, DynamicsError, OptionsError
 from wk_potential.model.model import baseline_of
@@ -212,19 +213,25 @@ def shifted(scale):
     return LinearCombinationCalculator([EMT(), MorsePotential(epsilon=0.3, r0=2.6, rho0=4.0)], [1.0, scale])
 
 
-def test_error_bars_tell_the_distance_from_the_known_labels():
-    """Where the teacher is off by more than the student is from it."""
-    known, of_teacher = labelled_copies(EMT(), 12, 1), labelled_copies(shifted(0.2), 40, 2)
-    frames, new = frames_of([*known, *of_teacher]), frames_of(labelled_copies(EMT(), 20, 3))
-    ratios = []
-    for of_others in (0, len(of_teacher)):
-        model = train_frames(frames, OPTIONS, threads=1, of_others=of_others)
+def test_error_bars_tell_the_distance_from_what_the_teacher_learned(tmp_path):
+    """The teacher is off by more than the student is from it."""
+    plain = {name: value for name, value in OPTIONS if name in OPTIONS.model_fields_set}
+    truth = shifted(0.3)
+    teacher = train(labelled_copies(truth, 8, 1), OPTIONS, threads=1, **plain | {"lmax": 0, "order": 1})
+    calculator = WKCalculator(teacher, threads=1)
+    student = train(labelled_copies(calculator, 40, 2), OPTIONS, threads=1)
+    new, ratios = frames_of(labelled_copies(truth, 20, 3)), []
+    for model in (student, with_errors_of_teacher(student, teacher, new)):
         found = model.predict(new, 1)
         error = np.concatenate([p.forces - f.forces for p, f in zip(found, new, strict=True)])
         bars = np.concatenate([p.forces_std for p in found])
         ratios.append(np.sqrt(np.mean(error**2) / np.mean(bars**2)))
     assert 0.7 < ratios[1] < 1.4
     assert ratios[0] > 1.5 * ratios[1]
+    settings = DistilSettings((300.0,), frames=16, timestep=2.0)
+    own = Distillation([alloy()], calculator, tmp_path / "s.wkp", settings, OPTIONS, threads=1).model
+    alone = train_frames(read_frames(tmp_path / "s.labelled.xyz"), OPTIONS, threads=1)
+    assert (own.uncertainty.calibration[:4] > alone.uncertainty.calibration[:4]).all()
 
 
 def test_a_training_that_ends_with_a_student(tmp_path, monkeypatch):

@@ -31,6 +31,7 @@ from ..training.options import TrainingOptions
 from ..training.task import Log, Progress, quiet
 from ..training.train import train_frames
 from .reference import LabelledFile, clash
+from .teacher_errors import with_errors_of_teacher
 
 T = TypeVar("T")
 START_FRAMES = 16  # the starts and rattled copies of them, from which the first student learns
@@ -39,7 +40,7 @@ STRAIN = 0.02  # of copies of crystals, without which their stresses say nothing
 GRADE_LIMIT = 5.0  # of the extrapolation grade, beyond which a run of the student ends
 TEMPERATURE_FRAMES = 16  # at most, whose forces and curvatures tell the temperature
 LEAST_TEMPERATURE = 300.0  # K: frames of a relaxation tell less
-SHARE = 0.5  # of the teacher's error, with which the student is good enough
+SHARE = 0.7  # of the teacher's error, with which the student is good enough: both together are a fifth more
 STALLED = 0.9  # times the error of the round before: larger errors have stopped falling
 FEWEST = 8  # frames of a round whose error says something
 MOST_ROUNDS = 30
@@ -91,7 +92,7 @@ def settings_for(frames: Sequence[Frame], teacher: WKCalculator) -> DistilSettin
     """Return settings for a teacher that was trained on few frames.
 
     The student visits the temperature of the frames, or `LEAST_TEMPERATURE` if that is higher, until its error is
-    `SHARE` of that of the teacher, which then hardly counts: errors add in quadrature.
+    `SHARE` of that of the teacher: errors add in quadrature.
 
     Args:
         frames: of the teacher's training set.
@@ -304,9 +305,9 @@ class Distillation:
         """Train the student anew on all frames, and save it."""
         frames = [*self.known, *self.labelled.frames]
         options = self.options.model_copy(update={"uncertainty": True})
-        # error bars are to tell the distance from the known labels, if these are enough to tell it
-        of_others = len(self.labelled.frames) if len(self.known) >= FEWEST else 0
-        model = train_frames(frames, options, self.threads, progress=self.progress, of_others=of_others)
+        model = train_frames(frames, options, self.threads, progress=self.progress)
+        if isinstance(self.labelled.reference, WKCalculator):
+            model = with_errors_of_teacher(model, self.labelled.reference.model, frames, self.threads)
         model.save(self.path)
         return model
 

@@ -1,17 +1,19 @@
 """How well a model predicts labelled frames: predictions, mean absolute and root-mean-square errors."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..atoms.frame import Frame
-from ..atoms.kinds import TENSORS
+from ..atoms.kinds import TENSORS, LabelKind
 from ..atoms.reading import FrameSource, frames_of
 from ..model.model import Model
 from ..model.prediction import Prediction
 from .reliability import reliability
 
+_EXPECTED = re.compile("(?:leave_one_out|cross_validation)_(energy|forces|virial)(_per_atom|_per_sqrt_atom)?_rmse")
 KINDS = ("energy", "energy_per_atom", "forces", "stress", *TENSORS)
 _COUNTS = {"energy": "n_energies", "forces": "n_forces", "stress": "n_stresses"}
 _COUNTS |= {"dipole": "n_dipoles", "polarizability": "n_polarizabilities"}
@@ -118,5 +120,24 @@ def errors(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> dict[s
 
 def expected_forces_error(model: Model) -> float:
     """Rms error of forces (eV/Angstrom) at frames that were left out in training, 0 if the model does not tell."""
-    errors = model.info.get("training", {}).get("errors", {})
-    return max((error for name, error in errors.items() if name.endswith("_forces_rmse")), default=0.0)
+    return expected_errors(model, 1.0).get(LabelKind.FORCES, 0.0)
+
+
+def expected_errors(model: Model, n_atoms: float) -> dict[LabelKind, float]:
+    """Rms errors at frames that were left out in training, of those kinds of label of which the model tells.
+
+    Args:
+        model: any.
+        n_atoms: in a frame, on which errors per atom depend.
+
+    Returns:
+        Errors of energies (eV per atom), forces (eV/Angstrom) and virials (eV per atom).
+
+    """
+    found = {}
+    for name, error in model.info.get("training", {}).get("errors", {}).items():
+        label = _EXPECTED.fullmatch(name)
+        if label:
+            kind = LabelKind.STRESS if label[1] == "virial" else LabelKind[label[1].upper()]
+            found[kind] = error / np.sqrt(n_atoms) if label[2] == "_per_sqrt_atom" else error
+    return found

@@ -123,7 +123,7 @@ def _distil(
     settings = settings_for(known, calculator)
     screen.say(
         f"A student of {teacher}: it visits {settings.temperatures[0]:g} K, about the temperature of the frames, until "
-        f"its forces are off by {1e3 * settings.forces_error:.2g} meV/Å, half of what the teacher's are off"
+        f"its forces are off by {1e3 * settings.forces_error:.2g} meV/Å (rms) from the teacher's"
     )
     own = options.model_copy(update={"baseline": None, "optimise": False})
     advice = f"go on with wk-potential distil {teacher} --with DATA START... -o {output} --restart"

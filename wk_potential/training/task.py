@@ -108,14 +108,6 @@ class LeftOut:
     residuals: Callable[[np.ndarray], list[np.ndarray | None]]
     predicted: Callable[[np.ndarray], list[np.ndarray | None]] | None = None
 
-    def before(self, first: int) -> "LeftOut":
-        """Leave out the errors of all frames from number `first` on, as if they had not been computed."""
-        return LeftOut(
-            lambda frames: [
-                found if k < first else None for k, found in zip(frames, self.residuals(frames), strict=True)
-            ]
-        )
-
     def looked_at(self, frames: np.ndarray) -> "LeftOut":
         """Compute the errors of these frames now; only these can be asked for afterwards."""
         found = dict(zip(frames, self.residuals(frames), strict=True))

@@ -163,16 +163,8 @@ def train_frames(
     search_file: Path | None = None,
     limits: Limits = DEFAULT,
     baseline: BaselinePotential | None = None,
-    of_others: int = 0,
 ) -> Model:
-    """Train on frames, whose labels are less the baseline.
-
-    Args:
-        of_others: so many of the last frames have labels of another potential, on which error bars are not calibrated.
-
-    Other arguments and errors are those of `train`.
-
-    """
+    """Train on frames, whose labels are less the baseline; arguments and errors as those of `train`."""
     comm = comm or Communicator()
     log, progress = log or quiet, progress or quiet
     if comm.rank > 0:
@@ -208,7 +200,7 @@ def train_frames(
     model = Model(
         task.elements, fit.scales, task.baseline, task.compositions, info, targets, baseline_potential=baseline
     )
-    return completed(model, task, fit, of_others) if with_energy else model
+    return completed(model, task, fit) if with_energy else model
 
 
 def _used(frames: Sequence[Frame], options: TrainingOptions, log: Log) -> tuple[Dataset, TrainingOptions]:
@@ -280,10 +272,10 @@ def _score(
     return fit_task(replace(task, trial=True)).score if data.n_labels else tensor_score(task)
 
 
-def completed(model: Model, task: Task, fit: Fit, of_others: int = 0) -> Model:
+def completed(model: Model, task: Task, fit: Fit) -> Model:
     """Return the model with repulsion, mapped form and error bars.
 
-    Two ranks or more make the mapped form and the error bars at the same time. `of_others` as in `train_frames`.
+    Two ranks or more make the mapped form and the error bars at the same time.
     """
     if task.options.repulsion:
         model = replace(model, repulsion=choose_repulsion(task.data, model.cutoff, task.limits.repulsion))
@@ -291,9 +283,7 @@ def completed(model: Model, task: Task, fit: Fit, of_others: int = 0) -> Model:
     if task.options.uncertainty and left_out is None:
         task.log("No error bars: they need at least two frames")
     if task.options.uncertainty and left_out is not None:
-        left_out = left_out.before(len(task.data) - of_others).looked_at(
-            frames_of_error_bars(task.data, task.options.seed, task.limits.error_bars)
-        )
+        left_out = left_out.looked_at(frames_of_error_bars(task.data, task.options.seed, task.limits.error_bars))
 
     def make(what: str) -> Any:
         return _with_mapped_form(model, task) if what == "form" else _error_bars(model, task, left_out)
