@@ -34,15 +34,11 @@ def with_errors_of_teacher(
     errors = expected_errors(teacher, float(np.mean([len(f) for f in chosen])))
     squares = np.zeros((len(LabelKind), 2))  # of error bars, and of errors of the teacher
     for frame, found in zip(chosen, student.predict(chosen, threads), strict=True):
-        sizes = {
-            LabelKind.ENERGY: len(frame),
-            LabelKind.FORCES: 1.0,
-            LabelKind.STRESS: len(frame) / (frame.volume or 1),
-        }
         bars = (found.energy_std, found.forces_std, found.stress_std)
-        for kind, bar in zip(LabelKind, bars, strict=True):
+        units = (len(frame), 1.0, len(frame) / (frame.volume or 1.0))  # of the errors, in those of the error bars
+        for kind, bar, unit in zip(LabelKind, bars, units, strict=True):
             if bar is not None:
-                squares[kind] += np.mean(np.square(bar)), (sizes[kind] * errors.get(kind, 0.0)) ** 2
+                squares[kind] += np.mean(np.square(bar)), (unit * errors.get(kind, 0.0)) ** 2
     known = squares[:, 0] > 0
     energy, forces, stress = np.sqrt(1 + np.divide(squares[:, 1], squares[:, 0], out=np.zeros(3), where=known))
     factors = np.array([energy, forces, stress, energy, energy])  # see `Uncertainty.calibration`
