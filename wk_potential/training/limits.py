@@ -216,6 +216,7 @@ class MappingLimits:
     value_weight: float = 0.3  # of the features themselves in the metric, beside their changes
     measured_atoms: int = 600  # on which forces are compared with the direct kernel, half of them in rattled copies
     measured_rattle: float = 0.05  # Angstrom, of these copies
+    unseen_deviation: float = 10.0  # times as much deviation is allowed where elements have met that never do in frames
     threshold_exponents: tuple[float, float, float] = (-2.0, -12.0, -0.25)  # of the thresholds tried: first, last, step
 
     @property

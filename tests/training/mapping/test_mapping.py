@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 from oracles.mapped import ORDER_WEIGHTS, SYSTEMS, TOLERANCES, check, predict, rattled
 from oracles.systems import scale_of
 
-from wk_potential import Frame
+from wk_potential import Frame, TrainingOptions, train
 from wk_potential.atoms.dataset import Dataset
 from wk_potential.errors import UnknownElementError
 from wk_potential.training.limits import Limits, MappingLimits, SampleLimits
@@ -266,3 +267,31 @@ def test_forms_without_features_have_no_factors(unmapped, frames):
     for form in compression.compress([*forms, *negligible], 1e-8)[len(forms) :]:
         assert form.vectors.shape == (0, 0)
         assert form.values.shape == (0,)
+
+
+def test_elements_that_never_met_in_the_frames():
+    """Trained on pure metals, the form agrees with the support points in their alloy."""
+    rng = np.random.default_rng(0)
+
+    def crystal(symbols):
+        atoms = bulk("Cu", cubic=True, a=3.9) * (2, 2, 1)
+        atoms.symbols = rng.choice(symbols, len(atoms))
+        atoms.positions += rng.normal(0, 0.1, atoms.positions.shape)
+        atoms.calc = EMT()
+        atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+        return atoms
+
+    frames = [crystal([metal]) for metal in ("Cu", "Ag", "Au") * 4]
+    options = TrainingOptions(
+        estimator="sparse", support_points=150, lmax=2, cutoff=4.5, cutoff_width=2.0, angular_weight=0.0,
+        channel_tolerance=1e-4, element_mixing=0.5, saturation=0.0, uncertainty=False,
+    )  # fmt: skip
+    model = train(frames, options, threads=1)
+    alloy = crystal(["Cu", "Ag", "Au"])
+    exact, found = (predict(m, alloy)[1] for m in (_without_form(model), model))
+    tolerance = model.info["mapping"]["tolerance"]
+    assert scale_of(found - exact) < 2 * tolerance  # four times without copies of the frames with exchanged elements
+
+
+def _without_form(model):
+    return dataclasses.replace(model, scales=[dataclasses.replace(s, mapped=None) for s in model.scales])

@@ -24,7 +24,7 @@ from ..limits import DEFAULT, Limits, MappingLimits
 from ..task import quiet
 from .compression import DenseForms, ExactForm, channel_counts, compress, exact, rounded
 from .metric import largest_threshold
-from .samples import choose_frames, draw_samples
+from .samples import choose_frames, draw_samples, lacking_mixtures, with_copies
 
 Elements = list[list[TruncatedForm]]  # quadratic forms of each central element
 
@@ -192,7 +192,7 @@ def _search(
         raise MappingError(f"no atom of {names} has a neighbour in the frames, so its environments are not known")
 
     def deviation(factors: Elements) -> float:
-        return len(model.scales) * comparison.deviations(Potential([scale.with_forms(factors)]), expected)[0]
+        return len(model.scales) * comparison.largest(Potential([scale.with_forms(factors)]), expected)
 
     dense = []
     for s, a, x in zip(scale.support, scale.order_weights, samples, strict=True):
@@ -224,29 +224,37 @@ def _deviation_at(
 
 
 class _Comparison:
-    """Some frames and rattled copies of them, on which forces are compared."""
+    """Some frames, on which forces are compared, and copies: rattled ones, and with exchanged elements.
+
+    The latter are there where not all elements have met in the frames. Forces may deviate more in them.
+    """
 
     def __init__(
         self, model: Model, data: Dataset, threads: int, rng: np.random.Generator, limits: MappingLimits
     ) -> None:
         self.threads = threads
-        self.structures = []
-        n_atoms, n_elements = 0, len(model.elements)
+        self.structures, weights = [], []
+        n_atoms, counts, mixtures = 0, np.zeros(len(model.elements)), lacking_mixtures(data).tolist()
         for frame in data:
             if n_atoms > limits.measured_atoms:
                 break
-            rattled = frame.positions + rng.normal(0, limits.measured_rattle, frame.positions.shape)
-            for copy in (frame, replace(frame, positions=rattled)):
-                self.structures.append(as_arrays(copy, model.elements, model.cutoff))
+            copies = with_copies(frame, limits.measured_rattle, mixtures, rng)
+            self.structures += [as_arrays(copy, model.elements, model.cutoff) for copy in copies]
+            weights += [1.0, 1.0, 1 / limits.unseen_deviation][: len(copies)]
             n_atoms += 2 * len(frame)
-        counts = np.sum([np.bincount(s.species, minlength=n_elements) for s in self.structures], axis=0)
+            counts += np.bincount(self.structures[-len(copies)].species, minlength=len(counts))
         self.shares = counts / counts.sum()
+        self._weights = np.repeat(weights, [3 * len(s.species) for s in self.structures])
 
     def forces(self, potential: Potential) -> np.ndarray:
         """Return all force components, eV/Angstrom."""
         return np.concatenate([evaluate(potential, s, self.threads)[1].ravel() for s in self.structures])
 
+    def largest(self, potential: Potential, expected: np.ndarray) -> float:
+        """Largest deviation of a force component from those expected, eV/Angstrom, less for exchanged elements."""
+        return float(np.max(np.abs(self.forces(potential) - expected) * self._weights))
+
     def deviations(self, potential: Potential, expected: np.ndarray) -> tuple[float, float]:
-        """Largest and rms deviation of a force component from those expected, eV/Angstrom."""
-        errors = self.forces(potential) - expected
+        """Largest and rms deviation of a force component from those expected, eV/Angstrom, without exchanged ones."""
+        errors = (self.forces(potential) - expected)[self._weights == 1.0]
         return float(np.max(np.abs(errors))), float(np.sqrt(np.mean(errors**2)))
