@@ -9,6 +9,7 @@ from corpus import sources  # noqa: F401, it fills CASES
 from corpus.formats import CASES, VOIGT, samples
 
 from wk_potential.atoms.reading import read_frames
+from wk_potential.atoms.trajectories import write_frames
 from wk_potential.atoms.vasp import unconverged_steps
 from wk_potential.errors import DataError
 
@@ -49,6 +50,20 @@ def test_format(tmp_path, monkeypatch, name):
             assert frame.stress is None
         else:
             np.testing.assert_allclose(frame.stress, [sample.stress[i, j] for i, j in VOIGT], rtol=1e-6, atol=1e-9)
+    check_written(frames)
+
+
+def check_written(frames):
+    """Written as extended XYZ they are the same."""
+    write_frames("written.xyz", frames)
+    for a, b in zip(frames, read_frames("written.xyz"), strict=True):
+        assert (a.numbers == b.numbers).all()
+        assert (a.pbc == b.pbc).all()
+        for kind in ("positions", "cell", "energy", "forces", "stress"):
+            left, right = getattr(a, kind), getattr(b, kind)
+            assert (left is None) == (right is None)
+            if left is not None:
+                np.testing.assert_allclose(right, left, rtol=1e-8, atol=2e-8, err_msg=kind)
 
 
 def test_the_corpus_is_large():
