@@ -1,6 +1,7 @@
 """What training tries before it begins: the better shape and saturation are taken, and what is set stays."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,20 @@ def test_elements_are_mixed_where_that_pays(molecules, crystals, estimator):
         score = lambda _, o, known=known: known[o.element_mixing or None]  # noqa: E731
         assert tried(Dataset(molecules), TrainingOptions(), estimator, score, print).element_mixing == mixing
         assert tried(Dataset(crystals), TrainingOptions(), estimator, score, print).element_mixing is None
+
+
+def test_alloys_whose_elements_have_not_all_met(crystals, molecules):
+    """Mixing may lose 0.2, and saturation must gain 0.2; not if all have met, nor for elements of other sizes."""
+
+    def score(frames, options):
+        return (0.1 if options.saturation else 0.0) - (0.15 if options.element_mixing else 0.0)
+
+    pure = [replace(f, numbers=np.full(len(f), (29, 79)[k % 2])) for k, f in enumerate(crystals)]
+    alloyed = [replace(f, numbers=np.where(np.arange(len(f)) % 2, 29, 79)) for f in crystals]
+    for frames, mixed in ((pure, True), (alloyed, False), (molecules, False)):
+        found = tried(Dataset(frames), TrainingOptions(), "sparse", score, print)
+        assert bool(found.element_mixing) == mixed
+        assert bool(found.saturation) != mixed
 
 
 def test_no_scores(molecules):

@@ -76,6 +76,9 @@ class TrialLimits:
     # than it is with many
     mixings: tuple[float, ...] = (0.6, 0.8)
     mixing_gain: float = 0.4
+    # Where elements of an alloy never met, left-out frames do not tell what mixing is good for, nor that saturation
+    # harms: mixing may cost so much, and saturation must gain as much
+    alloy_margin: float = 0.2
     saturation: PerEstimator = PerEstimator(2.0, 1.0)
     # what saturation may cost: molecules gain from it, and a liquid may collapse without it
     saturation_loss: float = 0.2

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from ase.data import covalent_radii
 
 from ..atoms.dataset import Dataset
 from .limits import DEFAULT, TrialLimits
+from .mapping.samples import SAME_SIZE
 from .options import TrainingOptions
 from .task import Log, Progress, quiet
 
@@ -47,7 +49,7 @@ def tried(
     # the first score of each trial is that of the last one
     n = (len(shapes) + bool(shapes)) + (len(limits.channels) if fewer else 0)
     n += (len(limits.mixings) if mixed else 0) + saturated + (not shapes and (fewer or mixed or saturated))
-    trials, plain = _Trials(few, _counted(score, n, progress), log, limits), None
+    trials, plain = _Trials(few, _counted(score, n, progress), log, limits, is_incomplete_alloy(data)), None
     if estimator == "sparse" or options.optimise:
         options, plain = trials.with_shape(options)
     if fewer:
@@ -59,6 +61,15 @@ def tried(
             return options.model_copy(update={"saturation": 0.0})
         return trials.with_saturation(options, limits.saturation.of(estimator), plain)
     return options
+
+
+def is_incomplete_alloy(data: Dataset) -> bool:
+    """Whether the elements are of about the same size, and some frames lack some of them.
+
+    Then not all of them have met, and frames that are left out cannot tell how well their mixtures are described.
+    """
+    radii = covalent_radii[data.elements]
+    return bool((data.element_counts == 0).any() and np.ptp(np.log(radii)) < SAME_SIZE)
 
 
 def _free_shapes(options: TrainingOptions, limits: TrialLimits) -> list[Mapping[str, float]]:
@@ -94,6 +105,7 @@ class _Trials:
     score: Score
     log: Log
     limits: TrialLimits
+    alloy: bool  # of whose elements not all have met: see `is_incomplete_alloy`
 
     def with_shape(self, options: TrainingOptions) -> tuple[TrainingOptions, float | None]:
         """Return the options with the shape of the best score, if it is clearly better, and its score."""
@@ -134,8 +146,9 @@ class _Trials:
         found = {0.0: self.score(self.few, without) if plain is None else plain}
         for mixing in self.limits.mixings:
             found[mixing] = self.score(self.few, without.model_copy(update={"element_mixing": mixing}))
-        best = max(found, key=lambda m: found[m])
-        chosen = best if found[best] > found[0.0] + self.limits.mixing_gain else 0.0
+        best = max(self.limits.mixings, key=lambda m: found[m])
+        gain = -self.limits.alloy_margin if self.alloy else self.limits.mixing_gain
+        chosen = best if found[best] > found[0.0] + gain else 0.0
         self.log(f"Element mixing {chosen:g} ({_scores(found)})")
         return options.model_copy(update={"element_mixing": chosen}), found[chosen]
 
@@ -145,7 +158,8 @@ class _Trials:
         for b in (0.0, some):
             if b not in found:
                 found[b] = self.score(self.few, options.model_copy(update={"saturation": b}))
-        chosen = some if found[some] > found[0.0] - self.limits.saturation_loss else 0.0
+        gain = self.limits.alloy_margin if self.alloy else -self.limits.saturation_loss
+        chosen = some if found[some] > found[0.0] + gain else 0.0
         self.log(f"Saturation {chosen:g} ({_scores(found)})")
         return options.model_copy(update={"saturation": chosen})
 
