@@ -64,17 +64,22 @@ class Products(torch.nn.Module):
     Args:
         momenta: l1, l2, L.
         pairs: (p, 2) channels q1, q2 of the products.
+        channels: Q_l.
         dtype: of the arithmetic.
 
     """
 
-    def __init__(self, momenta: tuple[int, int, int], pairs: np.ndarray, dtype: torch.dtype) -> None:
+    def __init__(
+        self, momenta: tuple[int, int, int], pairs: np.ndarray, channels: list[int], dtype: torch.dtype
+    ) -> None:
         super().__init__()
         self.l1, self.l2, self.L = momenta
         coupling = real_cg(*momenta).swapaxes(1, 2).reshape(-1, 2 * self.l2 + 1)  # (m1 M, m2)
         self.register_buffer("coupling", torch.tensor(coupling, dtype=dtype))
-        self.register_buffer("left", torch.tensor(pairs[:, 0]))
-        self.register_buffer("right", torch.tensor(pairs[:, 1]))
+        for name, l, places in (("left", self.l1, pairs[:, 0]), ("right", self.l2, pairs[:, 1])):
+            self.register_buffer(name, torch.tensor(places))
+            sums = np.arange(channels[l])[:, None] == places  # (Q_l, p): a product is faster than index_add
+            self.register_buffer(f"to_{name}", torch.tensor(sums, dtype=dtype))
 
     def forward(self, c: List[torch.Tensor]) -> Tuple[torch.Tensor, torch.Tensor]:
         """Factors (p, 2 l1 + 1, 1, n) and (p, 2 l1 + 1, 2 L + 1, n) of which the products are the sum over m1.
@@ -88,11 +93,9 @@ class Products(torch.nn.Module):
     def adjoint(self, grad: torch.Tensor, left: torch.Tensor, right: torch.Tensor, grads: List[torch.Tensor]) -> None:
         """Add the gradient by the products (p, 2 L + 1, n) to that by the coefficients, given both factors."""
         grad = grad.unsqueeze(1)
-        grads[self.l1].index_add_(0, self.left, (grad * right).sum(2))
-        shape = [grads[self.l2].shape[0], len(self.coupling), grad.shape[3]]
-        coupled = torch.zeros(shape, dtype=grad.dtype, device=grad.device)
-        coupled.index_add_(0, self.right, (grad * left).flatten(1, 2))
-        grads[self.l2].baddbmm_(self.coupling.t().expand(shape[0], -1, -1), coupled)
+        grads[self.l1].flatten(1).addmm_(self.to_left, (grad * right).sum(2).flatten(1))
+        coupled = torch.mm(self.to_right, (grad * left).flatten(1)).reshape(-1, len(self.coupling), grad.shape[3])
+        grads[self.l2].baddbmm_(self.coupling.t().expand(coupled.shape[0], -1, -1), coupled)
 
 
 class BlockEnergy(torch.nn.Module):
@@ -100,11 +103,12 @@ class BlockEnergy(torch.nn.Module):
 
     Args:
         form: the form.
+        channels: Q_l.
         dtype: of the arithmetic.
 
     """
 
-    def __init__(self, form: TruncatedForm, dtype: torch.dtype) -> None:
+    def __init__(self, form: TruncatedForm, channels: list[int], dtype: torch.dtype) -> None:
         super().__init__()
         block = form.block
         self.L, self.channels = block.L, block.channels
@@ -113,7 +117,7 @@ class BlockEnergy(torch.nn.Module):
         self.register_buffer("vectors", torch.tensor(form.vectors[:, int(block.constant) :], dtype=dtype))
         self.register_buffer("values", torch.tensor(form.values[:, None], dtype=dtype))
         self.products = torch.nn.ModuleList(
-            Products((l1, l2, block.L), pairs, dtype) for l1, l2, pairs, _ in block.products
+            Products((l1, l2, block.L), pairs, channels, dtype) for l1, l2, pairs, _ in block.products
         )
 
     def forward(self, c: List[torch.Tensor], grads: List[torch.Tensor]) -> torch.Tensor:
@@ -184,7 +188,7 @@ class ChannelDensity(torch.nn.Module):
         c: List[torch.Tensor] = []
         for l, phi in enumerate(radial):
             product = torch.bmm(phi.transpose(1, 2), y[l])
-            c.append(product.flatten(1).t().reshape(-1, 2 * l + 1, product.shape[0]))
+            c.append(product.flatten(1).t().contiguous().reshape(-1, 2 * l + 1, product.shape[0]))
         return c
 
     def adjoint(
@@ -226,7 +230,7 @@ class ElementEnergy(torch.nn.Module):
         super().__init__()
         self.saturation = float(density.saturation)
         self.density = ChannelDensity(density, centre, dtype)
-        self.blocks = torch.nn.ModuleList(BlockEnergy(f, dtype) for f in forms if len(f.values))
+        self.blocks = torch.nn.ModuleList(BlockEnergy(f, self.density.channels, dtype) for f in forms if len(f.values))
 
     def of_coefficients(self, c: List[torch.Tensor], grads: List[torch.Tensor]) -> torch.Tensor:
         """Energies (n,) of coefficients c_l (Q_l, 2 l + 1, n); writes their gradient to `grads` unless that is empty."""

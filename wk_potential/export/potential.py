@@ -16,7 +16,7 @@ from ..model.repulsion import COULOMB, DECAYS, SCREENING, SHARES, Repulsion
 from ..model.scale import Scale
 from .element import ElementEnergy
 
-CHUNK = 256  # atoms whose intermediate arrays are held at the same time on a CPU
+CHUNK = 128  # atoms whose intermediate arrays are held at the same time on a CPU
 CHUNK_CUDA = 8192  # on a graphics processor
 
 
@@ -144,7 +144,7 @@ class WignerEnergy(torch.nn.Module):
             found, grads = scale(fixed, centre, around, species, gradient)
             energies = energies + found
             if gradient:
-                energies = energies.index_add(0, centre, (grads * (vectors - fixed)).sum(1))
+                energies = energies.index_add(0, centre, torch.linalg.vecdot(grads, vectors - fixed))
         for repulsion in self.repulsion:
             energies = energies + repulsion(vectors, centre, around, species)
         return energies
