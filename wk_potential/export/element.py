@@ -6,8 +6,6 @@ code is shared with the compiled kernels. n stands for atoms, K for the most nei
 channels of angular momentum l.
 """
 
-from typing import List, Tuple
-
 import numpy as np
 import torch
 
@@ -69,6 +67,12 @@ class Products(torch.nn.Module):
 
     """
 
+    coupling: torch.Tensor
+    left: torch.Tensor
+    right: torch.Tensor
+    to_left: torch.Tensor
+    to_right: torch.Tensor
+
     def __init__(
         self, momenta: tuple[int, int, int], pairs: np.ndarray, channels: list[int], dtype: torch.dtype
     ) -> None:
@@ -81,16 +85,18 @@ class Products(torch.nn.Module):
             sums = np.arange(channels[l])[:, None] == places  # (Q_l, p): a product is faster than index_add
             self.register_buffer(f"to_{name}", torch.tensor(sums, dtype=dtype))
 
-    def forward(self, c: List[torch.Tensor]) -> Tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, c: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Factors (p, 2 l1 + 1, 1, n) and (p, 2 l1 + 1, 2 L + 1, n) of which the products are the sum over m1.
 
         The second ones are c_l2 times the coupling coefficients. The coefficients c_l are (Q_l, 2 l + 1, n).
         """
         right = c[self.l2]
         coupled = torch.bmm(self.coupling.expand(right.shape[0], -1, -1), right).index_select(0, self.right)
-        return c[self.l1].index_select(0, self.left).unsqueeze(2), coupled.unflatten(1, (2 * self.l1 + 1, 2 * self.L + 1))
+        return c[self.l1].index_select(0, self.left).unsqueeze(2), coupled.unflatten(
+            1, (2 * self.l1 + 1, 2 * self.L + 1)
+        )
 
-    def adjoint(self, grad: torch.Tensor, left: torch.Tensor, right: torch.Tensor, grads: List[torch.Tensor]) -> None:
+    def adjoint(self, grad: torch.Tensor, left: torch.Tensor, right: torch.Tensor, grads: list[torch.Tensor]) -> None:
         """Add the gradient by the products (p, 2 L + 1, n) to that by the coefficients, given both factors."""
         grad = grad.unsqueeze(1)
         grads[self.l1].flatten(1).addmm_(self.to_left, (grad * right).sum(2).flatten(1))
@@ -108,6 +114,10 @@ class BlockEnergy(torch.nn.Module):
 
     """
 
+    constant: torch.Tensor
+    vectors: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, form: TruncatedForm, channels: list[int], dtype: torch.dtype) -> None:
         super().__init__()
         block = form.block
@@ -120,10 +130,10 @@ class BlockEnergy(torch.nn.Module):
             Products((l1, l2, block.L), pairs, channels, dtype) for l1, l2, pairs, _ in block.products
         )
 
-    def forward(self, c: List[torch.Tensor], grads: List[torch.Tensor]) -> torch.Tensor:
+    def forward(self, c: list[torch.Tensor], grads: list[torch.Tensor]) -> torch.Tensor:
         """Energies (n,) of coefficients c_l (Q_l, 2 l + 1, n); adds their gradient to `grads` unless that is empty."""
         features = [c[self.L][: self.channels]]
-        factors: List[Tuple[torch.Tensor, torch.Tensor]] = []
+        factors: list[tuple[torch.Tensor, torch.Tensor]] = []
         for group in self.products:
             left, right = group(c)
             factors.append((left, right))
@@ -151,6 +161,9 @@ class ChannelDensity(torch.nn.Module):
 
     """
 
+    table: torch.Tensor
+    steps: torch.Tensor
+
     def __init__(self, density: Density, centre: int, dtype: torch.dtype) -> None:
         super().__init__()
         table, self.channels = channel_splines(density, centre)
@@ -159,8 +172,8 @@ class ChannelDensity(torch.nn.Module):
         self.register_buffer("table", torch.tensor(table, dtype=dtype))
         self.register_buffer("steps", torch.tensor(harmonic_steps(density.lmax), dtype=dtype))
 
-    def radial(self, r: torch.Tensor, species: torch.Tensor, derivative: bool) -> List[torch.Tensor]:
-        """Radial functions (n, K, Q_l) at distances (n, K) for each l, or their derivatives; zero from the cutoff on."""
+    def radial(self, r: torch.Tensor, species: torch.Tensor, derivative: bool) -> list[torch.Tensor]:
+        """Radial functions (n, K, Q_l) for each l at distances (n, K), or their derivatives; zero beyond the cutoff."""
         place = (r / self.step).clamp(max=float(self.n_grid - 1))
         node = place.floor().clamp(max=float(self.n_grid - 2))
         t = (place - node).flatten()
@@ -175,7 +188,7 @@ class ChannelDensity(torch.nn.Module):
         found = torch.nn.functional.embedding_bag(rows, self.table, mode="sum", per_sample_weights=weights)
         return found.reshape(r.shape[0], r.shape[1], -1).split(self.channels, dim=-1)
 
-    def harmonics(self, unit: torch.Tensor) -> List[torch.Tensor]:
+    def harmonics(self, unit: torch.Tensor) -> list[torch.Tensor]:
         """Real spherical harmonics (n, K, 2 l + 1) of unit vectors (n, K, 3), for each l."""
         y = [torch.full_like(unit[..., :1], 0.28209479177387814)]  # (4 pi)^(-1/2)
         for l in range(1, self.lmax + 1):
@@ -183,9 +196,9 @@ class ChannelDensity(torch.nn.Module):
             y.append(torch.matmul(products, self.steps[l, : 3 * (2 * l - 1), : 2 * l + 1]))
         return y
 
-    def forward(self, radial: List[torch.Tensor], y: List[torch.Tensor]) -> List[torch.Tensor]:
+    def forward(self, radial: list[torch.Tensor], y: list[torch.Tensor]) -> list[torch.Tensor]:
         """Coefficients c_l (Q_l, 2 l + 1, n)."""
-        c: List[torch.Tensor] = []
+        c: list[torch.Tensor] = []
         for l, phi in enumerate(radial):
             product = torch.bmm(phi.transpose(1, 2), y[l])
             c.append(product.flatten(1).t().contiguous().reshape(-1, 2 * l + 1, product.shape[0]))
@@ -193,10 +206,10 @@ class ChannelDensity(torch.nn.Module):
 
     def adjoint(
         self,
-        grads: List[torch.Tensor],
-        radial: List[torch.Tensor],
-        slopes: List[torch.Tensor],
-        y: List[torch.Tensor],
+        grads: list[torch.Tensor],
+        radial: list[torch.Tensor],
+        slopes: list[torch.Tensor],
+        y: list[torch.Tensor],
         unit: torch.Tensor,
         r: torch.Tensor,
     ) -> torch.Tensor:
@@ -232,8 +245,8 @@ class ElementEnergy(torch.nn.Module):
         self.density = ChannelDensity(density, centre, dtype)
         self.blocks = torch.nn.ModuleList(BlockEnergy(f, self.density.channels, dtype) for f in forms if len(f.values))
 
-    def of_coefficients(self, c: List[torch.Tensor], grads: List[torch.Tensor]) -> torch.Tensor:
-        """Energies (n,) of coefficients c_l (Q_l, 2 l + 1, n); writes their gradient to `grads` unless that is empty."""
+    def of_coefficients(self, c: list[torch.Tensor], grads: list[torch.Tensor]) -> torch.Tensor:
+        """Energies (n,) of coefficients c_l (Q_l, 2 l + 1, n); fills `grads` with the gradient unless it is empty."""
         b = self.saturation
         factor = torch.ones_like(c[0][0, 0])
         if b > 0.0:
@@ -248,14 +261,16 @@ class ElementEnergy(torch.nn.Module):
                 g.sub_(along * c_l).mul_(factor)
         return energies
 
-    def inner(self, a: List[torch.Tensor], b: List[torch.Tensor]) -> torch.Tensor:
+    def inner(self, a: list[torch.Tensor], b: list[torch.Tensor]) -> torch.Tensor:
         """Inner product (n,) of coefficients."""
         out = torch.zeros_like(a[0][0, 0])
         for a_l, b_l in zip(a, b):
             out += (a_l * b_l).sum(dim=(0, 1))
         return out
 
-    def forward(self, vectors: torch.Tensor, species: torch.Tensor, gradient: bool) -> Tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, vectors: torch.Tensor, species: torch.Tensor, gradient: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Energies (n,) in eV and, if it is asked for, their gradient (n, K, 3) by the vectors, eV/Angstrom.
 
         Args:
@@ -268,7 +283,7 @@ class ElementEnergy(torch.nn.Module):
         unit = vectors / r.unsqueeze(-1)
         radial, y = self.density.radial(r, species, False), self.density.harmonics(unit)
         c = self.density(radial, y)
-        grads: List[torch.Tensor] = []
+        grads: list[torch.Tensor] = []
         if gradient:
             grads = [torch.zeros_like(c_l) for c_l in c]
         energies = self.of_coefficients(c, grads)

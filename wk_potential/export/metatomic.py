@@ -5,9 +5,6 @@ metatomic-torch to be loaded, and nothing of this package.
 """
 
 import json
-import os
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Dict, List, Optional
 
 import torch
@@ -21,7 +18,6 @@ from metatomic.torch import (
     System,
 )
 
-from ..atoms.files import write_atomically
 from ..model.model import Model
 from .potential import WignerEnergy
 
@@ -34,6 +30,8 @@ class MetatomicPotential(torch.nn.Module):
         dtype: of the arithmetic.
 
     """
+
+    species: torch.Tensor
 
     def __init__(self, model: Model, dtype: torch.dtype) -> None:
         super().__init__()
@@ -61,7 +59,7 @@ class MetatomicPotential(torch.nn.Module):
         results: Dict[str, TensorMap] = {}
         if "energy" not in outputs:
             return results
-        device, dtype = systems[0].device, systems[0].positions.dtype
+        device = systems[0].device
         sizes = torch.tensor([len(system) for system in systems], device=device)
         first = torch.cumsum(sizes, 0) - sizes
         species = self.species[torch.cat([system.types for system in systems]).to(torch.long)]
@@ -87,12 +85,10 @@ class MetatomicPotential(torch.nn.Module):
             pair, vector, centre = pair[kept], vector[kept], centre[kept]
         energies = self.energy(vector, centre, species[pair[:, 1]], species[atoms])
 
-        if outputs["energy"].sample_kind == "atom":
-            names = ["system", "atom"]
-        else:
+        names = ["system", "atom"]
+        if outputs["energy"].sample_kind == "system":
             names = ["system"]
-            total = torch.zeros(len(systems), dtype=dtype, device=device)
-            energies = total.index_add(0, samples[:, 0], energies)
+            energies = torch.zeros_like(energies[:1]).repeat(len(systems)).index_add(0, samples[:, 0], energies)
             samples = torch.arange(len(systems), device=device).unsqueeze(1)
         block = TensorBlock(
             values=energies.unsqueeze(1),
@@ -102,3 +98,34 @@ class MetatomicPotential(torch.nn.Module):
         )
         results["energy"] = TensorMap(Labels("_", torch.zeros(1, 1, dtype=torch.int32, device=device)), [block])
         return results
+
+
+def atomistic_model(model: Model, name: str, precision: str) -> AtomisticModel:
+    """Return the module with what it can do, its units, and the header of the model as metadata.
+
+    Args:
+        model: that `check_exportable` accepts.
+        name: for people.
+        precision: float64 or float32.
+
+    """
+    training = model.info.get("training", {})
+    metadata = ModelMetadata(
+        name=name,
+        description=f"Wigner-kernel potential in mapped form, trained on {training.get('frames', '?')} frames",
+        references={
+            "architecture": ["F. Bigi, S. N. Pozdnyakov, M. Ceriotti, J. Chem. Phys. 161, 044116 (2024)"],
+            "implementation": ["https://github.com/wk-potential/wk_potential"],
+        },
+        extra={"wk_potential": json.dumps({"cutoff": model.cutoff, **model.info})},
+    )
+    capabilities = ModelCapabilities(
+        outputs={"energy": ModelOutput(unit="eV", sample_kind="atom")},
+        atomic_types=[int(z) for z in model.elements],
+        interaction_range=float(model.cutoff),
+        length_unit="angstrom",
+        supported_devices=["cpu", "cuda"],
+        dtype=precision,
+    )
+    module = MetatomicPotential(model, getattr(torch, precision)).eval()
+    return AtomisticModel(module, metadata, capabilities)

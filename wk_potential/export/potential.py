@@ -5,12 +5,9 @@ memory is bounded. Autograd gets it from there: the energies are constants plus 
 So first derivatives by autograd are exact, and there are no second ones.
 """
 
-from typing import Tuple
-
 import numpy as np
 import torch
 
-from ..errors import ExportError
 from ..model.model import Model
 from ..model.repulsion import COULOMB, DECAYS, SCREENING, SHARES, Repulsion
 from ..model.scale import Scale
@@ -44,7 +41,7 @@ class ScaleEnergy(torch.nn.Module):
         around: torch.Tensor,
         species: torch.Tensor,
         gradient: bool,
-    ) -> Tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Energies (N,) and their gradient (P, 3); arguments as `WignerEnergy.forward`."""
         near = torch.nonzero(torch.linalg.vector_norm(vectors, dim=1) < self.cutoff).flatten()
         near = near[torch.argsort(centre[near])]
@@ -79,6 +76,13 @@ class PairRepulsion(torch.nn.Module):
         dtype: of the arithmetic.
 
     """
+
+    product: torch.Tensor
+    screening: torch.Tensor
+    inner: torch.Tensor
+    outer: torch.Tensor
+    shares: torch.Tensor
+    decays: torch.Tensor
 
     def __init__(self, repulsion: Repulsion, dtype: torch.dtype) -> None:
         super().__init__()
@@ -118,6 +122,8 @@ class WignerEnergy(torch.nn.Module):
         dtype: of the arithmetic.
 
     """
+
+    baseline: torch.Tensor
 
     def __init__(self, model: Model, dtype: torch.dtype) -> None:
         super().__init__()
