@@ -31,29 +31,30 @@ def harmonic_steps(lmax: int) -> np.ndarray:
     return out
 
 
-def channel_splines(density: Density, centre: int) -> tuple[np.ndarray, list[int]]:
-    """Values and slopes of the radial functions of a central element's channels.
+def used_channels(density: Density, centre: int, forms: list[TruncatedForm]) -> list[int]:
+    """Return Q_l of a central element: the channels that its projection fills or its forms name."""
+    used = np.any(density.projection[centre] != 0.0, axis=1)  # (l, Q)
+    for form in forms:
+        used[form.block.L, : form.block.channels] = True
+        for l1, l2, pairs, _ in form.block.products:
+            used[l1, pairs[:, 0]] = used[l2, pairs[:, 1]] = True
+    return [int(np.max(np.nonzero(row)[0], initial=0)) + 1 for row in used]
 
-    Args:
-        density: of the model.
-        centre: index of the element.
 
-    Returns:
-        table: (n_elements * G * 2, Q) for each element of the neighbour and node of the grid the values, and the slopes
-            times the distance of the nodes; Q is the sum of the Q_l.
-        channels: Q_l.
+def channel_splines(density: Density, centre: int, channels: list[int]) -> np.ndarray:
+    """Values and slopes (n_elements * G * 2, Q) of the radial functions of a central element's channels.
 
+    Rows are the elements of the neighbour, the nodes of the grid, and value and slope; slopes are multiplied by the
+    distance of the nodes. Q is the sum of `channels`, Q_l.
     """
     projection, radial = density.projection[centre], density.radial
-    n_l, n_full, _ = projection.shape
     n_grid, _, n_radial = radial.values.shape
     nodes = np.stack([radial.values, radial.cutoff / (n_grid - 1) * radial.slopes], axis=1)
-    channels = [int(np.max(np.nonzero(projection[l].any(axis=0))[0], initial=0)) + 1 for l in range(n_l)]
     parts = []
     for l, n in enumerate(channels):
-        weights = projection[l, :, :n].reshape(n_full // n_radial, n_radial, n)
+        weights = projection[l, :, :n].reshape(-1, n_radial, n)
         parts.append(np.einsum("gdk,akq->agdq", nodes[:, :, l], weights).reshape(-1, n))
-    return np.concatenate(parts, axis=1), channels
+    return np.concatenate(parts, axis=1)
 
 
 class Products(torch.nn.Module):
@@ -121,7 +122,7 @@ class BlockEnergy(torch.nn.Module):
     def __init__(self, form: TruncatedForm, channels: list[int], dtype: torch.dtype) -> None:
         super().__init__()
         block = form.block
-        self.L, self.channels = block.L, block.channels
+        self.L, self.channels = block.L, int(block.channels)
         constant = form.vectors[:, 0] if block.constant else np.zeros(len(form.vectors))
         self.register_buffer("constant", torch.tensor(constant[:, None], dtype=dtype))
         self.register_buffer("vectors", torch.tensor(form.vectors[:, int(block.constant) :], dtype=dtype))
@@ -157,6 +158,7 @@ class ChannelDensity(torch.nn.Module):
     Args:
         density: of the length scale.
         centre: index of the element.
+        channels: Q_l.
         dtype: of the arithmetic.
 
     """
@@ -164,12 +166,12 @@ class ChannelDensity(torch.nn.Module):
     table: torch.Tensor
     steps: torch.Tensor
 
-    def __init__(self, density: Density, centre: int, dtype: torch.dtype) -> None:
+    def __init__(self, density: Density, centre: int, channels: list[int], dtype: torch.dtype) -> None:
         super().__init__()
-        table, self.channels = channel_splines(density, centre)
+        self.channels = channels
         self.lmax, self.n_grid = density.lmax, len(density.radial.values)
         self.step = float(density.radial.cutoff) / (self.n_grid - 1)
-        self.register_buffer("table", torch.tensor(table, dtype=dtype))
+        self.register_buffer("table", torch.tensor(channel_splines(density, centre, channels), dtype=dtype))
         self.register_buffer("steps", torch.tensor(harmonic_steps(density.lmax), dtype=dtype))
 
     def radial(self, r: torch.Tensor, species: torch.Tensor, derivative: bool) -> list[torch.Tensor]:
@@ -242,8 +244,9 @@ class ElementEnergy(torch.nn.Module):
     def __init__(self, density: Density, centre: int, forms: list[TruncatedForm], dtype: torch.dtype) -> None:
         super().__init__()
         self.saturation = float(density.saturation)
-        self.density = ChannelDensity(density, centre, dtype)
-        self.blocks = torch.nn.ModuleList(BlockEnergy(f, self.density.channels, dtype) for f in forms if len(f.values))
+        channels = used_channels(density, centre, forms)
+        self.density = ChannelDensity(density, centre, channels, dtype)
+        self.blocks = torch.nn.ModuleList(BlockEnergy(f, channels, dtype) for f in forms if len(f.values))
 
     def of_coefficients(self, c: list[torch.Tensor], grads: list[torch.Tensor]) -> torch.Tensor:
         """Energies (n,) of coefficients c_l (Q_l, 2 l + 1, n); fills `grads` with the gradient unless it is empty."""

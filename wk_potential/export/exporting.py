@@ -1,6 +1,7 @@
 """Write a model as a file for PyTorch: what can be exported, and what is said when it cannot."""
 
 import os
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,7 +47,8 @@ def export_model(
 
     path = Path(path).expanduser()
     module = atomistic_model(model, path.stem, precision)
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)  # metatomic's format is TorchScript
         module.save(temporary)
     left_out = [name for name, there in (("error bars", model.error_bars), *model.tensors.items()) if there]
     if log is not None and left_out:

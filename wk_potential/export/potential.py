@@ -51,11 +51,13 @@ class ScaleEnergy(torch.nn.Module):
         grads = torch.zeros_like(vectors)
         size = self.chunk_cuda if vectors.is_cuda else self.chunk
         for z, element in enumerate(self.elements):
-            for atoms in torch.nonzero(species == z).flatten().split(size):
-                places = torch.arange(int(count[atoms].max()), device=vectors.device).unsqueeze(0)
+            own = torch.nonzero(species == z).flatten()
+            for start in range(0, len(own), size):
+                atoms = own[start : start + size]
+                most = max(1, int(count[atoms].max()))
+                places = torch.arange(most, device=vectors.device).unsqueeze(0)
                 there = places < count[atoms].unsqueeze(1)
-                pairs = (first[atoms].unsqueeze(1) + places)[there]
-                pairs = near[pairs]
+                pairs = near[(first[atoms].unsqueeze(1) + places)[there]]
                 padded = torch.full([there.shape[0], there.shape[1], 3], 2.0 * self.cutoff).to(vectors)
                 padded[there] = vectors[pairs]
                 neighbours = torch.zeros_like(there, dtype=torch.long)
