@@ -11,7 +11,7 @@ from wk_potential.training.options import TrainingOptions
 TOPICS = {
     "Data": ("read_frames", "Frame", "store_results"),
     "Training": ("train", "TrainingOptions", "map_model", "evaluate"),
-    "Models": ("Model", "load", "Prediction"),
+    "Models": ("Model", "load", "Prediction", "export_model"),
     "Simulation": ("WKCalculator", "MDSettings", "run_md", "read_log", "relax", "ExtrapolationGuard"),
     "Spectra": ("spectrum", "harmonic_spectrum", "predict_targets"),
     "Active learning": ("ActiveLearner",),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .atoms.trajectories import store_results
     from .calculator import WKCalculator
     from .errors import WKError
+    from .export.exporting import export_model
     from .model.model import Model, load
     from .model.prediction import Prediction
     from .simulation.dynamics import read_log, run_md
@@ -47,6 +48,7 @@ _MODULES = {
     "WKError": "errors",
     "dimer_curves": "analysis.dimers",
     "evaluate": "analysis.evaluation",
+    "export_model": "export.exporting",
     "harmonic_spectrum": "analysis.spectra",
     "load": "model.model",
     "map_model": "training.mapping.mapping",
@@ -73,6 +75,7 @@ __all__ = [
     "__version__",
     "dimer_curves",
     "evaluate",
+    "export_model",
     "harmonic_spectrum",
     "load",
     "map_model",

@@ -51,6 +51,10 @@ class MappingError(WKError, ValueError):
     """A model that cannot be mapped; the message says why."""
 
 
+class ExportError(WKError, ValueError):
+    """A model that cannot be exported, or a library for it that is missing; the message says what to do."""
+
+
 class UncertaintyError(WKError, ValueError):
     """A model without error bars is asked for them."""
 

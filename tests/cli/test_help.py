@@ -7,7 +7,8 @@ import pytest
 from wk_potential import TrainingOptions, __version__
 
 COMMANDS = (
-    "data", "train", "evaluate", "info", "check", "map", "bench", "active", "md", "relax", "spectrum", "lammps", "demo",
+    "data", "train", "evaluate", "info", "check", "map", "bench", "active", "md", "relax", "spectrum", "lammps",
+    "export", "demo",
 )  # fmt: skip
 
 
@@ -24,7 +25,7 @@ def test_help_of_each_command_has_units_and_an_example(run, name):
     assert "Example" in text
     assert f"wk-potential {name} " in text
     assert re.search(r"\b(eV|Angstrom|fs|ps|microseconds)\b", text)
-    assert "--threads" in text or name in ("data", "info")
+    assert "--threads" in text or name in ("data", "info", "export")
 
 
 def test_help_is_fast():

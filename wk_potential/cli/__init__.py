@@ -16,7 +16,7 @@ from .encoding import replace_what_cannot_be_written
 
 COMMANDS = (
     "data", "train", "evaluate", "info", "check", "map", "bench", "active", "distil", "md", "relax", "spectrum",
-    "lammps", "demo",
+    "lammps", "export", "demo",
 )  # fmt: skip
 
 

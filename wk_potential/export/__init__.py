@@ -1,0 +1,1 @@
+"""Models as files for PyTorch; needs the extra `torch`, which nothing else in the package imports."""
