@@ -20,7 +20,7 @@ def harmonic_steps(lmax: int) -> np.ndarray:
     Y_l is the coupling of the unit vector u with Y_{l-1}, times a constant that is found at u = z. Rows are the
     products of x, y, z and a component of Y_{l-1}. The same matrices give the derivatives of the solid harmonics,
     d(r^l Y_lm)/dx_i = l r^(l-1) sum_k S[i k, m] Y_{l-1,k}: their gradient couples to l - 1 alone (D. A. Varshalovich et
-    al., Quantum Theory of Angular Momentum (1988), 5.8), and the factor is that of Euler's theorem.
+    al., Quantum Theory of Angular Momentum (1988)), and the factor is that of Euler's theorem.
     """
     out = np.zeros((lmax + 1, 3 * max(2 * lmax - 1, 1), 2 * lmax + 1))
     for l in range(1, lmax + 1):
