@@ -46,6 +46,11 @@ def test_public_names_are_there_and_explained(name):
     assert name in dir(wk_potential)
 
 
+def test_only_the_export_imports_pytorch():
+    libraries = re.compile(r"^\s*(import|from) (torch|metatomic|metatensor)\b", re.M)
+    assert {path.parent.name for path in MODULES if libraries.search(path.read_text("utf-8"))} == {"export"}
+
+
 def test_names_that_do_not_exist():
     with pytest.raises(AttributeError, match="nothing"):
         _ = wk_potential.nothing

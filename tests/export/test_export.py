@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +15,7 @@ from oracles.mapped import crystal, exactly_mapped, rattled, slab
 from oracles.systems import scale_of
 
 from wk_potential import WKCalculator, export_model, load
-from wk_potential.errors import ExportError, OptionsError, PrecisionWarning
-from wk_potential.export import exporting
+from wk_potential.errors import PrecisionWarning
 from wk_potential.model.repulsion import Repulsion
 
 torch = pytest.importorskip("torch", reason="exported models need the extra 'torch'")
@@ -203,36 +201,7 @@ def test_loading_needs_nothing_of_this_package(small_models, tmp_path):
     assert float(done.stdout) == pytest.approx(expected, abs=1e-5)  # positions are rounded in the file
 
 
-def test_what_is_refused(random_model, small_models, tmp_path, monkeypatch):
-    path = tmp_path / "model.pt"
-    mapped = small_models["one scale"]
-    unmapped = random_model()
-    high = random_model(order_weights=(0.1, 0.03, 0.01, 0.01, 0.01))
-    cases = [
-        (unmapped, "the model has none: make one with `wk-potential map"),
-        (high, "orders 5 and 6 have none: train a model with --order 4"),
-        (dataclasses.replace(mapped, scales=[], tensors={"dipole": None}), "predicts dipole alone"),
-        (dataclasses.replace(mapped, baseline_potential="GFN2-xTB"), r"adds to GFN2-xTB, .* `wk-potential distil`"),
-    ]
-    for model, message in cases:
-        with pytest.raises(ExportError, match=message):
-            export_model(model, path)
-    with pytest.raises(OptionsError, match="precision"):
-        export_model(mapped, path, "float16")
-    monkeypatch.setattr(exporting, "LIBRARIES", ("no_such_library.at_all",))
-    with pytest.raises(ExportError, match=r"pip install 'wk-potential\[torch\]'"):
-        export_model(mapped, path)
-    assert not path.exists()
-
-
 def test_warning_where_float32_is_too_coarse(small_models, tmp_path):
     coarse = dataclasses.replace(small_models["one scale"], info={"mapping": {"largest_force_deviation_float32": 0.1}})
     with pytest.warns(PrecisionWarning, match="float32"):
         export_model(coarse, tmp_path / "model.pt", "float32")
-
-
-def test_nothing_else_imports_torch():
-    package = Path(exporting.__file__).parents[1]
-    libraries = re.compile(r"^\s*(import|from) (torch|metatomic|metatensor)\b", re.M)
-    found = {path.parent.name for path in package.rglob("*.py") if libraries.search(path.read_text("utf-8"))}
-    assert found == {"export"}
