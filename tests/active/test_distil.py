@@ -158,6 +158,8 @@ def test_without_a_start_or_a_teacher_that_works_there_is_nothing_to_do(tmp_path
         Distillation([], EMT(), tmp_path / "s.wkp")
     with pytest.raises(OptionsError, match="without a baseline"):
         Distillation([alloy()], EMT(), tmp_path / "s.wkp", options=TrainingOptions(baseline="gfn2-xtb"))
+    with pytest.raises(OptionsError, match="leave valid_fraction out"):
+        Distillation([alloy()], EMT(), tmp_path / "s.wkp", options=TrainingOptions(valid_fraction=0.2))
     with pytest.raises(ActiveLearningError, match="the teacher fails at the structures to start from: the reference"):
         Distillation([bulk("Fe", cubic=True)], EMT(), tmp_path / "s.wkp", FEW, OPTIONS, threads=1)
 

@@ -204,6 +204,8 @@ class Distillation:
         options = options or TrainingOptions()
         if options.baseline is not None or not options.use_energy:
             raise OptionsError("a student is trained on energies and without a baseline: leave these options out")
+        if options.valid_fraction:
+            raise OptionsError("a student is compared with new frames in every round: leave valid_fraction out")
         self.path, self.settings, self.known = Path(path), settings or DistilSettings(), list(known)
         self.options, self.threads = options, threads
         self.log, self.progress = log or quiet, progress or quiet
