@@ -16,7 +16,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from .atoms.kinds import VOIGT
 from .atoms.neighbours import VerletList, find_neighbours
 from .atoms.structure import Structure
-from .baselines.potential import BaselinePotential
+from .baselines.potential import BaselinePotential, virial_of_molecule
 from .compute.threads import thread_count
 from .errors import BaselineError, OptionsError, StructureError
 from .model.error_bars import CommitteePotential
@@ -333,8 +333,7 @@ class WKCalculator(Calculator):
 
 def _of_molecule(atoms: Atoms, forces: np.ndarray) -> np.ndarray:
     """Stress (6,) of a molecule in a cell, which is that of its forces."""
-    virial = -atoms.positions.T @ forces
-    return (0.5 * (virial + virial.T) / atoms.cell.volume)[VOIGT]
+    return (virial_of_molecule(atoms.positions, forces) / atoms.cell.volume)[VOIGT]
 
 
 def _check_options(unknown: dict[str, Any], switches: dict[str, Any], skin: float) -> None:

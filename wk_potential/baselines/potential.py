@@ -289,6 +289,12 @@ class BaselinePotential:
         self._is_checked = True
 
 
+def virial_of_molecule(positions: np.ndarray, forces: np.ndarray) -> np.ndarray:
+    """Derivative (3, 3) in eV of the energy of a molecule by strain, from positions and forces (N, 3)."""
+    virial = -positions.T @ forces
+    return 0.5 * (virial + virial.T)
+
+
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -12,6 +12,7 @@ from .distil import MOST_STARTS, check_no_labels, learn
 from .options import PATH, data_argument, field_option, given, threads_option
 
 if TYPE_CHECKING:
+    from ..atoms.frame import Frame
     from .screen import Screen
 
 
@@ -79,10 +80,10 @@ def train(
         _check_distil(output, options, valid)
     first = output.with_suffix(".teacher.wkp") if distil else output
     check_outputs(first, first.with_suffix(".baseline.npz"))
-    train_model(screen, data, first, options, threads, valid)
+    frames = train_model(screen, data, first, options, threads, valid)
     screen.say(f"\nWritten to {first}. Next: wk-potential evaluate {first} TEST_DATA", "bold")
     if distil:
-        _distil(screen, data, first, output, options, threads)
+        _distil(screen, frames, first, output, options, threads)
 
 
 def _check_distil(output: Path, options: TrainingOptions, valid: tuple[Path, ...]) -> None:
@@ -109,16 +110,14 @@ def _check_distil(output: Path, options: TrainingOptions, valid: tuple[Path, ...
 
 
 def _distil(
-    screen: "Screen", data: tuple[Path, ...], teacher: Path, output: Path, options: TrainingOptions,
+    screen: "Screen", known: "list[Frame]", teacher: Path, output: Path, options: TrainingOptions,
     threads: int | None,
 ) -> None:  # fmt: skip
     """Distil the model that has been trained, from its own frames and at their temperature."""
     from ..active.distil import settings_for, spread
-    from ..atoms.reading import read_frames
     from ..calculator import WKCalculator
 
     calculator = WKCalculator(teacher, threads, baseline=options.baseline)
-    known = read_frames(data, **options.reading)
     starts = [frame.to_atoms() for frame in spread(known, MOST_STARTS)]
     settings = settings_for(known, calculator)
     screen.say(
@@ -147,8 +146,8 @@ def train_model(
     options: TrainingOptions,
     threads: int | None,
     valid: tuple[Path, ...] = (),
-) -> None:
-    """Read frames, train on them, write the model and tell what happens."""
+) -> "list[Frame]":
+    """Read frames, train on them, write the model and tell what happens; returns the frames."""
     from ..atoms.reading import read_frames
     from ..compute.ranks import launched_ranks
     from ..training.train import train as fit
@@ -174,3 +173,4 @@ def train_model(
         search_file.unlink(missing_ok=True)
     screen.say()
     show_model(screen, model, "The model")
+    return frames

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ..baselines.potential import BaselinePotential
+from ..baselines.potential import BaselinePotential, virial_of_molecule
 from ..compute.ranks import MPICommunicator
 from ..errors import LammpsError
 
@@ -69,8 +69,7 @@ class GatheredBaseline:
         if found.stress is not None:
             virial = atoms.cell.volume * voigt_6_to_full_3x3_stress(found.stress)
         elif not pbc.any():
-            virial = -atoms.positions.T @ found.forces
-            virial = 0.5 * (virial + virial.T)
+            virial = virial_of_molecule(atoms.positions, found.forces)
         else:
             raise LammpsError(f"the baseline {self._baseline} gives no stress, which LAMMPS needs for a periodic box")
         return found.energy, tags[order], found.forces, virial

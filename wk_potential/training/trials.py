@@ -12,7 +12,7 @@ from ase.data import covalent_radii
 
 from ..atoms.dataset import Dataset
 from .limits import DEFAULT, TrialLimits
-from .mapping.samples import SAME_SIZE
+from .mapping.samples import SAME_SIZE, lacking_mixtures
 from .options import TrainingOptions
 from .task import Log, Progress, quiet
 
@@ -69,7 +69,7 @@ def is_incomplete_alloy(data: Dataset) -> bool:
     Then not all of them have met, and frames that are left out cannot tell how well their mixtures are described.
     """
     radii = covalent_radii[data.elements]
-    return bool((data.element_counts == 0).any() and np.ptp(np.log(radii)) < SAME_SIZE)
+    return bool(lacking_mixtures(data)) and bool(np.ptp(np.log(radii)) < SAME_SIZE)
 
 
 def _free_shapes(options: TrainingOptions, limits: TrialLimits) -> list[Mapping[str, float]]:

@@ -234,7 +234,7 @@ class _Comparison:
     ) -> None:
         self.threads = threads
         self.structures, weights = [], []
-        n_atoms, counts, mixtures = 0, np.zeros(len(model.elements)), lacking_mixtures(data).tolist()
+        n_atoms, counts, mixtures = 0, np.zeros(len(model.elements)), lacking_mixtures(data)
         for frame in data:
             if n_atoms > limits.measured_atoms:
                 break

@@ -39,9 +39,9 @@ def choose_frames(data: Dataset, rng: np.random.Generator, limits: SampleLimits 
     return data.subset(chosen)
 
 
-def lacking_mixtures(data: Dataset) -> np.ndarray:
+def lacking_mixtures(data: Dataset) -> list[int]:
     """Return the elements if some frames lack elements of others, so that not all have met; else none."""
-    return data.elements if (data.element_counts == 0).any() else data.elements[:0]
+    return data.elements.tolist() if (data.element_counts == 0).any() else []
 
 
 def with_copies(frame: Frame, rattle: float, mixtures: Sequence[int], rng: np.random.Generator) -> list[Frame]:
@@ -58,7 +58,7 @@ def with_copies(frame: Frame, rattle: float, mixtures: Sequence[int], rng: np.ra
 
     """
     moved = replace(frame, positions=frame.positions + rng.normal(0, rattle, frame.positions.shape))
-    if not len(mixtures):
+    if not mixtures:
         return [frame, moved]
     elements, numbers = np.asarray(mixtures), frame.numbers.copy()
     for z in np.unique(numbers):
@@ -84,7 +84,7 @@ def draw_samples(
     """
     rng, elements = np.random.default_rng(seed), data.elements
     shape, counts = ((density.lmax + 1) ** 2, density.projection.shape[3]), data.element_counts.sum(axis=0)
-    mixtures = lacking_mixtures(data).tolist()
+    mixtures = lacking_mixtures(data)
     share = np.minimum(1.0, limits.environments / ((6 if mixtures else 4) * np.maximum(counts, 1)))
     found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in elements]
     for frame in data:
