@@ -49,10 +49,10 @@ def test_growing_equals_fit_at_once(grown, copper_frames):
     model, noise, regression, _ = grown
     assert len(regression.support[0]) > 6
     scale = model.scales[0]
-    kernel = kernel_matrices(regression.support, scale.density.lmax, 3)
+    kernels = [kernel_matrices(s, scale.density.lmax, scale.order_weights[:1])[0] for s in regression.support]
     environments = Environments(Dataset(copper_frames, model.elements), scale.density)
     design = Design(environments, regression.support, scale.order_weights[:1])
-    basis = Basis.of(np.tensordot(scale.order_weights[0], kernel, 1))
+    basis = Basis(*kernels)
     (equations,) = stream_design(design, [basis], np.zeros(len(copper_frames), int), model.baseline)
     at_once = SparseRegression(equations, basis)
     expected = at_once.weights(1.0, noise)

@@ -158,8 +158,7 @@ def test_left_out_residuals_of_the_sparse_estimator_are_those_of_a_fit_without_t
     fit, labels = fit_sparse(task), task.labels
     scale, deviations = fit.scales[0], labels.size * fit.noise[labels.kind]
     points = scale.support[0].coefficients
-    kernel = np.tensordot(scale.order_weights[0], kernel_matrices([points], scale.density.lmax, scale.order), 1)
-    basis = Basis.of(kernel)
+    basis = Basis(*kernel_matrices(points, scale.density.lmax, scale.order_weights[:1]))
     basis = basis.weights(np.eye(basis.rank))
     design = Design(Environments(task.data, scale.density), [points], scale.order_weights[:1])
     rows = np.concatenate([design.of_frame(k)[:, 0] for k in range(8)])

@@ -92,6 +92,30 @@ def test_another_shape_has_to_pay(molecules):
         assert found.angular_weight == weight
 
 
+@pytest.mark.parametrize("estimator", ["full", "sparse"])
+def test_a_longer_cutoff_for_periodic_frames(molecules, crystals, estimator):
+    """Where the score rises by more than 0.3, with the best shape; not if a cutoff is set."""
+    for gain, cutoff in ((0.29, 6.0), (0.31, 8.0)):
+        score = lambda _, o, gain=gain: gain * (o.cutoff == 8) + (o.density_width == 0.4)  # noqa: E731
+        lines = []
+        found = tried(Dataset(crystals), TrainingOptions(), estimator, score, lines.append)
+        assert (found.cutoff, found.cutoff_width) == (cutoff, 5.0 if cutoff == 6 else 4.0)
+        assert found.density_width == (0.4 if estimator == "sparse" else 0.3)
+        (line,) = (line for line in lines if re.match(r"Cutoff . Å \(", line))
+        assert line.startswith(f"Cutoff {cutoff:g} Å (scores, higher is better: 6: ")
+    for frames, given in ((molecules, {}), (crystals, {"cutoff": 5.0}), (crystals, {"cutoff_width": 2.0})):
+        options = TrainingOptions(**given)
+        found = tried(Dataset(frames), options, estimator, lambda _, o: float(o.cutoff == 8), print)
+        assert found.cutoff == options.cutoff
+
+
+def test_a_sharp_density_for_energies_alone(molecules):
+    score = lambda _, o: -abs(o.density_width - 0.05)  # noqa: E731
+    alone = [replace(frame, forces=None) for frame in molecules]
+    assert tried(Dataset(alone), TrainingOptions(), "sparse", score, print).cutoff == 4.0
+    assert tried(Dataset(molecules), TrainingOptions(), "sparse", score, print).cutoff == 6.0
+
+
 def test_few_channels_where_they_are_enough(molecules, crystals):
     """The largest tolerance that loses less than 0.1; not for one element, nor by the full estimator."""
     many = TrainingOptions().channel_tolerance

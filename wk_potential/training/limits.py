@@ -67,7 +67,17 @@ class TrialLimits:
         {"angular_weight": 0.0, "density_width": 0.5, "density_growth": 3.0},
         {"angular_weight": 0.0, "cutoff": 5.0, "cutoff_width": 2.0},
     )
+    # tried too where there are energies alone: relaxed molecules differ little in their distances
+    sharp: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "angular_weight": 0.0, "density_width": 0.05, "density_growth": 1.0, "cutoff": 4.0, "cutoff_width": 3.0,
+        }
+    )  # fmt: skip
     shape_gain: float = 0.1  # scores of few frames scatter by about this much
+    # Tried for periodic frames, with the best shape: in PbTe atoms feel their fourth neighbours at 6.5 Angstrom, and
+    # forces of left-out frames have half the error. A step costs twice as much, or more
+    far: Mapping[str, float] = field(default_factory=lambda: {"cutoff": 8.0, "cutoff_width": 4.0})
+    far_gain: float = 0.3
     # Tolerances of channels, where there are several elements: those of little density may be noise, or matter much.
     # The cost of a step is about the square of the number of channels, which is worth a few per cent of error
     channels: tuple[float, ...] = (3e-3, 1e-2)
@@ -152,6 +162,8 @@ class SparseLimits:
     memory: float = 0.8  # of the free memory, which support points may take where the time decides how many
     candidates: int = 20_000  # environments of each element among which support points are chosen
     folds: int = 4  # of the cross-validation
+    many_frames: int = 5000  # of which only some are left out, once: a fold takes memory and time
+    held_out: float = 0.1  # of so many frames
     search_support: int = 800  # support points with which the order weights are chosen, at most
     search_labels: int = 20_000  # on which they are chosen, about
     falls: tuple[float, ...] = (5.0, 30.0, 150.0, 800.0)  # factors by which the weight falls from order to order
@@ -286,6 +298,7 @@ class Speeds:
     solution_products: float = 5e10  # multiply-adds per second, of the solution for all labels
     normal_products: float = 2.5e10  # multiply-adds per second, of normal equations
     gradient_pair: float = 3e-6  # seconds for the kernel of two environments and its gradient
+    energy_pair: float = 1.2e-6  # seconds for the kernel alone
     tensor_pair: float = 1.2e-6  # seconds for the tensor kernel of two environments, lmax 3
     recoupling: float = 8e-8  # seconds for an element of the recoupled matrices
     form: float = 5e-10  # seconds for the third power of the features of a block

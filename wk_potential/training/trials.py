@@ -1,16 +1,17 @@
-"""What training tries on some of its frames before it begins: shapes of the density, channels, mixing, saturation.
+"""What training tries on some of its frames before it begins: shapes of the density, cutoff, channels, mixing, saturation.
 
 The score of leave-one-out or cross-validation errors decides (`task.score_of_errors`). What the user has set is not
 tried.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ase.data import covalent_radii
 
 from ..atoms.dataset import Dataset
+from ..atoms.kinds import LabelKind
 from .limits import DEFAULT, TrialLimits
 from .mapping.samples import SAME_SIZE, lacking_mixtures
 from .options import TrainingOptions
@@ -28,7 +29,7 @@ def tried(
     limits: TrialLimits = DEFAULT.trials,
     progress: Progress = quiet,
 ) -> TrainingOptions:
-    """Return the options with the shape, channels, mixing and saturation of the best scores, with margins for safety.
+    """Return the options with the shape, cutoff, channels, mixing and saturation of the best scores, with margins for safety.
 
     Args:
         data: the training set.
@@ -44,14 +45,18 @@ def tried(
     one_element = len(data.elements) == 1
     mixed = options.element_mixing is None and not one_element
     saturated = options.saturation is None and not (estimator == "sparse" and one_element)
-    shapes = _free_shapes(options, limits) if estimator == "sparse" or options.optimise else []
+    shapes = _free_shapes(data, options, limits) if estimator == "sparse" or options.optimise else []
     fewer = estimator == "sparse" and not one_element and "channel_tolerance" not in options.model_fields_set
+    farther = _may_see_farther(data, options, limits)
     # the first score of each trial is that of the last one
-    n = (len(shapes) + bool(shapes)) + (len(limits.channels) if fewer else 0)
-    n += (len(limits.mixings) if mixed else 0) + saturated + (not shapes and (fewer or mixed or saturated))
+    n = len(shapes) + farther + (len(limits.channels) if fewer else 0)
+    n += (len(limits.mixings) if mixed else 0) + saturated
+    n += bool(shapes or farther or fewer or mixed or saturated)
     trials, plain = _Trials(few, _counted(score, n, progress), log, limits, is_incomplete_alloy(data)), None
-    if estimator == "sparse" or options.optimise:
-        options, plain = trials.with_shape(options)
+    if shapes:
+        options, plain = trials.with_shape(options, shapes)
+    if farther:
+        options, plain = trials.with_cutoff(options, plain)
     if fewer:
         options, plain = trials.with_channels(options, plain)
     if mixed:
@@ -72,9 +77,16 @@ def is_incomplete_alloy(data: Dataset) -> bool:
     return bool(lacking_mixtures(data)) and bool(np.ptp(np.log(radii)) < SAME_SIZE)
 
 
-def _free_shapes(options: TrainingOptions, limits: TrialLimits) -> list[Mapping[str, float]]:
+def _free_shapes(data: Dataset, options: TrainingOptions, limits: TrialLimits) -> list[Mapping[str, float]]:
     """Shapes to try: those of which the user has set nothing."""
-    return [shape for shape in limits.shapes if not options.model_fields_set.intersection(shape)]
+    energies_alone = not data.counts_by_kind[:, LabelKind.FORCES :].any()
+    shapes = (*limits.shapes, limits.sharp) if energies_alone else limits.shapes
+    return [shape for shape in shapes if not options.model_fields_set.intersection(shape)]
+
+
+def _may_see_farther(data: Dataset, options: TrainingOptions, limits: TrialLimits) -> bool:
+    """Whether a longer cutoff is to be tried: some frame is periodic, and the user has not set the cutoff."""
+    return any(frame.pbc.any() for frame in data) and not options.model_fields_set.intersection(limits.far)
 
 
 def _counted(score: Score, n: int, progress: Progress) -> Score:
@@ -107,16 +119,15 @@ class _Trials:
     limits: TrialLimits
     alloy: bool  # of whose elements not all have met: see `is_incomplete_alloy`
 
-    def with_shape(self, options: TrainingOptions) -> tuple[TrainingOptions, float | None]:
+    def with_shape(
+        self, options: TrainingOptions, shapes: Sequence[Mapping[str, float]]
+    ) -> tuple[TrainingOptions, float]:
         """Return the options with the shape of the best score, if it is clearly better, and its score."""
-        free = _free_shapes(options, self.limits)
-        if not free:
-            return options, None
         plain = _without_saturation(options)
-        scores = [self.score(self.few, plain.model_copy(update=dict(shape))) for shape in ({}, *free)]
+        scores = [self.score(self.few, plain.model_copy(update=dict(shape))) for shape in ({}, *shapes)]
         best = int(np.argmax(scores))
         best = best if scores[best] > scores[0] + self.limits.shape_gain else 0
-        options = options.model_copy(update=dict(({}, *free)[best]))
+        options = options.model_copy(update=dict(({}, *shapes)[best]))
         self.log(
             f"Cutoff {options.cutoff:g} Å tapered over {options.long.cutoff_width:g} Å, Gaussians of "
             f"{options.density_width:g} Å that grow over {options.density_growth:g} Å, angular weight "
@@ -124,6 +135,16 @@ class _Trials:
             + ", ".join(f"{s:.2f}" for s in scores) + ")"
         )  # fmt: skip
         return options, scores[best]
+
+    def with_cutoff(self, options: TrainingOptions, plain: float | None) -> tuple[TrainingOptions, float]:
+        """Return the options with a longer cutoff if that pays, and their score; `plain` is that without, if known."""
+        without, far = _without_saturation(options), dict(self.limits.far)
+        found = {options.cutoff: self.score(self.few, without) if plain is None else plain}
+        found[far["cutoff"]] = self.score(self.few, without.model_copy(update=far))
+        pays = found[far["cutoff"]] > found[options.cutoff] + self.limits.far_gain
+        options = options.model_copy(update=far if pays else {})
+        self.log(f"Cutoff {options.cutoff:g} Å ({_scores(found)})")
+        return options, found[options.cutoff]
 
     def with_channels(self, options: TrainingOptions, plain: float | None) -> tuple[TrainingOptions, float]:
         """Return the options with the fewest channels that score hardly less than many, and their score.

@@ -6,28 +6,30 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from ...atoms.dataset import Dataset
 from ...atoms.kinds import LabelKind
 from ...compute.ranks import Communicator
 from ...compute.threads import run_threads
-from ...density.frames import Environments
+from ...density.frames import Environments, FrameEnvironments
 from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
 from .regression import Basis, NormalEquations, blas_threads
 
+BATCH = 1000  # labels at least: a triangular solution for few of them waits for memory
 
-def kernel_matrices(support: Sequence[np.ndarray], lmax: int, order: int) -> np.ndarray:
-    """Kernels (order, M, M) among the support points, elements one after the other."""
-    terms = wigner_terms(lmax, order)
-    out = np.zeros((order, *2 * (sum(len(s) for s in support),)))
-    first = 0
-    for points in support:
-        n = len(points)
-        blocks = in_blocks(points)
+
+def kernel_matrices(points: np.ndarray, lmax: int, sets: np.ndarray, threads: int = 1) -> np.ndarray:
+    """Kernels (n_sets, M, M) among support points (M, n_lm, Q) of one element, for sets (n_sets, order) of weights."""
+    n, order = len(points), sets.shape[1]
+    terms, blocks = wigner_terms(lmax, order), in_blocks(points)
+    out = np.zeros((len(sets), n, n))
+
+    def work(i: int) -> None:
         rows = np.zeros((order, blocks.shape[0] * blocks.shape[2]))
-        for i, c in enumerate(points):
-            kernel_rows(terms, lmax, order, c, blocks, rows)
-            out[:, first + i, first : first + n] = rows[:, :n]
-        first += n
+        kernel_rows(terms, lmax, order, points[i], blocks, rows)
+        out[:, i] = sets @ rows[:, :n]
+
+    run_threads(work, range(n), threads)
     return 0.5 * (out + out.transpose(0, 2, 1))
 
 
@@ -54,6 +56,8 @@ class Design:
     def of_frame(self, k: int) -> np.ndarray:
         """Design matrix (labels, n_sets, M) of frame k."""
         environments, slots = self.environments.of_frame(k), self.environments.data.slots(k)
+        if not len(environments.label):
+            return self._energy(environments)[None][: slots.max() + 1]
         counts, lmax, n_sets = self._counts, self.environments.density.lmax, len(self.sets)
         first = np.concatenate([[0], np.cumsum(counts)])
         out = np.zeros((slots.max() + 1, n_sets, first[-1]))
@@ -74,6 +78,19 @@ class Design:
                 own = slots[environments.label[rows]]  # an environment has each label once
                 out[own, :, columns] += product.reshape(-1, n_sets, n)[:, :, : counts[z]]
         return out
+
+    def _energy(self, environments: FrameEnvironments) -> np.ndarray:
+        """What the support points add to an energy (n_sets, M): kernels without derivatives."""
+        order, lmax = self.sets.shape[1], self.environments.density.lmax
+        found = []
+        for z, n in enumerate(self._counts):
+            rows = np.zeros((order, self._blocks[z].shape[0] * self._blocks[z].shape[2]))
+            total = np.zeros_like(rows)
+            for i in np.flatnonzero(environments.centres == z) if n else ():
+                kernel_rows(self._terms, lmax, order, environments.coefficients[i], self._blocks[z], rows)
+                total += rows
+            found.append(self.sets @ total[:, :n])
+        return np.concatenate(found, axis=1)
 
 
 def stream_design(
@@ -108,7 +125,7 @@ def stream_design(
     controller = ThreadpoolController()
     # a batch is of one fold, so that sums do not depend on which rank has it
     of_folds = [[k for k in own if folds[k] == f] for f in range(max(folds) + 1)]
-    step, done = 4 * threads, 0
+    step, done = batch_frames(data, threads), 0
     for batch in (np.array(ks[n : n + step]) for ks in of_folds for n in range(0, len(ks), step)):
         with controller.limit(limits=1, user_api="blas"):
             matrices = run_threads(design.of_frame, batch.tolist(), threads)
@@ -130,11 +147,16 @@ def stream_design(
     return out
 
 
+def batch_frames(data: Dataset, threads: int) -> int:
+    """Frames whose design matrices are there at a time."""
+    return max(4 * threads, int(BATCH * len(data) / max(data.n_labels, 1)))
+
+
 def deal(costs: npt.ArrayLike, folds: npt.ArrayLike, n_ranks: int) -> np.ndarray:
     """Rank (n,) that each frame is given to.
 
     Fold after fold goes to rank after rank. Where there are more ranks than folds, those that share a fold have about
-    equal work.
+    equal work; where a fold is much larger than others, all ranks have.
 
     Args:
         costs: (n,) predicted work of each frame.
@@ -144,9 +166,17 @@ def deal(costs: npt.ArrayLike, folds: npt.ArrayLike, n_ranks: int) -> np.ndarray
     """
     costs, folds = np.asarray(costs, float), np.asarray(folds)
     n_folds, out = int(folds.max()) + 1, folds % n_ranks
+    of_folds = np.bincount(folds, costs)
+    if of_folds.max() > 1.5 * of_folds.mean():
+        out[np.argsort(folds, kind="stable")] = _even(costs[np.argsort(folds, kind="stable")], np.arange(n_ranks))
+        return out
     for fold in range(n_folds if n_ranks > n_folds else 0):
         frames = np.flatnonzero(folds == fold)
-        ranks = np.arange(fold, n_ranks, n_folds)
-        done = np.cumsum(costs[frames]) - 0.5 * costs[frames]
-        out[frames] = ranks[(done / costs[frames].sum() * len(ranks)).astype(int)]
+        out[frames] = _even(costs[frames], np.arange(fold, n_ranks, n_folds))
     return out
+
+
+def _even(costs: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """Which of the ranks (n,) has each of some frames in a row, so that all have about equal work."""
+    done = np.cumsum(costs) - 0.5 * costs
+    return ranks[(done / costs.sum() * len(ranks)).astype(int)]

@@ -15,7 +15,7 @@ from ...model.scale import Scale
 from ...model.support import SupportPoints
 from ..doubts import slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, available_memory, kept_gigabytes, predict_cost
-from .design import Design, kernel_matrices, stream_design
+from .design import Design, batch_frames, kernel_matrices, stream_design
 from .regression import Basis, NormalEquations, SparseRegression, blas_threads, left_out
 from .selection import candidates, mean_kernels, select_support
 
@@ -41,7 +41,8 @@ def fit_sparse(task: Task) -> Fit:
     support = _support(task, pools, n_support, weights, "support points")
     _say_support(task, support)
     (folds,), (basis,) = _stream(task, environments, support, weights[None], "design")
-    regression = SparseRegression(folds, basis, task.comm, task.limits)
+    regression = SparseRegression(folds, basis, task.comm, task.limits, _n_folds(task, len(task.data))[1])
+    del folds
     amplitude = 1.0
     noise = _start_noise(task, regression.rms()) if noise is None else noise
     errors: dict[str, float] = {}
@@ -94,7 +95,9 @@ def _cross_validated(
     held_out, kinds = regression.errors(amplitude, noise), regression.kinds
     errors = {f"cross_validation_{NAMES[k]}_rmse": float(held_out[k]) for k in kinds}
     found = ", ".join(f"{NAMES[k].replace('_', ' ')} {held_out[k]:.3g}" for k in kinds)
-    task.log(f"Expected errors ({regression.n_folds}-fold cross-validation, rmse, eV and Å): {found}")
+    n_folds, tested = _n_folds(task, len(task.data))
+    how = f"{n_folds}-fold cross-validation" if tested == n_folds else f"{task.limits.sparse.held_out:.0%} left out"
+    task.log(f"Expected errors ({how}, rmse, eV and Å): {found}")
     if not task.trial:
         _warn_of_contradiction(task, regression, amplitude, noise, held_out)
         _warn_of_sign(task, regression, amplitude, noise)
@@ -113,16 +116,22 @@ def _left_out(task: Task, design: Design, solution: np.ndarray, leverage: np.nda
     """
     labels, data = task.labels, task.data
 
-    def of_frame(k: int) -> np.ndarray:
-        own = slice(labels.first[k], labels.first[k + 1])
-        matrix, deviation = design.of_frame(k)[:, 0], labels.size[own] * noise[labels.kind[own]]
-        rows = matrix @ leverage / deviation[:, None]
-        return deviation * left_out(rows, (labels.values[own] - matrix @ solution) / deviation)
+    def of_frames(ks: Sequence[int]) -> list[np.ndarray]:
+        matrices = [design.of_frame(k)[:, 0] for k in ks]
+        first = np.cumsum([0, *map(len, matrices)])
+        matrix, own = np.concatenate(matrices), labels.rows(ks)
+        deviation = labels.size[own] * noise[labels.kind[own]]
+        rows, residuals = matrix @ leverage / deviation[:, None], (labels.values[own] - matrix @ solution) / deviation
+        return [deviation[s] * left_out(rows[s], residuals[s]) for s in map(slice, first, first[1:])]
 
     def predicted(frames: np.ndarray) -> list[np.ndarray | None]:
         few = [frames[n] for n in data.subset(frames).sampled(task.limits.sparse.left_out_labels, 2, task.options.seed)]
-        found = dict(zip(few, task.comm.each(of_frame, few, task.threads), strict=True))
-        return [found.get(k) for k in frames]
+        step = batch_frames(data, 1)
+        batches = [few[n : n + step] for n in range(0, len(few), step)]
+        with threadpool_limits(1, user_api="blas"):
+            found = [x for batch in task.comm.each(of_frames, batches, task.threads) for x in batch]
+        known = dict(zip(few, found, strict=True))
+        return [known.get(k) for k in frames]
 
     return LeftOut(lambda frames: [None if x is None else x[0] for x in predicted(frames)], predicted)
 
@@ -200,27 +209,40 @@ def _cost(task: Task, n_support: int) -> tuple[float, float]:
     """Gigabytes and seconds of kernels with gradients, normal equations and solutions, of the search and the fit."""
     density, data, limits, speeds = task.densities[0], task.data, task.limits.sparse, task.limits.speeds
     n_atoms, n_elements, labels, ranks = data.n_environments, len(task.elements), data.n_labels, task.comm.size
+    with_gradients = int(data.n_atoms[data.counts_by_kind[:, [LabelKind.FORCES, LabelKind.STRESS]].any(axis=1)].sum())
     width, rows = (density.lmax + 1) ** 2 * density.projection.shape[3], 200  # of a Jacobian, with 60 neighbours
     few = min(limits.search_support, n_support) if task.options.order_weights is None else 0
     n_sets, share = len(limits.falls), min(1.0, limits.search_labels / labels)
     kinds = np.count_nonzero(data.counts_by_kind.any(axis=0))
-    held, batch = kinds * (1 + -(-limits.folds // ranks)) + 3, 8 * task.threads * labels // len(data)
+    _, tested = _n_folds(task, len(data))
+    held, batch = kinds * (1 + -(-tested // ranks)) + 3, 2 * batch_frames(data, task.threads) * labels // len(data)
     pool = min(n_atoms, limits.candidates * n_elements)
     gigabytes = kept_gigabytes(data, width, task.limits.kept_bytes) + 8e-9 * (
         held * n_support**2 + batch * n_support + pool * (n_support / n_elements / ranks + width)
     )
-    pairs = n_atoms * (n_support + share * n_sets * few) / n_elements + pool * n_support / n_elements / 3
-    projections = n_atoms * rows * width * (n_support + share * n_sets * few) / n_elements
+    points = (n_support + share * n_sets * few) / n_elements
+    pairs = (n_atoms - with_gradients) * points + pool * n_support / n_elements / 3
+    projections = with_gradients * rows * width * points
     evaluations = n_sets * (limits.grid.size + limits.noise_evaluations)
-    solutions = limits.folds * (limits.final_evaluations * n_support**3 + evaluations * few**3) / 3
+    solutions = (tested * limits.final_evaluations * n_support**3 + limits.folds * evaluations * few**3) / 3
     products = labels * (n_support**2 + share * n_sets * few**2) + solutions
-    seconds = speeds.gradient_pair * pairs + projections / speeds.kernel_products + products / speeds.normal_products
+    seconds = speeds.gradient_pair * with_gradients * points + speeds.energy_pair * pairs
+    seconds += projections / speeds.kernel_products + products / speeds.normal_products
     return gigabytes, seconds / (task.threads * ranks)
+
+
+def _n_folds(task: Task, n_frames: int) -> tuple[int, int]:
+    """Number of folds, and of those that are left out: all, or where there are many frames a small one."""
+    limits = task.limits.sparse
+    return (2, 1) if n_frames >= limits.many_frames else 2 * (min(limits.folds, n_frames),)
 
 
 def _folds(task: Task, n_frames: int) -> np.ndarray:
     """Fold (F,) of each frame."""
-    return np.random.default_rng(task.options.seed).permutation(n_frames) % min(task.limits.sparse.folds, n_frames)
+    order, (n_folds, tested) = np.random.default_rng(task.options.seed).permutation(n_frames), _n_folds(task, n_frames)
+    if tested < n_folds:
+        return (order >= task.limits.sparse.held_out * n_frames).astype(int)
+    return order % n_folds
 
 
 def _stream(
@@ -228,8 +250,8 @@ def _stream(
 ) -> tuple[list[list[list[NormalEquations]]], list[Basis]]:
     """Normal equations of the labels of some or all frames, and the bases, of each set; see `stream_design`."""
     design, folds = Design(environments, support, sets), _folds(task, len(environments.data))
-    kernels = kernel_matrices(support, environments.density.lmax, sets.shape[1])
-    bases = [Basis.of(np.tensordot(weights, kernels, 1)) for weights in sets]
+    kernels = [kernel_matrices(points, environments.density.lmax, sets, task.threads) for points in support]
+    bases = [Basis(*of_set) for of_set in zip(*kernels, strict=True)]
     streamed = partial(task.progress, stage)
     return stream_design(design, bases, folds, task.baseline, task.threads, streamed, task.comm), bases
 
@@ -256,8 +278,9 @@ def _search_order_weights(task: Task, few: Sequence[np.ndarray], mean: np.ndarra
         n_points = sum(map(len, few))
         task.log(f"Cross-validating order weights and noise ({n_points} support points, {len(frames)} frames)")
     found = []
+    n_tested = _n_folds(task, len(frames))[1]
     for n, (weights, own, basis) in enumerate(zip(sets, folds, bases, strict=True)):
-        regression = SparseRegression(own, basis, task.comm, task.limits)
+        regression = SparseRegression(own, basis, task.comm, task.limits, n_tested)
         rms = regression.rms()
         # labels are far more than weights: the search begins where the prior hardly constrains the weights
         amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, _start_noise(task, rms)

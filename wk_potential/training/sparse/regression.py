@@ -8,7 +8,7 @@ The labels are streamed into X^T X, X^T y and y^T y, by fold and by kind of labe
 about noise and order weights is answered, by cross-validation, without another look at the labels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -26,13 +26,13 @@ MANY = 1200  # rows of a matrix from which on more threads than one pay
 WORST = 1e3  # loss of a fit that fails
 
 
-class Basis(NamedTuple):
-    """Features of the support points in which their kernel K is the unit matrix: X = K_NM T, T^T K T = 1.
+class _Block(NamedTuple):
+    """Features of the support points of one element.
 
     Attributes:
-        n_support: number M of support points.
-        order: (r,) those that the others do not describe to rounding, in the order of the decomposition.
-        triangle: (r, r) lower triangular L, K = L L^T for these.
+        n_support: number M_z of support points.
+        order: (r_z,) those that the others do not describe to rounding, in the order of the decomposition.
+        triangle: (r_z, r_z) lower triangular L, K = L L^T for these.
 
     """
 
@@ -40,35 +40,60 @@ class Basis(NamedTuple):
     order: np.ndarray
     triangle: np.ndarray
 
-    @classmethod
-    def of(cls, kernel: np.ndarray) -> "Basis":
-        """Decompose a kernel (M, M) of support points.
 
-        Pivoted Cholesky decomposition knows the kernel to rounding of its diagonal, so it is divided by that first:
-        compressed cells have far larger kernels than others. Eigenvalues are known to rounding of the largest one
-        only, which in condensed matter is nearly the sum of all: the mean environment.
-        """
-        size = np.sqrt(kernel.diagonal())
-        size[size == 0] = 1.0
-        factor, pivots, rank, _ = lapack.dpstrf(kernel / np.outer(size, size), tol=LEAST_PIVOT, lower=1)
-        order = pivots[:rank] - 1
-        return cls(len(kernel), order, np.asfortranarray(np.tril(factor[:rank, :rank]) * size[order, None]))
+class Basis:
+    """Features of the support points in which their kernel K is the unit matrix: X = K_NM T, T^T K T = 1.
 
-    @property
-    def rank(self) -> int:
-        """Number r of features."""
-        return len(self.order)
+    Pivoted Cholesky decomposition knows a kernel to rounding of its diagonal, so it is divided by that first:
+    compressed cells have far larger kernels than others. Eigenvalues are known to rounding of the largest one only,
+    which in condensed matter is nearly the sum of all: the mean environment.
+
+    Args:
+        kernels: (M_z, M_z) among the support points of each element, which have no kernel with those of others.
+
+    Attributes:
+        n_support: number M of support points.
+        rank: number r of features.
+
+    """
+
+    def __init__(self, *kernels: np.ndarray) -> None:
+        self._blocks = [_decomposed(kernel) for kernel in kernels]
+        self.n_support, self.rank = sum(b.n_support for b in self._blocks), sum(len(b.order) for b in self._blocks)
+
+    def _parts(self) -> Iterator[tuple[_Block, slice, slice]]:
+        """Each block, with its support points and its features."""
+        points = features = 0
+        for block in self._blocks:
+            ends = points + block.n_support, features + len(block.order)
+            yield block, slice(points, ends[0]), slice(features, ends[1])
+            points, features = ends
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Features (n, r) of rows (n, M) of kernels with the support points."""
-        right = np.asfortranarray(rows[:, self.order].T)
-        return solve_triangular(self.triangle, right, lower=True, overwrite_b=True, check_finite=False).T
+        out = np.empty((self.rank, len(rows)), order="F")
+        for block, points, own in self._parts():
+            right = np.asfortranarray(rows[:, points][:, block.order].T)
+            out[own] = solve_triangular(block.triangle, right, lower=True, overwrite_b=True, check_finite=False)
+        return out.T
 
     def weights(self, coefficients: np.ndarray) -> np.ndarray:
         """Weights (M, ...) of the support points that coefficients (r, ...) of the features stand for."""
         out = np.zeros((self.n_support, *coefficients.shape[1:]))
-        out[self.order] = solve_triangular(self.triangle, coefficients, lower=True, trans="T", check_finite=False)
+        for block, points, own in self._parts():
+            solution = solve_triangular(block.triangle, coefficients[own], lower=True, trans="T", check_finite=False)
+            out[points][block.order] = solution
         return out
+
+
+def _decomposed(kernel: np.ndarray) -> _Block:
+    size = np.sqrt(kernel.diagonal())
+    size[size == 0] = 1.0
+    if not len(size):  # LAPACK refuses it
+        return _Block(0, np.zeros(0, int), kernel)
+    factor, pivots, rank, _ = lapack.dpstrf(kernel / np.outer(size, size), tol=LEAST_PIVOT, lower=1)
+    order = pivots[:rank] - 1
+    return _Block(len(kernel), order, np.asfortranarray(np.tril(factor[:rank, :rank]) * size[order, None]))
 
 
 def blas_threads(rank: int, threads: int) -> int:
@@ -147,7 +172,7 @@ def left_out(rows: np.ndarray, residuals: np.ndarray) -> np.ndarray:
 
 
 class SparseRegression:
-    """Regression on normal equations, with k-fold cross-validation.
+    """Regression on normal equations, with errors of folds that are left out.
 
     The kernel has an amplitude, and each kind of label a noise (3,).
 
@@ -156,6 +181,8 @@ class SparseRegression:
         basis: of the kernel of the support points with the amplitude 1.
         comm: ranks that share the folds: rank n of m has fold n, n + m, ... [one].
         limits: constants of training.
+        n_tested: number of folds, the first ones, of which errors are asked for [all]. The others are given up: their
+            memory goes to the sum of all.
 
     Attributes:
         kinds: kinds of label that there are.
@@ -168,18 +195,20 @@ class SparseRegression:
         basis: Basis,
         comm: Communicator | None = None,
         limits: Limits = DEFAULT,
+        n_tested: int | None = None,
     ) -> None:
         self.basis, self.comm, self.limits = basis, comm or Communicator(), limits
-        self.n_folds, self._folds = len(folds), folds
-        self.all = [self._joined(k) for k in LabelKind]
+        self.n_folds, self._folds = len(folds), folds[:n_tested]
+        self.all = [self._joined(folds, k) for k in LabelKind]
         self.kinds = [k for k in LabelKind if self.all[k].n_rows]
 
-    def _joined(self, kind: LabelKind) -> NormalEquations:
+    def _joined(self, folds: list[list[NormalEquations]], kind: LabelKind) -> NormalEquations:
         """Sum of all folds of a kind."""
         if self.n_folds == 1 and self.comm.size == 1:
-            return self._folds[0][kind]
-        out = NormalEquations(self.basis.rank)
-        for i, of_fold in enumerate(self._folds):
+            return folds[0][kind]
+        spare = len(folds) > len(self._folds) and self.comm.size == 1
+        out = folds[-1][kind] if spare else NormalEquations(self.basis.rank)
+        for i, of_fold in enumerate(folds[: len(folds) - spare]):
             part = self.comm.share(of_fold[kind], i % self.comm.size)
             if self.comm.rank == 0:
                 out.join(part)
@@ -238,16 +267,17 @@ class SparseRegression:
 
     def errors(self, amplitude: float, noise: np.ndarray) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size; infinite on failure."""
-        out = np.zeros((self.n_folds, len(LabelKind)))
-        for fold in range(self.comm.rank, self.n_folds, self.comm.size):
+        out = np.zeros((2, len(self._folds), len(LabelKind)))  # squares, and how many
+        for fold in range(self.comm.rank, len(self._folds), self.comm.size):
+            out[1, fold] = [own.n_rows for own in self._folds[fold]]
             try:
                 solution = self._solution(amplitude, noise, fold)
             except LinAlgError:
-                out[fold] = np.inf
+                out[0, fold] = np.inf
                 continue
-            out[fold] = [own.misfit(solution) for own in self._folds[fold]]
-        total = self.comm.total(out).sum(axis=0)
-        return np.sqrt(total / np.maximum([e.n_rows for e in self.all], 1))
+            out[0, fold] = [own.misfit(solution) for own in self._folds[fold]]
+        squares, counts = self.comm.total(out).sum(axis=1)
+        return np.sqrt(squares / np.maximum(counts, 1))
 
     def score(self, errors: np.ndarray) -> float:
         """`score_of_errors` of errors (3,) by kind, higher is better."""

@@ -51,7 +51,7 @@ def mean_kernels(pools: Sequence[np.ndarray], lmax: int, order: int, seed: int) 
     """Mean kernel (order,) of an environment with itself, over a sample of those of all elements."""
     rng = np.random.default_rng(seed)
     sample = [c for pool in pools for c in pool[rng.permutation(len(pool))[:50]]]
-    return np.mean([kernel_matrices([c[None]], lmax, order)[:, 0, 0] for c in sample], axis=0)
+    return np.mean([kernel_matrices(c[None], lmax, np.eye(order))[:, 0, 0] for c in sample], axis=0)
 
 
 class ElementCandidates:

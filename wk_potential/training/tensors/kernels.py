@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import block_diag
 
 from ...atoms.dataset import Labels
 from ...atoms.kinds import LabelKind
@@ -191,7 +190,7 @@ class SparseKernels:
             for nu in range(order):
                 out.append(np.zeros(2 * (width * len(frames),)))
                 if kernels[nu].any():
-                    known = Basis.of(kernels[nu]).features(np.concatenate([rows[nu] for rows in of_frames]))
+                    known = Basis(kernels[nu]).features(np.concatenate([rows[nu] for rows in of_frames]))
                     out[-1] += known @ known.T
         return np.array(out)
 
@@ -209,7 +208,7 @@ class SparseKernels:
         targets, sizes = (x.reshape(-1, width) for x in (labels.values, labels.size))
         few = labels.sampled(task.limits.tensors.left_out_labels, 2, task.options.seed)
         among = zip(order_weights.reshape(-1, task.options.order), self._among(momentum), strict=True)
-        basis = Basis.of(block_diag(*(np.tensordot(a, kernels, 1) for a, kernels in among)))
+        basis = Basis(*(np.tensordot(a, kernels, 1) for a, kernels in among))
         equations, kept = [NormalEquations(basis.rank) for _ in LabelKind], []
         sets = np.ascontiguousarray(order_weights[:, :, None])
         for k, parts in enumerate(self._rows(range(len(self.data)), momentum, sets, "design")):
