@@ -1,4 +1,4 @@
-"""Read frames from a file of any kind: what ASE reads, rMD17 archives, systems of DeePMD, `.cfg` of MLIP.
+"""Read frames from a file of any kind: what ASE reads, archives, systems of DeePMD, `.cfg` of MLIP, QM9.
 
 What is read here has been checked for its layout only; `wk_potential.atoms.frame` checks structures and labels.
 """
@@ -13,11 +13,12 @@ from ase.data import atomic_numbers
 from ase.io import iread
 
 from ..errors import DataError
+from .archives import from_npz
 from .frame import USUAL_NAMES, Frame, _from_atoms, _Raw
+from .qm9 import from_qm9, is_qm9
 from .sources import DEEPMD
 from .vasp import unconverged_steps
 
-NPZ_NAMES: dict[str, tuple[str, ...]] = {"energy": ("energies", "e"), "forces": ("forces", "f"), "stress": ()}
 _CFG = "BEGIN_CFG"
 _DEEPMD_ARRAYS = ("coord", "box", "real_atom_types")  # those that are no labels
 # words of extended XYZ that ASE knows in one spelling only, and how large their values are
@@ -55,9 +56,11 @@ def read_file(path: Path, type_map: Sequence[str] | None = None) -> list[_Raw]:
         if path.name.lower().endswith(name):
             raise DataError(f"{path}: {what}, which is not read; convert it to extended XYZ")
     if path.suffix.lower() == ".npz":
-        raws = _reading(path, lambda: _from_npz(path))
+        raws = _reading(path, lambda: from_npz(path))
     elif _starts_with(path, _CFG):
         raws = _reading(path, lambda: _from_cfg(path, type_map))
+    elif is_qm9(path):
+        raws = _reading(path, lambda: [from_qm9(path)])
     else:
         raws = _from_ase(path)
     return _checked_to_hold(path, raws)
@@ -109,27 +112,6 @@ def _from_ase(path: Path) -> list[_Raw]:
         text = f"{path}: the electronic self-consistency did not converge in {len(raws) - len(left)} steps"
         warnings.warn(f"{text}, which are left out: frames {steps}", stacklevel=2)
     return left
-
-
-def _from_npz(path: Path) -> list[_Raw]:
-    with np.load(path, allow_pickle=False) as archive:
-        arrays: dict[str, Any] = dict(archive)
-    numbers: np.ndarray = arrays.get("nuclear_charges", arrays.get("z", np.empty(0)))
-    coords: np.ndarray = arrays.get("coords", arrays.get("R", np.empty(0)))
-    labels = {k: v for k, v in arrays.items() if v.shape[:1] == coords.shape[:1] and v is not coords}
-    usual = {key for key in arrays if any(key.lower() in names for names in NPZ_NAMES.values())}
-    if coords.shape[1:] != (*numbers.shape, 3) or not usual <= set(labels) or "lattice" in arrays:
-        found = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
-        raise DataError(
-            f"{path}: expected nuclear_charges or z (N,), coords or R (n, N, 3), energies or E (n,), "
-            f"forces or F (n, N, 3) and no lattice, but found {found}; convert other data to extended XYZ"
-        )
-    numbers, cell, pbc = numbers.astype(np.int64), np.zeros((3, 3)), np.zeros(3, bool)
-    raws = []
-    for i, positions in enumerate(coords.astype(float)):
-        frame = Frame(numbers, positions, cell, pbc, source=f"{path}, frame {i}")
-        raws.append(_Raw(frame, {key: array[i] for key, array in labels.items()}, NPZ_NAMES))
-    return raws
 
 
 def _elements(types: np.ndarray, type_map: Sequence[str] | None, where: str | Path) -> np.ndarray:

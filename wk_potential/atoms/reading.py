@@ -12,8 +12,10 @@ from typing import Any, TypeAlias
 from ase import Atoms
 
 from ..errors import DataError
-from .formats import NPZ_NAMES, read_file
+from .archives import NPZ_NAMES
+from .formats import read_file
 from .frame import Frame, _convert, _from_atoms, _keys_found, _Raw
+from .qm9 import QM9_NAMES
 from .reading_options import ReadingOptions
 from .sources import files_of, selected
 
@@ -33,8 +35,9 @@ def read_frames(data: FrameSource, frames: str = ":", unlabelled: bool = False, 
     Args:
         data: structures, or what names files: a path, a folder, a pattern, with or without "@SLICE" behind it. Files
             are of any format that ASE reads, npz archives (`nuclear_charges` or `z` (N,), `coords` or `R` (n, N, 3),
-            `energies` or `E` (n,), `forces` or `F` (n, N, 3)), systems of DeePMD or `.cfg` of MLIP. One of them or a
-            sequence.
+            `energies` or `E` (n,), `forces` or `F` (n, N, 3); or of molecules of all sizes `counts` (n,), `numbers`
+            (sum,), `positions` (sum, 3) and labels), systems of DeePMD, `.cfg` of MLIP or the files of QM9. One of
+            them or a sequence.
         frames: a Python slice or a single index into all frames, one file after the other.
         unlabelled: no frame need have a label.
         reading: names, units and signs of the labels, such as energy_key, forces_unit and positive_stress: those
@@ -50,6 +53,8 @@ def read_frames(data: FrameSource, frames: str = ":", unlabelled: bool = False, 
     sources = [data] if isinstance(data, str | Path | Atoms) else list(data)
     raws = [raw for k, source in enumerate(sources) for raw in _raws(source, k, options)]
     raws = selected(raws, options.frames)
+    if options.energy_unit is None and any(raw.names is QM9_NAMES for raw in raws):
+        raise DataError(f"{_names(sources)}: files of QM9 are in Hartree; say so with --energy-unit Ha")
     result = _convert(raws, options)
     if not unlabelled and not any(frame.keys for frame in result):
         raise DataError(

@@ -1,4 +1,4 @@
-"""What training tries on some of its frames before it begins: shapes of the density, cutoff, channels, mixing, saturation.
+"""What training tries on some of its frames: shapes of the density, cutoff, channels, mixing, saturation.
 
 The score of leave-one-out or cross-validation errors decides (`task.score_of_errors`). What the user has set is not
 tried.
@@ -29,7 +29,7 @@ def tried(
     limits: TrialLimits = DEFAULT.trials,
     progress: Progress = quiet,
 ) -> TrainingOptions:
-    """Return the options with the shape, cutoff, channels, mixing and saturation of the best scores, with margins for safety.
+    """Return the options with the shape, cutoff, channels, mixing and saturation of the best scores, with margins.
 
     Args:
         data: the training set.
