@@ -106,10 +106,10 @@ def test_random_frames(data):
         assert data.label_counts[chosen].sum() <= 25
         assert np.array_equal(chosen, data.sampled(25, 1, seed))
         assert np.array_equal(chosen, data.labels(BASELINE).sampled(25, 1, seed))
-        assert data.n_atoms[data.sampled_by_atoms(6, 1, seed)].sum() <= 6
-        enough = data.sampled_until(25, seed)
+        assert data.n_atoms[data.sampled(10**6, 1, seed, most_atoms=6)].sum() <= 6
+        enough = data.sampled_until(25, seed, 10**6)
         assert data.label_counts[enough].sum() >= 25
-    assert data.sampled_until(10**6, 0).tolist() == [0, 1, 2, 3, 4]
+    assert data.sampled_until(10**6, 0, 10**6).tolist() == [0, 1, 2, 3, 4]
     assert len({tuple(data.sampled(25, 1, seed)) for seed in range(10)}) > 1
 
 

@@ -172,6 +172,11 @@ class Dataset(Sequence[Frame]):
         return _constant(np.array(counts, np.int64).reshape(len(self), len(KINDS)))
 
     @property
+    def energies_alone(self) -> bool:
+        """Whether no frame has forces or stresses."""
+        return not self.counts_by_kind[:, LabelKind.FORCES :].any()
+
+    @property
     def label_counts(self) -> np.ndarray:
         """Number of labels (F,) of each frame."""
         return self.counts_by_kind.sum(axis=1)
@@ -246,26 +251,27 @@ class Dataset(Sequence[Frame]):
 
     # choices of frames
 
-    def sampled(self, most: int, least: int, seed: int) -> np.ndarray:
+    def sampled(self, most: int, least: int, seed: int, most_atoms: int | None = None) -> np.ndarray:
         """Return random frames, in order, that have together at most some number of labels.
 
         Args:
             most: labels.
             least: number of frames, which counts more.
             seed: of the choice.
+            most_atoms: of these frames [any number].
 
         """
-        return _sampled(self.label_counts, most, least, seed)
+        by_labels = _sampled(self.label_counts, most, least, seed)
+        if most_atoms is None:
+            return by_labels
+        return min(by_labels, _sampled(self.n_atoms, most_atoms, least, seed), key=len)
 
-    def sampled_by_atoms(self, most: int, least: int, seed: int) -> np.ndarray:
-        """Return random frames as `sampled` does, with atoms counted instead of labels."""
-        return _sampled(self.n_atoms, most, least, seed)
-
-    def sampled_until(self, n_labels: int, seed: int) -> np.ndarray:
-        """Return random frames, in order, as few as have this many labels or more, or all."""
+    def sampled_until(self, n_labels: int, seed: int, most_atoms: int) -> np.ndarray:
+        """Return random frames, in order, as few as have this many labels or more, or all, or less with these atoms."""
         order = np.random.default_rng(seed).permutation(len(self))
         n_frames = int(np.searchsorted(np.cumsum(self.label_counts[order]), n_labels)) + 1
-        return np.sort(order[:n_frames])
+        most = int(np.searchsorted(np.cumsum(self.n_atoms[order]), most_atoms)) + 1
+        return np.sort(order[: min(n_frames, most)])
 
 
 def label_table(frames: Sequence[Frame]) -> list[tuple[str, str, int, int]]:

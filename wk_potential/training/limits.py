@@ -57,8 +57,10 @@ class TrialLimits:
 
     # Of the frames that are used, at most. With fewer the choice hangs on which frames are drawn
     labels: PerEstimator = PerEstimator(800, 12_000)
+    environments: int = 30_000  # of these frames, at most: energies alone are few labels of many atoms
     support_points: int = 600  # of the sparse estimator
     falls: tuple[float, ...] = (20.0, 400.0)  # of its order weights, see `SparseLimits`
+    energy_falls: tuple[float, ...] = (0.3, 5.0)
     # Tried by the sparse estimator, and before a search: support points want less weight of high angular momenta,
     # compounds smoother densities, dense metals a shorter cutoff
     shapes: tuple[Mapping[str, float], ...] = (
@@ -166,7 +168,9 @@ class SparseLimits:
     held_out: float = 0.1  # of so many frames
     search_support: int = 800  # support points with which the order weights are chosen, at most
     search_labels: int = 20_000  # on which they are chosen, about
+    search_environments: int = 60_000  # of these frames, about, at most
     falls: tuple[float, ...] = (5.0, 30.0, 150.0, 800.0)  # factors by which the weight falls from order to order
+    energy_falls: tuple[float, ...] = (0.3, 1.0, 5.0, 30.0)  # where there are energies alone: few for many features
     noise_evaluations: int = 40  # of the cross-validation error in a search for amplitude and noise, about
     final_evaluations: int = 12  # with all support points, from what was found with few
     start_amplitude: float = 1e6  # of the kernel, in units of the mean square of the labels

@@ -182,7 +182,8 @@ def train_frames(
     score = partial(_score, estimator=estimator, threads=n_threads, comm=comm)
     given = options
     if with_energy:
-        fewer = replace(limits, sparse=replace(limits.sparse, falls=limits.trials.falls))
+        tries = limits.trials
+        fewer = replace(limits, sparse=replace(limits.sparse, falls=tries.falls, energy_falls=tries.energy_falls))
         trial = partial(score, n_support=limits.trials.support_points, limits=fewer)
         options = tried(data, options, estimator, trial, log, limits.trials, progress)
     if options.optimise:

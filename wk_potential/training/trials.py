@@ -11,7 +11,6 @@ import numpy as np
 from ase.data import covalent_radii
 
 from ..atoms.dataset import Dataset
-from ..atoms.kinds import LabelKind
 from .limits import DEFAULT, TrialLimits
 from .mapping.samples import SAME_SIZE, lacking_mixtures
 from .options import TrainingOptions
@@ -41,7 +40,7 @@ def tried(
         progress: as in `train`.
 
     """
-    few = Dataset(data.subset(data.sampled(int(limits.labels.of(estimator)), 2, options.seed)))
+    few = Dataset(data.subset(data.sampled(int(limits.labels.of(estimator)), 2, options.seed, limits.environments)))
     one_element = len(data.elements) == 1
     mixed = options.element_mixing is None and not one_element
     saturated = options.saturation is None and not (estimator == "sparse" and one_element)
@@ -79,8 +78,7 @@ def is_incomplete_alloy(data: Dataset) -> bool:
 
 def _free_shapes(data: Dataset, options: TrainingOptions, limits: TrialLimits) -> list[Mapping[str, float]]:
     """Shapes to try: those of which the user has set nothing."""
-    energies_alone = not data.counts_by_kind[:, LabelKind.FORCES :].any()
-    shapes = (*limits.shapes, limits.sharp) if energies_alone else limits.shapes
+    shapes = (*limits.shapes, limits.sharp) if data.energies_alone else limits.shapes
     return [shape for shape in shapes if not options.model_fields_set.intersection(shape)]
 
 

@@ -33,9 +33,7 @@ def fit_full(task: Task) -> Fit:
     options, data, limits = task.options, task.data, task.limits.full
     scales = _environments(task)
     most_labels = min(limits.search_labels, int(np.sqrt(limits.search_gigabytes / (8e-9 * _n_matrices(task)))))
-    by_labels = data.sampled(most_labels, 1, options.seed)
-    by_atoms = data.sampled_by_atoms(limits.search_environments, 1, options.seed)
-    chosen = min(by_labels, by_atoms, key=len)
+    chosen = data.sampled(most_labels, 1, options.seed, limits.search_environments)
     searched = [some_frames(flat, chosen) for flat in scales]
     _predict(task, scales, searched)
     gram = _gram_matrices(task, searched)

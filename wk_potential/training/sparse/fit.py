@@ -212,7 +212,7 @@ def _cost(task: Task, n_support: int) -> tuple[float, float]:
     with_gradients = int(data.n_atoms[data.counts_by_kind[:, [LabelKind.FORCES, LabelKind.STRESS]].any(axis=1)].sum())
     width, rows = (density.lmax + 1) ** 2 * density.projection.shape[3], 200  # of a Jacobian, with 60 neighbours
     few = min(limits.search_support, n_support) if task.options.order_weights is None else 0
-    n_sets, share = len(limits.falls), min(1.0, limits.search_labels / labels)
+    n_sets, share = len(limits.falls), min(1.0, limits.search_labels / labels, limits.search_environments / n_atoms)
     kinds = np.count_nonzero(data.counts_by_kind.any(axis=0))
     _, tested = _n_folds(task, len(data))
     held, batch = kinds * (1 + -(-tested // ranks)) + 3, 2 * batch_frames(data, task.threads) * labels // len(data)
@@ -270,8 +270,9 @@ def _search_order_weights(task: Task, few: Sequence[np.ndarray], mean: np.ndarra
     and the noise with which the search would begin are taken.
     """
     limits, order = task.limits.sparse, task.options.order
-    frames = task.data.sampled_until(limits.search_labels, task.options.seed)
-    falls = limits.falls if order > 1 and len(frames) > 1 else limits.falls[:1]
+    frames = task.data.sampled_until(limits.search_labels, task.options.seed, limits.search_environments)
+    falls = limits.energy_falls if task.data.energies_alone else limits.falls
+    falls = falls if order > 1 and len(frames) > 1 else falls[:1]
     sets = np.array([1.0 / (order * mean * fall ** np.arange(order)) for fall in falls])
     folds, bases = _stream(task, task.environments[0].subset(frames), few, sets, "kernels of each order")
     if len(frames) > 1:
