@@ -7,8 +7,8 @@ import pytest
 from wk_potential import TrainingOptions, __version__
 
 COMMANDS = (
-    "data", "train", "evaluate", "info", "check", "map", "bench", "active", "md", "relax", "spectrum", "lammps",
-    "export", "demo",
+    "data", "train", "evaluate", "info", "check", "map", "pareto", "bench", "active", "distil", "md", "relax",
+    "spectrum", "lammps", "export", "demo",
 )  # fmt: skip
 
 

@@ -131,7 +131,11 @@ def test_few_channels_where_they_are_enough(molecules, crystals):
 
 @pytest.mark.parametrize("estimator", ["full", "sparse"])
 def test_elements_are_mixed_where_that_pays(molecules, crystals, estimator):
-    """Where the best score is higher by more than 0.4, and not where there is one element."""
+    """Where the best score is higher by more than 0.4, of energies alone 0.2, and not where there is one element."""
+    alone = [replace(frame, forces=None) for frame in molecules]
+    for gain, mixing in ((0.19, 0.0), (0.21, 0.8)):
+        score = lambda _, o, gain=gain: gain * (o.element_mixing == 0.8)  # noqa: E731
+        assert tried(Dataset(alone), TrainingOptions(), estimator, score, print).element_mixing == mixing
     for scores, mixing in (((0.1, 0.39), 0.0), ((0.41, 0.4), 0.6), ((-1.0, 0.41), 0.8)):
         known = dict(zip((None, 0.6, 0.8), (0.0, *scores), strict=True))
         score = lambda _, o, known=known: known[o.element_mixing or None]  # noqa: E731

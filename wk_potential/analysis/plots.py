@@ -268,6 +268,38 @@ def _running_means(time: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np
     return np.convolve(time, window, "valid"), np.convolve(values, window, "valid")
 
 
+def pareto_figure(table: Sequence[Mapping[str, float | None]], path: str | Path) -> None:
+    """Draw errors of energies and forces against time, for mapped forms of all sizes.
+
+    Args:
+        table: of each form `microseconds`, `microseconds_float32`, `energy_mae` (meV/atom) and `forces_mae` (meV/Å).
+        path: of the picture; its ending names the format.
+
+    Raises:
+        DataError: the structures had no labels.
+        OptionsError: matplotlib does not know the format.
+
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    units = {"forces_mae": "error of forces / (meV/Å)", "energy_mae": "error of energies / (meV/atom)"}
+    kinds = [kind for kind in units if table[0][kind] is not None]
+    if not kinds:
+        raise DataError("there is nothing to draw: the structures have no energies and no forces")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.9 * len(kinds), 3.6), layout="constrained")
+        for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+            for name, label, color in (
+                ("microseconds", "float64", BLUE), ("microseconds_float32", "float32", VERMILION),
+            ):  # fmt: skip
+                x, y = ([row[key] for row in table] for key in (name, kind))
+                axes.loglog(x, y, "o-", color=color, label=label, markersize=4, linewidth=1.2)
+            axes.set(xlabel="time / (µs per atom and step)", ylabel=units[kind])
+            axes.legend(frameon=False)
+        save_figure(figure, path)
+
+
 def md_figure(log: Mapping[str, np.ndarray], n_atoms: int, path: str | Path, title: str = "") -> None:
     """Draw energies and temperature (at constant pressure also the volume) of a run against time.
 

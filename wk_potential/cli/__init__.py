@@ -15,8 +15,8 @@ from .common import INTERRUPTED, TERMINATED
 from .encoding import replace_what_cannot_be_written
 
 COMMANDS = (
-    "data", "train", "evaluate", "info", "check", "map", "bench", "active", "distil", "md", "relax", "spectrum",
-    "lammps", "export", "demo",
+    "data", "train", "evaluate", "info", "check", "map", "pareto", "bench", "active", "distil", "md", "relax",
+    "spectrum", "lammps", "export", "demo",
 )  # fmt: skip
 
 

@@ -88,6 +88,7 @@ class TrialLimits:
     # than it is with many
     mixings: tuple[float, ...] = (0.6, 0.8)
     mixing_gain: float = 0.4
+    energy_mixing_gain: float = 0.2  # where there are energies alone, whose logarithm is the whole score
     # Where elements of an alloy never met, left-out frames do not tell what mixing is good for, nor that saturation
     # harms: mixing may cost so much, and saturation must gain as much
     alloy_margin: float = 0.2

@@ -166,7 +166,8 @@ class _Trials:
         for mixing in self.limits.mixings:
             found[mixing] = self.score(self.few, without.model_copy(update={"element_mixing": mixing}))
         best = max(self.limits.mixings, key=lambda m: found[m])
-        gain = -self.limits.alloy_margin if self.alloy else self.limits.mixing_gain
+        gain = self.limits.energy_mixing_gain if self.few.energies_alone else self.limits.mixing_gain
+        gain = -self.limits.alloy_margin if self.alloy else gain
         chosen = best if found[best] > found[0.0] + gain else 0.0
         self.log(f"Element mixing {chosen:g} ({_scores(found)})")
         return options.model_copy(update={"element_mixing": chosen}), found[chosen]

@@ -1,9 +1,9 @@
 """From a model with support points to the same model in mapped form."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -86,6 +86,88 @@ def map_model(
         return model
     scales = [replace(s, mapped=f) for s, f in zip(model.scales, forms, strict=True)]
     return replace(model, scales=scales, info={**model.info, "mapping": facts})
+
+
+class Ladder(Sequence[Model]):
+    """A model with mapped forms of all sizes, the fastest first.
+
+    What takes long is done once. Each rung is the model with a form of its own, whose cost and deviation are in
+    `info["mapping"]`.
+
+    Args:
+        model, frames, threads, progress, limits: as those of `map_model`, which says what is raised.
+
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        frames: Sequence[Frame],
+        threads: int | None = None,
+        progress: Callable[[float], None] | None = None,
+        limits: Limits = DEFAULT,
+    ) -> None:
+        _refuse(model, frames, 0.0, thread_count(threads), float("inf"), limits)
+        self._model, self._thresholds, rng = model, limits.mapping.thresholds, np.random.default_rng(0)
+        chosen = choose_frames(Dataset(frames, model.elements), rng, limits.samples)
+        self._comparison = _Comparison(model, chosen, thread_count(threads), rng, limits.mapping)
+        self._expected = self._comparison.forces(model.direct)
+        with threadpool_limits(1, user_api="blas"):
+            self._forms = []
+            for n, scale in enumerate(model.scales):
+                report = partial(_report, progress, n, len(model.scales))
+                dense = _dense_forms(model, scale, chosen, self._comparison.threads, report, limits)
+                most = limits.mapping.features[0]
+                self._forms.append([of_element.forms(self._comparison.threads, most) for of_element in dense])
+        _report(progress, 0, 1, 1.0)
+
+    def __len__(self) -> int:
+        return len(self._thresholds)
+
+    @overload
+    def __getitem__(self, index: int) -> Model: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Model]: ...
+
+    def __getitem__(self, index: int | slice) -> Model | list[Model]:
+        """Return the model with the form of a rung, or those of several."""
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        forms = [[rounded(compress(f, self._thresholds[index])) for f in scale] for scale in self._forms]
+        facts = _facts(self._model, forms, 0.0, self._comparison, self._expected)
+        facts["tolerance"] = facts["largest_force_deviation"]
+        scales = [replace(s, mapped=f) for s, f in zip(self._model.scales, forms, strict=True)]
+        return replace(self._model, scales=scales, info={**self._model.info, "mapping": facts})
+
+    def useful(self) -> Iterator[Model]:
+        """Every second rung, up to the one whose deviation is a third of the default tolerance, or that is dearer."""
+        enough = default_tolerance(self._model) / 3
+        for k in range(0, len(self), 2):
+            rung = self[k]
+            yield rung
+            facts = rung.info["mapping"]
+            if facts["largest_force_deviation"] < enough or facts["multiply_adds"] > facts["multiply_adds_direct"]:
+                return
+
+    def within(self, microseconds: float, time_of: Callable[[Model], float]) -> Model:
+        """Return the model with the most accurate form that costs no more than some time.
+
+        Args:
+            microseconds: that an atom and step may take.
+            time_of: a model's time, microseconds, by measurement.
+
+        Raises:
+            MappingError: the fastest form takes longer.
+
+        """
+        best = largest_threshold(lambda k: time_of(self[len(self) - 1 - k]), len(self), microseconds)
+        if best is None:
+            least = time_of(self[0])
+            raise MappingError(f"no form is within {microseconds:g} µs per atom: the fastest takes {least:.3g}")
+        return self[len(self) - 1 - best]
 
 
 def _summary(facts: dict[str, Any], forms: list[Elements]) -> str:
@@ -185,25 +267,17 @@ def _search(
 
     The first tolerance that can be kept counts, and then the fewest products.
     """
-    samples = draw_samples(data, scale.density, limits=limits.samples)
-    alone = [z for z, x in zip(model.elements, samples, strict=True) if not np.any(x.directions)]
-    if alone:
-        names = ", ".join(chemical_symbols[z] for z in alone)
-        raise MappingError(f"no atom of {names} has a neighbour in the frames, so its environments are not known")
 
     def deviation(factors: Elements) -> float:
         return len(model.scales) * comparison.largest(Potential([scale.with_forms(factors)]), expected)
 
-    dense = []
-    for s, a, x in zip(scale.support, scale.order_weights, samples, strict=True):
-        dense.append(DenseForms.of(s, a, x, comparison.threads, limits.mapping))
-        progress(0.5 * len(dense) / len(samples))
+    dense = _dense_forms(model, scale, data, comparison.threads, progress, limits)
     thresholds = limits.mapping.thresholds
     for most in limits.mapping.features:
         forms = []
         for of_element in dense:
             forms.append(of_element.forms(comparison.threads, most))
-            progress(0.5 + 0.5 * len(forms) / len(samples))
+            progress(0.5 + 0.5 * len(forms) / len(dense))
         at = cache(partial(_deviation_at, forms, deviation, thresholds))
         for tolerance in tolerances:
             if (best := largest_threshold(at, len(thresholds), tolerance)) is not None:
@@ -214,6 +288,27 @@ def _search(
             break
     least = at(len(thresholds) - 1)
     raise MappingError(f"no mapped form is within {tolerances[-1]:g} eV/Å: the best has {least:.1e}; take 0 for exact")
+
+
+def _dense_forms(
+    model: Model, scale: Scale, data: Dataset, threads: int, progress: Callable[[float], None], limits: Limits
+) -> list[DenseForms]:
+    """Forms of each element of a scale, with all products.
+
+    Raises:
+        MappingError: an element has no neighbour in the frames.
+
+    """
+    samples = draw_samples(data, scale.density, limits=limits.samples)
+    alone = [z for z, x in zip(model.elements, samples, strict=True) if not np.any(x.directions)]
+    if alone:
+        names = ", ".join(chemical_symbols[z] for z in alone)
+        raise MappingError(f"no atom of {names} has a neighbour in the frames, so its environments are not known")
+    dense = []
+    for s, a, x in zip(scale.support, scale.order_weights, samples, strict=True):
+        dense.append(DenseForms.of(s, a, x, threads, limits.mapping))
+        progress(0.5 * len(dense) / len(samples))
+    return dense
 
 
 def _deviation_at(
