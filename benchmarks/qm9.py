@@ -37,7 +37,7 @@ def main():
             file = args.out / f"qm9_{n}.npz"
             write(file, arrays, rest[:n])
             name = f"qm9_{args.target}_{n}_order{nu}"
-            e = trained(args, name, [file, "--order", nu, "--no-map", *options], {"errors": [test, *options]})["errors"]
+            e = trained(args, name, [file, "--order", nu, *options], {"errors": [test, *options]})["errors"]
             bars = e["uncertainty"]["energy"]
             found = [bars["miscalibration_area"], bars["spearman"]]
             rows.append([nu, n, 1e3 * e["energy_mae"], e["training_seconds"] / 60, e["training_gigabytes"], *found])
