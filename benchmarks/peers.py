@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from ase.io import read
 from common import HERE, parser, show
 
 
@@ -196,6 +197,10 @@ def main():
     p = parser(__doc__)
     ours = HERE.parent / "models" / "Si.wkp"
     p.add_argument("--model", type=Path, nargs="+", default=[ours], help="models of this package for silicon")
+    p.add_argument(
+        "--also", nargs=2, type=Path, action="append", default=[], metavar=("MODEL", "STRUCTURE"),
+        help="a model of other elements and a structure of its own",
+    )  # fmt: skip
     p.add_argument("--gap", type=Path, help="GAP of silicon, an XML file")
     p.add_argument("--nep", type=Path, help="NEP of silicon [random weights]")
     p.add_argument("--cells", type=int, default=4, help="cubic cells of 8 atoms along each edge")
@@ -209,6 +214,14 @@ def main():
         for path in args.model
         for form in ("float64", "float32", "direct")
     ]
+    also = [(path, read(structure)) for path, structure in args.also]
+    peers += [
+        (f"wk_potential, {path.name}", partial(wk_potential, structure, path, form))
+        for path, structure in also
+        for form in ("float64", "float32")
+    ]
+    own = len(args.model) * 3
+    sizes = {k: len(structure) for k, structure in enumerate((s for _, s in also for _ in range(2)), own)}
     peers += [
         ("SNAP", partial(snap, atoms, "Si_Zuo_JPCA2020")),
         ("SNAP, quadratic", partial(snap, atoms, "Si_Zuo_JPCA2020.quadratic")),
@@ -226,7 +239,8 @@ def main():
         except AbsentError as error:
             absent.append([name, "", "", "", f"not measured: {error}"])
     labels, steps = zip(*present, strict=True)
-    micro = 1e6 * measure(steps, args.rounds, args.steps) / len(atoms)
+    counts = np.array([sizes.get(k, len(atoms)) for k in range(len(steps))])
+    micro = 1e6 * measure(steps, args.rounds, args.steps) / counts[:, None]
     median = np.median(micro, axis=1)
     numbers = np.stack([median, micro.min(axis=1), median / median[0]], axis=1).tolist()
     rows = [[label, *three, ""] for label, three in zip(labels, numbers, strict=True)]
