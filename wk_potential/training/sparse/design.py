@@ -132,7 +132,8 @@ def stream_design(
         rows = [slice(labels.first[k], labels.first[k + 1]) for k in batch]
         values, kind, size = (np.concatenate([x[r] for r in rows]) for x in (labels.values, labels.kind, labels.size))
         for n, basis in enumerate(bases):
-            with controller.limit(limits=blas_threads(basis.rank, threads), user_api="blas"):
+            # products of a thousand labels pay from smaller matrices on than their decompositions
+            with controller.limit(limits=blas_threads(4 * basis.rank, threads), user_api="blas"):
                 features = basis.features(np.concatenate([m[:, n] for m in matrices]) / size[:, None])
                 for k in np.unique(kind):
                     chosen = kind == k

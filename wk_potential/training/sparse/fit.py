@@ -41,7 +41,8 @@ def fit_sparse(task: Task) -> Fit:
     support = _support(task, pools, n_support, weights, "support points")
     _say_support(task, support)
     (folds,), (basis,) = _stream(task, environments, support, weights[None], "design")
-    regression = SparseRegression(folds, basis, task.comm, task.limits, _n_folds(task, len(task.data))[1])
+    n_tested = _n_folds(task, len(task.data))[1]
+    regression = SparseRegression(folds, basis, task.comm, task.limits, n_tested, task.threads)
     del folds
     amplitude = 1.0
     noise = _start_noise(task, regression.rms()) if noise is None else noise
@@ -281,14 +282,16 @@ def _search_order_weights(task: Task, few: Sequence[np.ndarray], mean: np.ndarra
     found = []
     n_tested = _n_folds(task, len(frames))[1]
     for n, (weights, own, basis) in enumerate(zip(sets, folds, bases, strict=True)):
-        regression = SparseRegression(own, basis, task.comm, task.limits, n_tested)
+        regression = SparseRegression(own, basis, task.comm, task.limits, n_tested, task.threads)
         rms = regression.rms()
         # labels are far more than weights: the search begins where the prior hardly constrains the weights
         amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, _start_noise(task, rms)
         if regression.n_folds == 1:
             return amplitude * weights, noise
-        amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, limits.noise_evaluations)
-        found.append((regression.score(regression.errors(amplitude, noise)), amplitude * weights, noise))
+        with threadpool_limits(blas_threads(basis.rank, task.threads), user_api="blas"):
+            amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, limits.noise_evaluations)
+            score = regression.score(regression.errors(amplitude, noise))
+        found.append((score, amplitude * weights, noise))
         task.progress("order weights", (n + 1) / len(sets))
     scores = ", ".join(f"{fall:g}: {score:.2f}" for fall, (score, *_) in zip(falls, found, strict=True))
     best = max(found, key=lambda f: f[0])

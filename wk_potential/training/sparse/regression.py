@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 
 from ...atoms.kinds import LabelKind
 from ...compute.ranks import Communicator
+from ...compute.threads import run_threads
 from ..limits import DEFAULT, Limits
 from ..task import score_of_errors
 
@@ -183,6 +184,7 @@ class SparseRegression:
         limits: constants of training.
         n_tested: number of folds, the first ones, of which errors are asked for [all]. The others are given up: their
             memory goes to the sum of all.
+        threads: how many share the folds where matrices are too small to be shared.
 
     Attributes:
         kinds: kinds of label that there are.
@@ -196,8 +198,10 @@ class SparseRegression:
         comm: Communicator | None = None,
         limits: Limits = DEFAULT,
         n_tested: int | None = None,
+        threads: int = 1,
     ) -> None:
         self.basis, self.comm, self.limits = basis, comm or Communicator(), limits
+        self._threads = threads // blas_threads(basis.rank, threads)
         self.n_folds, self._folds = len(folds), folds[:n_tested]
         self.all = [self._joined(folds, k) for k in LabelKind]
         self.kinds = [k for k in LabelKind if self.all[k].n_rows]
@@ -268,14 +272,17 @@ class SparseRegression:
     def errors(self, amplitude: float, noise: np.ndarray) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size; infinite on failure."""
         out = np.zeros((2, len(self._folds), len(LabelKind)))  # squares, and how many
-        for fold in range(self.comm.rank, len(self._folds), self.comm.size):
+
+        def of_fold(fold: int) -> None:
             out[1, fold] = [own.n_rows for own in self._folds[fold]]
             try:
                 solution = self._solution(amplitude, noise, fold)
             except LinAlgError:
                 out[0, fold] = np.inf
-                continue
+                return
             out[0, fold] = [own.misfit(solution) for own in self._folds[fold]]
+
+        run_threads(of_fold, range(self.comm.rank, len(self._folds), self.comm.size), self._threads)
         squares, counts = self.comm.total(out).sum(axis=1)
         return np.sqrt(squares / np.maximum(counts, 1))
 
