@@ -66,6 +66,7 @@ def test_a_label_of_molecules_has_to_be_named(archive):
     [
         {"counts": np.array([3, 3])},
         {"counts": np.array([3.0, 2.0])},
+        {"counts": np.array([6, -1])},
         {"numbers": np.array([8, 1, 1, 8])},
         {"positions": np.zeros((5, 2))},
         {"U0": np.zeros(3)},
@@ -95,6 +96,20 @@ def test_files_of_qm9_need_their_unit(tmp_path):
     path.write_text(METHANE)
     with pytest.raises(DataError, match="in Hartree; say so with --energy-unit Ha"):
         read_frames(path)
-    path.write_text(METHANE.replace("6.469", ""))
-    with pytest.raises(DataError, match=r"methane\.xyz: the second line has 16 words, and 17 in QM9"):
+    assert read_frames(path, unlabelled=True)[0].energy == -40.47893  # as for `map`, which wants no labels
+
+
+@pytest.mark.parametrize(
+    "text", [METHANE + METHANE, "\n".join(METHANE.splitlines()[:5]), METHANE.rstrip() + "\nmore\n"]
+)
+def test_files_of_qm9_that_are_not_whole(tmp_path, text):
+    path = tmp_path / "methane.xyz"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"methane\.xyz: \d+ lines, but a file of QM9 has 5 atoms"):
         read_frames(path, energy_unit="Ha")
+
+
+def test_molecules_of_one_atom_each(tmp_path):
+    np.savez(tmp_path / "atoms.npz", counts=[1, 1], numbers=[1, 8], positions=np.zeros((2, 3)), U0=[-0.5, -75.0])
+    with pytest.raises(DataError, match="every molecule has one atom"):
+        read_frames(tmp_path / "atoms.npz", energy_key="U0", energy_unit="Ha")

@@ -127,4 +127,6 @@ def archive_of_objects():
 @case
 def warn_archive_without_unit():
     arguments = rmd17()
-    return [a for a in arguments if a not in ("--energy-unit", "kcal/mol")], [r"data\.npz: read as eV, but rMD17"]
+    return [a for a in arguments if a not in ("--energy-unit", "kcal/mol")], [
+        r"data\.npz: read as eV, but the file does not say so"
+    ]

@@ -276,7 +276,6 @@ def pareto_figure(table: Sequence[Mapping[str, float | None]], path: str | Path)
         path: of the picture; its ending names the format.
 
     Raises:
-        DataError: the structures had no labels.
         OptionsError: matplotlib does not know the format.
 
     """
@@ -285,8 +284,6 @@ def pareto_figure(table: Sequence[Mapping[str, float | None]], path: str | Path)
 
     units = {"forces_mae": "error of forces / (meV/Å)", "energy_mae": "error of energies / (meV/atom)"}
     kinds = [kind for kind in units if table[0][kind] is not None]
-    if not kinds:
-        raise DataError("there is nothing to draw: the structures have no energies and no forces")
     with rc_context(STYLE):
         figure = Figure(figsize=(3.9 * len(kinds), 3.6), layout="constrained")
         for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):

@@ -1,13 +1,14 @@
 """Time of a model on a structure, part by part, beside the floor that the processor sets."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
+from ..atoms.frame import Frame
 from ..atoms.neighbours import VerletList, find_neighbours
 from ..atoms.structure import Structure
 from ..compute.jit import njit
@@ -16,7 +17,7 @@ from ..model.energy import PARTS, evaluate
 from ..model.model import Model
 
 STEP = 0.01  # Angstrom by which atoms move between evaluations
-LEAST_ATOMS = 200  # of a periodic structure: with fewer, a step is more than its atoms
+LEAST_ATOMS = 200  # of a periodic structure: with fewer, what a step costs beside its atoms counts too
 
 
 @njit
@@ -32,8 +33,9 @@ def _chains(n, factor):
     return total(add(add(first, second), add(add(j, k), add(m, o))))
 
 
-def repeated(atoms: Atoms) -> Atoms:
-    """Repeat a periodic structure until it has enough atoms to be timed; others are returned as they are."""
+def structure_to_time(frames: Sequence[Frame]) -> Atoms:
+    """Return the largest of some structures, repeated until it has enough atoms if it is periodic."""
+    atoms = max(frames, key=len).to_atoms()
     while atoms.pbc.any() and len(atoms) < LEAST_ATOMS:
         lengths = np.where(atoms.pbc, atoms.cell.lengths(), np.inf)
         atoms = atoms * tuple(1 + (np.arange(3) == np.argmin(lengths)))

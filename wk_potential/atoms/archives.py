@@ -49,12 +49,17 @@ def _of_one(path: Path, arrays: dict[str, Any]) -> list[_Raw] | None:
 def _of_many(path: Path, arrays: dict[str, Any]) -> list[_Raw] | None:
     """Molecules whose atoms stand one after the other, None if the arrays are something else."""
     counts, numbers = arrays["counts"], arrays.get("numbers", np.empty(0))
+    if counts.ndim != 1 or counts.dtype.kind not in "iu" or not len(counts) or counts.min() < 1 or "lattice" in arrays:
+        return None
     positions, first = arrays.get("positions", np.empty(0)), np.cumsum([0, *counts.tolist()])
     n_atoms = (int(first[-1]),)
-    if counts.ndim != 1 or counts.dtype.kind not in "iu" or numbers.shape != n_atoms or "lattice" in arrays:
+    if numbers.shape != n_atoms or positions.shape != (*n_atoms, 3):
         return None
-    if positions.shape != (*n_atoms, 3) or n_atoms == counts.shape:  # one atom in each: rows may be of either
-        return None
+    if n_atoms == counts.shape:
+        raise DataError(
+            f"{path}: every molecule has one atom, so arrays may have rows of molecules or of atoms; "
+            "convert it to extended XYZ"
+        )
     rest = {key: array for key, array in arrays.items() if key not in ("counts", "numbers", "positions")}
     of_frame = {key: array for key, array in rest.items() if array.shape[:1] == counts.shape}
     of_atoms = {key: array for key, array in rest.items() if array.shape[:1] == n_atoms}

@@ -258,19 +258,20 @@ class Dataset(Sequence[Frame]):
             most: labels.
             least: number of frames, which counts more.
             seed: of the choice.
-            most_atoms: of these frames [any number].
+            most_atoms: of those of these frames that have labels [any number].
 
         """
         by_labels = _sampled(self.label_counts, most, least, seed)
         if most_atoms is None:
             return by_labels
-        return min(by_labels, _sampled(self.n_atoms, most_atoms, least, seed), key=len)
+        return min(by_labels, _sampled(np.where(self.label_counts, self.n_atoms, 0), most_atoms, least, seed), key=len)
 
     def sampled_until(self, n_labels: int, seed: int, most_atoms: int) -> np.ndarray:
-        """Return random frames, in order, as few as have this many labels or more, or all, or less with these atoms."""
+        """Return random frames, in order, until there are so many labels, or so many atoms in frames with labels."""
         order = np.random.default_rng(seed).permutation(len(self))
+        atoms = np.where(self.label_counts, self.n_atoms, 0)[order]
         n_frames = int(np.searchsorted(np.cumsum(self.label_counts[order]), n_labels)) + 1
-        most = int(np.searchsorted(np.cumsum(self.n_atoms[order]), most_atoms)) + 1
+        most = int(np.searchsorted(np.cumsum(atoms), most_atoms)) + 1
         return np.sort(order[: min(n_frames, most)])
 
 

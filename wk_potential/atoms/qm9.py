@@ -18,24 +18,26 @@ PROPERTIES = (
 
 
 def is_qm9(path: Path) -> bool:
-    """Whether a file is one of QM9: its second line begins with the tag of the set."""
+    """Whether a file is one of QM9: its second line has the tag of the set and as many words."""
     with path.open("rb") as file:
-        lines = file.read(200).splitlines()
-    return len(lines) > 1 and lines[1].startswith((b"gdb ", b"gdb\t"))
+        lines = file.read(1000).splitlines()
+    words = lines[1].split() if len(lines) > 1 else []
+    return len(words) == 2 + len(PROPERTIES) and words[0] == b"gdb"
 
 
 def from_qm9(path: Path) -> _Raw:
     """Read a file of QM9; energies are left in Hartree.
 
     Raises:
-        DataError: the second line does not have the properties of QM9.
+        DataError: the file is not whole, or holds more than one molecule.
 
     """
-    lines = path.read_text().splitlines()
-    n_atoms, words = int(lines[0]), lines[1].split()
-    if len(words) != 2 + len(PROPERTIES):
-        raise DataError(f"{path}: the second line has {len(words)} words, and {2 + len(PROPERTIES)} in QM9")
-    rows = [line.replace("*^", "e").split() for line in lines[2 : 2 + n_atoms]]
+    lines = path.read_text().replace("*^", "e").splitlines()
+    n_atoms, words, after = int(lines[0]), lines[1].split(), ("frequencies", "SMILES", "InChI")
+    if len(lines) != 2 + n_atoms + len(after):
+        text = f"{path}: {len(lines)} lines, but a file of QM9 has {n_atoms} atoms, two lines before them and three "
+        raise DataError(f"{text}after them ({', '.join(after)}); give the files one by one, each of them whole")
+    rows = [line.split() for line in lines[2 : 2 + n_atoms]]
     numbers = np.array([atomic_numbers[row[0]] for row in rows], np.int64)
     positions = np.array([row[1:4] for row in rows], float)
     frame = Frame(numbers, positions, np.zeros((3, 3)), np.zeros(3, bool), source=str(path))

@@ -53,7 +53,7 @@ def read_frames(data: FrameSource, frames: str = ":", unlabelled: bool = False, 
     sources = [data] if isinstance(data, str | Path | Atoms) else list(data)
     raws = [raw for k, source in enumerate(sources) for raw in _raws(source, k, options)]
     raws = selected(raws, options.frames)
-    if options.energy_unit is None and any(raw.names is QM9_NAMES for raw in raws):
+    if options.energy_unit is None and not unlabelled and any(raw.names is QM9_NAMES for raw in raws):
         raise DataError(f"{_names(sources)}: files of QM9 are in Hartree; say so with --energy-unit Ha")
     result = _convert(raws, options)
     if not unlabelled and not any(frame.keys for frame in result):
@@ -107,8 +107,11 @@ def _names(sources: Sequence[Any]) -> str:
 
 
 def _warn_of_unit_and_repetition(raws: Sequence["_Raw"], frames: Sequence[Frame], energy_unit: str | None) -> None:
-    if energy_unit is None and (archives := [raw.frame.source for raw in raws if raw.names is NPZ_NAMES]):
-        text = f"{archives[0].rpartition(',')[0]}: read as eV, but rMD17 is in kcal/mol"
+    archives = [
+        raw.frame.source for raw, frame in zip(raws, frames, strict=True) if raw.names is NPZ_NAMES and frame.keys
+    ]
+    if energy_unit is None and archives:
+        text = f"{archives[0].rpartition(',')[0]}: read as eV, but the file does not say so (rMD17 is in kcal/mol)"
         warnings.warn(f"{text}; give the unit with --energy-unit", stacklevel=3)
     first: dict[tuple[bytes, ...], Frame] = {}
     pairs = []

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--microseconds",
     type=click.FloatRange(0, min_open=True),
     help="Instead of a tolerance: CPU time per atom and step that the form may take, in float64 on this machine, as "
-    "measured on the first structure of DATA.",
+    "measured on the largest structure of DATA.",
 )
 @frames_option
 @threads_option
@@ -55,7 +55,7 @@ def map(
     Example:
       wk-potential map ethanol.wkp train.xyz --tolerance 1e-3 -o ethanol_fast.wkp
     """
-    from ..analysis.timing import cpu_time, repeated
+    from ..analysis.timing import cpu_time, structure_to_time
     from ..atoms.reading import read_frames
     from ..model.model import Model
     from ..training.mapping.mapping import Ladder, map_model
@@ -63,19 +63,22 @@ def map(
     check_outputs(output)
     if tolerance is not None and microseconds is not None:
         raise OptionsError("--tolerance and --microseconds exclude each other")
-    loaded, structures = Model.load(model), read_frames(data, frames)
+    loaded, structures = Model.load(model), read_frames(data, frames, unlabelled=True)
     with screen.progress() as progress:
         report = partial(progress, "mapping")
         if microseconds is None:
             mapped = map_model(loaded, structures, tolerance, threads, screen.say, report)
         else:
-            atoms = repeated(structures[0].to_atoms())
+            atoms = structure_to_time(structures)
             mapped = Ladder(loaded, structures, threads, report).within(microseconds, partial(cpu_time, atoms))
     if microseconds is not None:
-        facts = mapped.info["mapping"]
+        time = f"{cpu_time(atoms, mapped):.3g} µs per atom and step ({len(atoms)} atoms)"
+        facts = mapped.info["mapping"] if mapped.is_mapped else {}
         screen.say(
-            f"Mapped: {cpu_time(atoms, mapped):.3g} µs per atom and step; forces deviate from the direct kernel by up "
-            f"to {facts['largest_force_deviation']:.1e} eV/Å (rms {facts['rms_force_deviation']:.1e})"
+            f"Mapped: {time}; forces deviate from the direct kernel by up to {facts['largest_force_deviation']:.1e} "
+            f"eV/Å (rms {facts['rms_force_deviation']:.1e})"
+            if facts
+            else f"The direct kernel takes {time}: the model needs no mapped form"
         )
     mapped.save(output)
     screen.say(f"Written to {output}", "bold")

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import DataError
 from .common import Command, check_outputs, check_pictures
-from .options import PATH, data_argument, frames_option, model_argument, threads_option
+from .options import PATH, data_argument, given, model_argument, reading_options, threads_option
 
 if TYPE_CHECKING:
     from .screen import Screen
 
-NOTES = """deviation: largest change of a force component by the mapped form; give it to map as --tolerance
+NOTES = """deviation: largest change of a force component by the mapped form; map --tolerance writes about that form
 time: CPU time per atom and step (energy, forces, stress) on one core; give it to map as --microseconds
 errors: on TEST, mean absolute ones"""
 
@@ -24,30 +25,33 @@ errors: on TEST, mean absolute ones"""
 @click.option("--test", type=PATH, required=True, metavar="TEST", help="Labelled structures on which errors are taken.")
 @click.option("--json", "json_file", type=PATH, metavar="FILE", help="Write the table as JSON.")
 @click.option("--plot", type=PATH, metavar="FILE.png", help="Draw errors against time.")
-@frames_option
+@reading_options
 @threads_option
 @click.pass_obj
 def pareto(
     screen: "Screen",
+    /,
     model: Path,
     data: tuple[Path, ...],
     test: Path,
     json_file: Path | None,
     plot: Path | None,
-    frames: str,
     threads: int | None,
+    **reading: Any,
 ) -> None:
     """Print error against time of mapped forms of MODEL of all sizes, from the fastest on.
 
-    DATA are the training data, in whose metric the forms are made. Times are measured on the first structure of TEST,
+    DATA are the training data, in whose metric the forms are made. Times are measured on the largest structure of TEST,
     repeated if it is a small cell. Choose a row, and write that form with `map --tolerance` or `map --microseconds`.
 
     \b
     Example:
       wk-potential pareto silicon.wkp train.xyz --test test.xyz --plot pareto.png
     """
+    from dataclasses import replace
+
     from ..analysis.plots import pareto_figure
-    from ..analysis.timing import repeated
+    from ..analysis.timing import structure_to_time
     from ..atoms.files import write_atomically
     from ..atoms.reading import read_frames
     from ..model.model import Model
@@ -55,14 +59,20 @@ def pareto(
 
     check_outputs(json_file)
     check_pictures(plot)
-    loaded, structures, tests = Model.load(model), read_frames(data, frames), read_frames(test)
-    atoms = repeated(tests[0].to_atoms())
+    loaded = replace(Model.load(model), uncertainty=None)  # error bars would be computed for each form
+    structures = read_frames(data, unlabelled=True, **given(reading))
+    tests = read_frames(test, **{name: value for name, value in given(reading).items() if name != "frames"})
+    if all(frame.energy is None and frame.forces is None for frame in tests):
+        raise DataError(f"{test}: no energies and no forces, of which errors could be taken")
+    atoms = structure_to_time(tests)
     with screen.progress() as progress:
         ladder = Ladder(loaded, structures, threads, partial(progress, "mapping"))
-    table = [_row(rung, tests, atoms, threads) for rung in ladder.useful()]
+        table = [_row(rung, tests, atoms, threads) for rung in ladder.useful()]
     columns = ("deviation, eV/Å", "thousand multiply-adds", "time, µs", "float32", "E, meV/atom", "F, meV/Å")
     rows = [[f"{value:.3g}" if value is not None else "-" for value in row.values()] for row in table]
     screen.table(f"Mapped forms, {len(atoms)} atoms timed, {len(tests)} structures tested", columns, rows, NOTES)
+    if loaded.baseline_potential is not None:
+        screen.say(f"Not in these times: {loaded.baseline_potential}, to which the model adds")
     if json_file is not None:
         write_atomically(json_file, (json.dumps(table, indent=1) + "\n").encode())
     if plot is not None:

@@ -103,8 +103,8 @@ class SearchBounds:
 
     cutoff: tuple[float, float] = (3.5, 9.0)
     cutoff_width: tuple[float, float] = (1.0, 8.0)
-    density_width: tuple[float, float] = (0.12, 0.8)
-    density_growth: tuple[float, float] = (1.5, 12.0)
+    density_width: tuple[float, float] = (0.04, 0.8)
+    density_growth: tuple[float, float] = (0.8, 12.0)
     short_cutoff: tuple[float, float] = (1.6, 4.5)
     short_density_width: tuple[float, float] = (0.08, 0.6)
     angular_weight: tuple[float, float] = (-0.4, 1.2)
@@ -115,6 +115,7 @@ class SearchLimits:
     """The search for the parameters of the density (`search`)."""
 
     labels: PerEstimator = PerEstimator(1500, 12_000)  # of the frames on which parameters are scored, at most
+    environments: int = 30_000  # of these frames, at most
     support_points: int = 300  # with which the sparse estimator is scored
     evaluations: int = 60  # of the score, at most
     digits: int = 3  # to which parameters are rounded
@@ -169,9 +170,9 @@ class SparseLimits:
     held_out: float = 0.1  # of so many frames
     search_support: int = 800  # support points with which the order weights are chosen, at most
     search_labels: int = 20_000  # on which they are chosen, about
-    search_environments: int = 60_000  # of these frames, about, at most
+    search_environments: int = 60_000  # of these frames, about: energies alone are few labels of many atoms
     falls: tuple[float, ...] = (5.0, 30.0, 150.0, 800.0)  # factors by which the weight falls from order to order
-    energy_falls: tuple[float, ...] = (0.3, 1.0, 5.0, 30.0)  # where there are energies alone: few for many features
+    energy_falls: tuple[float, ...] = (0.3, 1.0, 5.0, 30.0)  # where there are energies alone
     noise_evaluations: int = 40  # of the cross-validation error in a search for amplitude and noise, about
     final_evaluations: int = 12  # with all support points, from what was found with few
     start_amplitude: float = 1e6  # of the kernel, in units of the mean square of the labels
@@ -262,6 +263,7 @@ class ErrorBarLimits:
     shares: int = 11  # tried from 0 to 1: part of the variance of an energy for which the atoms err independently
     evidence: float = 2.0  # by which such a part must raise the log likelihood
     labels: int = 20_000  # of random frames that stand for all, at most
+    environments: int = 60_000  # of these frames, at most
     folds: int = 100  # in which frames are left out; one by one if there are fewer frames
     grade_quantile: float = 0.999  # of the left-out environments has an extrapolation grade below 1
     closer: float = 0.9  # times the smallest distance of the training set: closer atoms are extrapolation

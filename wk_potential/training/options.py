@@ -28,13 +28,17 @@ class TrainingOptions(ReadingOptions):
 
     # the density
     cutoff: float = Field(
-        6.0, gt=LEAST_CUTOFF, le=20, description="Cutoff radius, Angstrom. The sparse estimator tries 5 as well"
+        6.0,
+        gt=LEAST_CUTOFF,
+        le=20,
+        description="Cutoff radius, Angstrom. Training tries 8 as well where frames are periodic, the sparse estimator 5, "
+        "and 4 where there are energies alone",
     )
     cutoff_width: float = Field(
         5.0,
         gt=0,
-        description="Width of the region below the cutoff where neighbours fade out, Angstrom. The sparse estimator "
-        "tries 2 as well",
+        description="Width of the region below the cutoff where neighbours fade out, Angstrom. It changes with the "
+        "cutoffs that are tried",
     )
     density_width: float = Field(
         0.3,

@@ -136,7 +136,8 @@ def optimise(
 
     """
     bounds = vars(limits.search.bounds)
-    chosen = Dataset(data.subset(data.sampled(int(limits.search.labels.of(estimator)), 2, options.seed)))
+    most, atoms = int(limits.search.labels.of(estimator)), limits.search.environments
+    chosen = Dataset(data.subset(data.sampled(most, 2, options.seed, atoms)))
     short = estimator == "full" and options.short is not None
     names = [name for name in bounds if short or not name.startswith("short")]
     search = _Search(chosen, options, names, score, log, progress, memory, comm or Communicator(), limits)

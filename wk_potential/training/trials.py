@@ -51,7 +51,10 @@ def tried(
     n = len(shapes) + farther + (len(limits.channels) if fewer else 0)
     n += (len(limits.mixings) if mixed else 0) + saturated
     n += bool(shapes or farther or fewer or mixed or saturated)
-    trials, plain = _Trials(few, _counted(score, n, progress), log, limits, is_incomplete_alloy(data)), None
+    mixing_gain = limits.energy_mixing_gain if data.energies_alone else limits.mixing_gain
+    mixing_gain = -limits.alloy_margin if is_incomplete_alloy(data) else mixing_gain
+    trials = _Trials(few, _counted(score, n, progress), log, limits, is_incomplete_alloy(data), mixing_gain)
+    plain: float | None = None
     if shapes:
         options, plain = trials.with_shape(options, shapes)
     if farther:
@@ -116,6 +119,7 @@ class _Trials:
     log: Log
     limits: TrialLimits
     alloy: bool  # of whose elements not all have met: see `is_incomplete_alloy`
+    mixing_gain: float  # by which a score must rise for mixing
 
     def with_shape(
         self, options: TrainingOptions, shapes: Sequence[Mapping[str, float]]
@@ -166,9 +170,7 @@ class _Trials:
         for mixing in self.limits.mixings:
             found[mixing] = self.score(self.few, without.model_copy(update={"element_mixing": mixing}))
         best = max(self.limits.mixings, key=lambda m: found[m])
-        gain = self.limits.energy_mixing_gain if self.few.energies_alone else self.limits.mixing_gain
-        gain = -self.limits.alloy_margin if self.alloy else gain
-        chosen = best if found[best] > found[0.0] + gain else 0.0
+        chosen = best if found[best] > found[0.0] + self.mixing_gain else 0.0
         self.log(f"Element mixing {chosen:g} ({_scores(found)})")
         return options.model_copy(update={"element_mixing": chosen}), found[chosen]
 

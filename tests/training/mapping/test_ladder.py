@@ -6,8 +6,13 @@ import pytest
 from oracles.mapped import TOLERANCES, predict
 from oracles.systems import scale_of
 
+from wk_potential.atoms.dataset import Dataset
 from wk_potential.errors import MappingError
+from wk_potential.training.limits import RepulsionLimits
 from wk_potential.training.mapping.mapping import Ladder, default_tolerance, map_model
+from wk_potential.training.repulsion import choose_repulsion
+
+WIDE = RepulsionLimits(outer=1.5)  # of the smallest distance: all frames are touched
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +51,22 @@ def test_useful_rungs_end_where_the_default_is_kept_or_no_time_is_saved(ladder, 
     assert last["largest_force_deviation"] < enough or last["multiply_adds"] > last["multiply_adds_direct"]
 
 
-def test_the_most_accurate_form_within_a_time(ladder):
+def test_repulsion_is_no_deviation(unmapped, frames, ladder):
+    repelled = Ladder(
+        replace(unmapped, repulsion=choose_repulsion(Dataset(frames), unmapped.cutoff, WIDE)), frames, threads=1
+    )
+    assert repelled[8].info["mapping"] == ladder[8].info["mapping"]
+
+
+def test_the_most_accurate_form_within_a_time(ladder, unmapped):
     costs = [cost(m) for m in ladder]
+
+    def cost_of(model):
+        return cost(model) if model.is_mapped else 1e9
+
     for time in (costs[0], costs[7], costs[7] - 1):
-        best = ladder.within(time, cost)
+        best = ladder.within(time, cost_of)
         assert cost(best) == max(c for c in costs if c <= time)
     with pytest.raises(MappingError, match=r"no form is within .* µs per atom: the fastest takes"):
-        ladder.within(0.5 * costs[0], cost)
+        ladder.within(0.5 * costs[0], cost_of)
+    assert not ladder.within(1e9, cost_of).is_mapped

@@ -13,9 +13,12 @@ from wk_potential.density.frames import Environments
 from wk_potential.training.baseline import fit_baseline
 from wk_potential.training.channels import model_density
 from wk_potential.training.full.gram import flatten
-from wk_potential.training.sparse.design import Design, deal, kernel_matrices, stream_design
+from wk_potential.training.limits import DEFAULT
+from wk_potential.training.sparse.design import Design, deal, in_batches, kernel_matrices, stream_design
+from wk_potential.training.sparse.fit import _n_folds, fit_sparse
 from wk_potential.training.sparse.regression import Basis, NormalEquations, SparseRegression
 from wk_potential.training.sparse.selection import select_support
+from wk_potential.training.task import make_task
 
 
 def test_normal_equations_of_batches_are_those_of_all_rows():
@@ -147,9 +150,6 @@ def dense_design(flat, density, support, order_weights):
     return out
 
 
-# train()
-
-
 def test_basis_of_several_elements_is_that_of_the_whole_kernel():
     rng = np.random.default_rng(0)
     kernels = [a @ a.T for a in (rng.normal(size=(5, 5)), np.zeros((0, 0)), rng.normal(size=(8, 3)))]
@@ -197,5 +197,28 @@ def test_errors_of_one_fold_that_is_left_out():
 @pytest.mark.parametrize("n_ranks", [1, 2, 3])
 def test_a_large_fold_is_shared_by_all_ranks(n_ranks):
     folds = np.array([0] + 9 * [1])
-    ranks = deal(np.ones(10), folds[np.random.default_rng(0).permutation(10)], n_ranks)
+    ranks = deal(np.ones(10), folds[np.random.default_rng(0).permutation(10)], n_ranks, evenly=True)
     assert np.ptp(np.bincount(ranks, minlength=n_ranks)) <= 1
+
+
+def test_batches_have_enough_labels_and_not_too_many_frames():
+    counts = np.array(5 * [0] + 3 * [700] + 4 * [1])
+    assert in_batches(range(12), counts, 1, 4) == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9, 10], [11]]
+    assert in_batches(range(5, 8), counts, 2) == [[5, 6], [7]]
+    assert in_batches([], counts, 2) == []
+    assert [k for batch in in_batches(range(12), counts, 1) for k in batch] == list(range(12))
+
+
+def test_many_frames_leave_one_tenth_out(molecules):
+    """Where there are many of each kind of label; the same with more threads."""
+    few = replace(DEFAULT, sparse=replace(DEFAULT.sparse, many_frames=6, held_out=0.34))
+    fits = {}
+    for name, limits in (("tenth", few), ("folds", DEFAULT)):
+        lines = []
+        options = TrainingOptions(**SMALL, order=2, support_points=8, element_mixing=0.0, saturation=0.0)
+        task = make_task(Dataset(molecules), options, "sparse", 2, lines.append, limits=limits)
+        fits[name] = fit_sparse(task)
+        assert any("34% left out" in line for line in lines) == (name == "tenth")
+    assert all(0 < error < 1 for fit in fits.values() for error in fit.errors.values())
+    rare = [replace(frame, energy=None) if k else frame for k, frame in enumerate(molecules)]
+    assert _n_folds(make_task(Dataset(rare), options, "sparse", 1, limits=few), Dataset(rare)) == (4, 4)

@@ -135,7 +135,7 @@ def coarse_forms(
 
 def frames_of_error_bars(data: Dataset, seed: int, limits: ErrorBarLimits = DEFAULT.error_bars) -> np.ndarray:
     """Numbers of the frames on which `fit_uncertainty` makes and calibrates the error bars."""
-    return data.sampled(limits.labels, 2, seed)
+    return data.sampled(limits.labels, 2, seed, limits.environments)
 
 
 def fit_uncertainty(
@@ -266,7 +266,7 @@ class _Errors:
         values[known] = np.concatenate([r for r in residuals if r is not None])
         for k in np.unique(kind):
             own = known & (kind == k)
-            rms[k] = np.sqrt(np.mean((values[own] / size[own]) ** 2)) or 1.0
+            rms[k] = (np.sqrt(np.mean((values[own] / size[own]) ** 2)) if own.any() else 0.0) or 1.0
         return cls(values, known, kind, rms[kind] * size, float(rms[kind[0]]))
 
 

@@ -108,10 +108,11 @@ class Ladder(Sequence[Model]):
         limits: Limits = DEFAULT,
     ) -> None:
         _refuse(model, frames, 0.0, thread_count(threads), float("inf"), limits)
-        self._model, self._thresholds, rng = model, limits.mapping.thresholds, np.random.default_rng(0)
+        self._model, self._limits, rng = model, limits.mapping, np.random.default_rng(0)
+        self._thresholds = limits.mapping.thresholds
         chosen = choose_frames(Dataset(frames, model.elements), rng, limits.samples)
         self._comparison = _Comparison(model, chosen, thread_count(threads), rng, limits.mapping)
-        self._expected = self._comparison.forces(model.direct)
+        self._expected = self._comparison.forces(model.direct.without_repulsion())
         with threadpool_limits(1, user_api="blas"):
             self._forms = []
             for n, scale in enumerate(model.scales):
@@ -144,7 +145,7 @@ class Ladder(Sequence[Model]):
 
     def useful(self) -> Iterator[Model]:
         """Every second rung, up to the one whose deviation is a third of the default tolerance, or that is dearer."""
-        enough = default_tolerance(self._model) / 3
+        enough = default_tolerance(self._model, self._limits) / 3
         for k in range(0, len(self), 2):
             rung = self[k]
             yield rung
@@ -153,7 +154,7 @@ class Ladder(Sequence[Model]):
                 return
 
     def within(self, microseconds: float, time_of: Callable[[Model], float]) -> Model:
-        """Return the model with the most accurate form that costs no more than some time.
+        """Return the model with the most accurate form that costs no more than some time, without one if that does.
 
         Args:
             microseconds: that an atom and step may take.
@@ -163,6 +164,9 @@ class Ladder(Sequence[Model]):
             MappingError: the fastest form takes longer.
 
         """
+        direct = replace(self._model, scales=[replace(s, mapped=None) for s in self._model.scales])
+        if time_of(direct) <= microseconds:
+            return direct
         best = largest_threshold(lambda k: time_of(self[len(self) - 1 - k]), len(self), microseconds)
         if best is None:
             least = time_of(self[0])

@@ -105,7 +105,7 @@ def stream_design(
     """Normal equations by set of order weights, fold and kind of label; labels are divided by their size.
 
     Those of fold k end on rank k (modulo the number of ranks) and are empty on the others. With as many ranks as folds
-    or fewer, they do not depend on the number of ranks.
+    or fewer, they do not depend on the number of ranks, unless a small fold is left out alone.
 
     Args:
         design: of all frames.
@@ -120,15 +120,17 @@ def stream_design(
     comm, data = comm or Communicator(), design.environments.data
     out = [[[NormalEquations(basis.rank) for _ in LabelKind] for _ in range(max(folds) + 1)] for basis in bases]
     labels = data.labels(baseline)
-    holders = deal(data.label_counts + data.n_atoms, folds, comm.size)
+    n_folds = int(folds.max()) + 1
+    # one small fold is left out: the other has most frames
+    holders = deal(data.label_counts + data.n_atoms, folds, comm.size, n_folds == 2 and np.mean(folds == 0) < 0.25)
     own = np.flatnonzero(holders == comm.rank).tolist()
     controller = ThreadpoolController()
     # a batch is of one fold, so that sums do not depend on which rank has it
     of_folds = [[k for k in own if folds[k] == f] for f in range(max(folds) + 1)]
-    step, done = batch_frames(data, threads), 0
-    for batch in (np.array(ks[n : n + step]) for ks in of_folds for n in range(0, len(ks), step)):
+    done = 0
+    for batch in (b for ks in of_folds for b in in_batches(ks, data.label_counts, 4 * threads)):
         with controller.limit(limits=1, user_api="blas"):
-            matrices = run_threads(design.of_frame, batch.tolist(), threads)
+            matrices = run_threads(design.of_frame, batch, threads)
         rows = [slice(labels.first[k], labels.first[k + 1]) for k in batch]
         values, kind, size = (np.concatenate([x[r] for r in rows]) for x in (labels.values, labels.kind, labels.size))
         for n, basis in enumerate(bases):
@@ -148,28 +150,45 @@ def stream_design(
     return out
 
 
-def batch_frames(data: Dataset, threads: int) -> int:
-    """Frames whose design matrices are there at a time."""
-    return max(4 * threads, int(BATCH * len(data) / max(data.n_labels, 1)))
+def in_batches(frames: Sequence[int], counts: np.ndarray, least: int, most: int = BATCH) -> list[list[int]]:
+    """Split frames, of which each has some number of labels (F,), into batches that are treated at a time.
+
+    A batch has the least number of frames, and more until there are `BATCH` labels or the largest number of frames.
+    """
+    batches, labels = list[list[int]](), 0
+    for k in frames:
+        if not batches or len(batches[-1]) >= max(most, least) or (labels >= BATCH and len(batches[-1]) >= least):
+            batches.append([])
+            labels = 0
+        batches[-1].append(int(k))
+        labels += int(counts[k])
+    return batches
 
 
-def deal(costs: npt.ArrayLike, folds: npt.ArrayLike, n_ranks: int) -> np.ndarray:
+def largest_batch(data: Dataset, threads: int) -> int:
+    """Number of labels of the largest batch of frames in their order."""
+    counts = data.label_counts
+    return max(int(counts[batch].sum()) for batch in in_batches(range(len(data)), counts, 4 * threads))
+
+
+def deal(costs: npt.ArrayLike, folds: npt.ArrayLike, n_ranks: int, evenly: bool = False) -> np.ndarray:
     """Rank (n,) that each frame is given to.
 
     Fold after fold goes to rank after rank. Where there are more ranks than folds, those that share a fold have about
-    equal work; where a fold is much larger than others, all ranks have.
+    equal work.
 
     Args:
         costs: (n,) predicted work of each frame.
         folds: (n,) of each frame, from 0.
         n_ranks: how many.
+        evenly: ranks share all folds, so that all have about equal work.
 
     """
     costs, folds = np.asarray(costs, float), np.asarray(folds)
     n_folds, out = int(folds.max()) + 1, folds % n_ranks
-    of_folds = np.bincount(folds, costs)
-    if of_folds.max() > 1.5 * of_folds.mean():
-        out[np.argsort(folds, kind="stable")] = _even(costs[np.argsort(folds, kind="stable")], np.arange(n_ranks))
+    if evenly:
+        order = np.argsort(folds, kind="stable")
+        out[order] = _even(costs[order], np.arange(n_ranks))
         return out
     for fold in range(n_folds if n_ranks > n_folds else 0):
         frames = np.flatnonzero(folds == fold)

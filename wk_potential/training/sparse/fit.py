@@ -9,13 +9,14 @@ import numpy as np
 from ase.data import chemical_symbols
 from threadpoolctl import threadpool_limits
 
+from ...atoms.dataset import Dataset
 from ...atoms.kinds import LabelKind
 from ...density.frames import Environments
 from ...model.scale import Scale
 from ...model.support import SupportPoints
 from ..doubts import slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, available_memory, kept_gigabytes, predict_cost
-from .design import Design, batch_frames, kernel_matrices, stream_design
+from .design import Design, in_batches, kernel_matrices, largest_batch, stream_design
 from .regression import Basis, NormalEquations, SparseRegression, blas_threads, left_out
 from .selection import candidates, mean_kernels, select_support
 
@@ -41,7 +42,7 @@ def fit_sparse(task: Task) -> Fit:
     support = _support(task, pools, n_support, weights, "support points")
     _say_support(task, support)
     (folds,), (basis,) = _stream(task, environments, support, weights[None], "design")
-    n_tested = _n_folds(task, len(task.data))[1]
+    n_tested = _n_folds(task, task.data)[1]
     regression = SparseRegression(folds, basis, task.comm, task.limits, n_tested, task.threads)
     del folds
     amplitude = 1.0
@@ -96,7 +97,7 @@ def _cross_validated(
     held_out, kinds = regression.errors(amplitude, noise), regression.kinds
     errors = {f"cross_validation_{NAMES[k]}_rmse": float(held_out[k]) for k in kinds}
     found = ", ".join(f"{NAMES[k].replace('_', ' ')} {held_out[k]:.3g}" for k in kinds)
-    n_folds, tested = _n_folds(task, len(task.data))
+    n_folds, tested = _n_folds(task, task.data)
     how = f"{n_folds}-fold cross-validation" if tested == n_folds else f"{task.limits.sparse.held_out:.0%} left out"
     task.log(f"Expected errors ({how}, rmse, eV and Å): {found}")
     if not task.trial:
@@ -127,8 +128,8 @@ def _left_out(task: Task, design: Design, solution: np.ndarray, leverage: np.nda
 
     def predicted(frames: np.ndarray) -> list[np.ndarray | None]:
         few = [frames[n] for n in data.subset(frames).sampled(task.limits.sparse.left_out_labels, 2, task.options.seed)]
-        step = batch_frames(data, 1)
-        batches = [few[n : n + step] for n in range(0, len(few), step)]
+        most = -(-len(few) // (task.threads * task.comm.size))
+        batches = in_batches(few, data.label_counts, 1, most)
         with threadpool_limits(1, user_api="blas"):
             found = [x for batch in task.comm.each(of_frames, batches, task.threads) for x in batch]
         known = dict(zip(few, found, strict=True))
@@ -215,14 +216,15 @@ def _cost(task: Task, n_support: int) -> tuple[float, float]:
     few = min(limits.search_support, n_support) if task.options.order_weights is None else 0
     n_sets, share = len(limits.falls), min(1.0, limits.search_labels / labels, limits.search_environments / n_atoms)
     kinds = np.count_nonzero(data.counts_by_kind.any(axis=0))
-    _, tested = _n_folds(task, len(data))
-    held, batch = kinds * (1 + -(-tested // ranks)) + 3, 2 * batch_frames(data, task.threads) * labels // len(data)
+    _, tested = _n_folds(task, data)
+    held, batch = kinds * (1 + -(-tested // ranks)) + 3, 2 * largest_batch(data, task.threads)
     pool = min(n_atoms, limits.candidates * n_elements)
     gigabytes = kept_gigabytes(data, width, task.limits.kept_bytes) + 8e-9 * (
         held * n_support**2 + batch * n_support + pool * (n_support / n_elements / ranks + width)
     )
     points = (n_support + share * n_sets * few) / n_elements
-    pairs = (n_atoms - with_gradients) * points + pool * n_support / n_elements / 3
+    alone = (n_support + share * few) / n_elements  # kernels of all sets at once
+    pairs = (n_atoms - with_gradients) * alone + pool * n_support / n_elements / 3
     projections = with_gradients * rows * width * points
     evaluations = n_sets * (limits.grid.size + limits.noise_evaluations)
     solutions = (tested * limits.final_evaluations * n_support**3 + limits.folds * evaluations * few**3) / 3
@@ -232,17 +234,18 @@ def _cost(task: Task, n_support: int) -> tuple[float, float]:
     return gigabytes, seconds / (task.threads * ranks)
 
 
-def _n_folds(task: Task, n_frames: int) -> tuple[int, int]:
-    """Number of folds, and of those that are left out: all, or where there are many frames a small one."""
+def _n_folds(task: Task, data: Dataset) -> tuple[int, int]:
+    """Number of folds, and of those that are left out: all, or a small one where there are many frames of each kind."""
     limits = task.limits.sparse
-    return (2, 1) if n_frames >= limits.many_frames else 2 * (min(limits.folds, n_frames),)
+    counts = np.count_nonzero(data.counts_by_kind, axis=0)
+    return (2, 1) if counts[counts > 0].min() >= limits.many_frames else 2 * (min(limits.folds, len(data)),)
 
 
-def _folds(task: Task, n_frames: int) -> np.ndarray:
+def _folds(task: Task, data: Dataset) -> np.ndarray:
     """Fold (F,) of each frame."""
-    order, (n_folds, tested) = np.random.default_rng(task.options.seed).permutation(n_frames), _n_folds(task, n_frames)
+    order, (n_folds, tested) = np.random.default_rng(task.options.seed).permutation(len(data)), _n_folds(task, data)
     if tested < n_folds:
-        return (order >= task.limits.sparse.held_out * n_frames).astype(int)
+        return (order >= task.limits.sparse.held_out * len(data)).astype(int)
     return order % n_folds
 
 
@@ -250,7 +253,7 @@ def _stream(
     task: Task, environments: Environments, support: Sequence[np.ndarray], sets: np.ndarray, stage: str
 ) -> tuple[list[list[list[NormalEquations]]], list[Basis]]:
     """Normal equations of the labels of some or all frames, and the bases, of each set; see `stream_design`."""
-    design, folds = Design(environments, support, sets), _folds(task, len(environments.data))
+    design, folds = Design(environments, support, sets), _folds(task, environments.data)
     kernels = [kernel_matrices(points, environments.density.lmax, sets, task.threads) for points in support]
     bases = [Basis(*of_set) for of_set in zip(*kernels, strict=True)]
     streamed = partial(task.progress, stage)
@@ -280,7 +283,7 @@ def _search_order_weights(task: Task, few: Sequence[np.ndarray], mean: np.ndarra
         n_points = sum(map(len, few))
         task.log(f"Cross-validating order weights and noise ({n_points} support points, {len(frames)} frames)")
     found = []
-    n_tested = _n_folds(task, len(frames))[1]
+    n_tested = _n_folds(task, task.data.subset(frames))[1]
     for n, (weights, own, basis) in enumerate(zip(sets, folds, bases, strict=True)):
         regression = SparseRegression(own, basis, task.comm, task.limits, n_tested, task.threads)
         rms = regression.rms()
