@@ -31,8 +31,8 @@ class TrainingOptions(ReadingOptions):
         6.0,
         gt=LEAST_CUTOFF,
         le=20,
-        description="Cutoff radius, Angstrom. Training tries 8 as well where frames are periodic, the sparse estimator 5, "
-        "and 4 where there are energies alone",
+        description="Cutoff radius, Angstrom. Training tries 8 as well where frames are periodic, and the sparse "
+        "estimator 5, and 4 where there are energies alone",
     )
     cutoff_width: float = Field(
         5.0,

