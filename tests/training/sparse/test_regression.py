@@ -160,6 +160,15 @@ def test_basis_of_several_elements_is_that_of_the_whole_kernel():
     assert basis.features(rows) == pytest.approx(rows @ t, abs=1e-9)
 
 
+def test_features_of_elements_stand_in_the_order_of_the_whole_kernel():
+    """Large ones first: else Cholesky decomposition of the equations fails where they differ by orders of magnitude."""
+    rng = np.random.default_rng(0)
+    kernels = [a @ a.T for a in (rng.normal(size=(n, n)) * 10.0 ** -np.linspace(0, 4, n) for n in (12, 9))]
+    whole, basis, rows = Basis(block_diag(*kernels)), Basis(*kernels), rng.normal(size=(7, 21))
+    assert basis.features(rows) == pytest.approx(whole.features(rows), rel=1e-6)
+    assert basis.weights(np.eye(21)) == pytest.approx(whole.weights(np.eye(21)), rel=1e-6, abs=1e-6)
+
+
 def test_design_of_energies_alone_is_that_with_forces(sparse_parts):
     environments, _, support = sparse_parts
     sets = np.array([[1.0, 0.5, 0.2], [0.1, 0.0, 2.0]])
@@ -222,3 +231,13 @@ def test_many_frames_leave_one_tenth_out(molecules):
     assert all(0 < error < np.inf for fit in fits.values() for error in fit.errors.values())
     rare = [replace(frame, energy=None) if k else frame for k, frame in enumerate(molecules)]
     assert _n_folds(make_task(Dataset(rare), options, "sparse", 1, limits=few), Dataset(rare)) == (4, 4)
+
+
+def test_a_start_beyond_double_precision(sparse_parts):
+    environments, baseline, support = sparse_parts
+    sets, folds = np.ones((1, 3)), np.arange(len(environments.data)) % 3
+    basis = Basis(*(kernel_matrices(points, environments.density.lmax, sets)[0] for points in support))
+    (equations,) = stream_design(Design(environments, support, sets), [basis], folds, baseline)
+    regression, noise = SparseRegression(equations, basis), np.full(3, 1e-9)
+    assert not np.isfinite(regression.errors(1e9, noise)).all()
+    assert np.isfinite(regression.errors(*regression.choose(1e9, noise, (None, None, None), 5, grid=False))).all()

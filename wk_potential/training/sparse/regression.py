@@ -34,12 +34,14 @@ class _Block(NamedTuple):
         n_support: number M_z of support points.
         order: (r_z,) those that the others do not describe to rounding, in the order of the decomposition.
         triangle: (r_z, r_z) lower triangular L, K = L L^T for these.
+        pivots: (r_z,) diagonal of L in units of the root of each point's own kernel.
 
     """
 
     n_support: int
     order: np.ndarray
     triangle: np.ndarray
+    pivots: np.ndarray
 
 
 class Basis:
@@ -48,6 +50,10 @@ class Basis:
     Pivoted Cholesky decomposition knows a kernel to rounding of its diagonal, so it is divided by that first:
     compressed cells have far larger kernels than others. Eigenvalues are known to rounding of the largest one only,
     which in condensed matter is nearly the sum of all: the mean environment.
+
+    Features of all elements stand in the order of their pivots, the largest first, as if the whole kernel had been
+    decomposed. Their squares differ by many orders of magnitude, and equations in which large ones come after small
+    ones are lost in rounding.
 
     Args:
         kernels: (M_z, M_z) among the support points of each element, which have no kernel with those of others.
@@ -61,14 +67,17 @@ class Basis:
     def __init__(self, *kernels: np.ndarray) -> None:
         self._blocks = [_decomposed(kernel) for kernel in kernels]
         self.n_support, self.rank = sum(b.n_support for b in self._blocks), sum(len(b.order) for b in self._blocks)
+        pivots = np.concatenate([b.pivots for b in self._blocks])
+        places = np.empty(self.rank, np.int64)
+        places[np.argsort(-pivots, kind="stable")] = np.arange(self.rank)
+        self._places = np.split(places, np.cumsum([len(b.order) for b in self._blocks])[:-1])
 
-    def _parts(self) -> Iterator[tuple[_Block, slice, slice]]:
-        """Each block, with its support points and its features."""
-        points = features = 0
-        for block in self._blocks:
-            ends = points + block.n_support, features + len(block.order)
-            yield block, slice(points, ends[0]), slice(features, ends[1])
-            points, features = ends
+    def _parts(self) -> Iterator[tuple[_Block, slice, np.ndarray]]:
+        """Each block, with its support points and the places of its features among all."""
+        first = 0
+        for block, places in zip(self._blocks, self._places, strict=True):
+            yield block, slice(first, first + block.n_support), places
+            first += block.n_support
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Features (n, r) of rows (n, M) of kernels with the support points."""
@@ -91,10 +100,11 @@ def _decomposed(kernel: np.ndarray) -> _Block:
     size = np.sqrt(kernel.diagonal())
     size[size == 0] = 1.0
     if not len(size):  # LAPACK refuses it
-        return _Block(0, np.zeros(0, int), kernel)
+        return _Block(0, np.zeros(0, int), kernel, np.zeros(0))
     factor, pivots, rank, _ = lapack.dpstrf(kernel / np.outer(size, size), tol=LEAST_PIVOT, lower=1)
     order = pivots[:rank] - 1
-    return _Block(len(kernel), order, np.asfortranarray(np.tril(factor[:rank, :rank]) * size[order, None]))
+    triangle = np.tril(factor[:rank, :rank])
+    return _Block(len(kernel), order, np.asfortranarray(triangle * size[order, None]), triangle.diagonal().copy())
 
 
 def blas_threads(rank: int, threads: int) -> int:
@@ -308,7 +318,7 @@ class SparseRegression:
             amplitude, noise: where to start.
             fixed: (3,) noise that stays, or None for each that is searched.
             evaluations: at most, beside those of the grid.
-            grid: begin with the best of some points around the start.
+            grid: begin with the best of some points around the start [only where the fit fails at the start].
             progress: called with the fraction done, or None.
 
         """
@@ -318,8 +328,8 @@ class SparseRegression:
         least, count = self.limits.sparse.least_noise * self.rms(), 0
         # there are several minima, and an evaluation costs little
         factors = self.limits.sparse.grid
-        points = [np.log(point) for point in product(factors.amplitude, *(factors.noise for _ in free))]
-        points = points if grid else [np.zeros(1 + len(free))]
+        whole = [np.log(point) for point in product(factors.amplitude, *(factors.noise for _ in free))]
+        points = whole if grid else [np.zeros(1 + len(free))]
 
         def unpack(x: np.ndarray) -> tuple[float, np.ndarray]:
             s = noise.copy()
@@ -338,6 +348,8 @@ class SparseRegression:
             return self.limits.sparse.price * (x[0] - x[1:].sum()) - self.score(errors)
 
         settings = {"maxfev": evaluations, "ftol": 1e-3, "xtol": 0.1}
+        if not grid and loss(points[0]) >= WORST:  # beyond double precision: a smaller kernel is not
+            points = whole
         found = minimize(loss, min(points, key=loss), method="Powell", options=settings)
         if progress:
             progress(1.0)
