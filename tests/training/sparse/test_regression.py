@@ -233,11 +233,14 @@ def test_many_frames_leave_one_tenth_out(molecules):
     assert _n_folds(make_task(Dataset(rare), options, "sparse", 1, limits=few), Dataset(rare)) == (4, 4)
 
 
-def test_a_start_beyond_double_precision(sparse_parts):
-    environments, baseline, support = sparse_parts
-    sets, folds = np.ones((1, 3)), np.arange(len(environments.data)) % 3
-    basis = Basis(*(kernel_matrices(points, environments.density.lmax, sets)[0] for points in support))
-    (equations,) = stream_design(Design(environments, support, sets), [basis], folds, baseline)
-    regression, noise = SparseRegression(equations, basis), np.full(3, 1e-9)
-    assert not np.isfinite(regression.errors(1e9, noise)).all()
-    assert np.isfinite(regression.errors(*regression.choose(1e9, noise, (None, None, None), 5, grid=False))).all()
+def test_a_start_beyond_double_precision():
+    """Fewer labels than features, and a prior that is lost in rounding."""
+    rng = np.random.default_rng(0)
+    rows, values = rng.normal(size=(9, 12)), rng.normal(size=9)
+    equations = [[NormalEquations(12) for _ in range(3)] for _ in range(3)]
+    for k, fold in enumerate(equations):
+        fold[1].add(rows[k::3], values[k::3])
+    regression, noise = SparseRegression(equations, Basis(np.eye(12))), np.full(3, 0.1)
+    assert not np.isfinite(regression.errors(1e20, noise)).all()
+    found = regression.choose(1e20, noise, (None, None, None), 5, grid=False)
+    assert np.isfinite(regression.errors(*found)).all()
