@@ -234,13 +234,15 @@ def test_many_frames_leave_one_tenth_out(molecules):
 
 
 def test_a_start_beyond_double_precision():
-    """Fewer labels than features, and a prior that is lost in rounding."""
+    """Rounding is larger there than the prior."""
     rng = np.random.default_rng(0)
-    rows, values = rng.normal(size=(9, 12)), rng.normal(size=9)
+    rows, values = rng.normal(size=(90, 12)), rng.normal(size=90)
+    rows[:, 11] = 0.0
     equations = [[NormalEquations(12) for _ in range(3)] for _ in range(3)]
     for k, fold in enumerate(equations):
         fold[1].add(rows[k::3], values[k::3])
+        fold[1].design[11, 11] = -1e-12  # rounding
     regression, noise = SparseRegression(equations, Basis(np.eye(12))), np.full(3, 0.1)
-    assert not np.isfinite(regression.errors(1e20, noise)).all()
-    found = regression.choose(1e20, noise, (None, None, None), 5, grid=False)
+    assert not np.isfinite(regression.errors(1e12, noise)).all()
+    found = regression.choose(1e12, noise, (None, None, None), 5, grid=False)
     assert np.isfinite(regression.errors(*found)).all()
