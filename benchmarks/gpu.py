@@ -1,7 +1,7 @@
 """Time per atom and step of an exported model on a device, from 100 to a million atoms, in both precisions.
 
 Needs the extra `torch` and `pip install metatomic-ase`. A step is energy, forces and stress after all atoms have moved
-a little, with the neighbour list of metatomic's ASE calculator; "model" is the time of the model alone. Sizes that do
+a little, with the neighbour list of metatomic's ASE calculator; "energy" is the time of the energy alone. Sizes that do
 not fit in the memory of the device are rows that say so.
 """
 
@@ -48,19 +48,30 @@ def _finish(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def row(calculator: MetatomicCalculator, atoms: Atoms, device: str, repeats: int) -> list:
-    """Microseconds per atom of a whole step and of the model alone, and gigabytes on the device."""
-    rng, start = np.random.default_rng(0), atoms.get_positions()
-    inside: list[float] = []
-    model = calculator._model
+class Timed:
+    """A model whose calls are timed; everything else is the model's."""
 
-    def timed(*args, **options):
-        _finish(device)
-        begin = time.perf_counter()
-        out = model(*args, **options)
-        _finish(device)
-        inside.append(time.perf_counter() - begin)
+    def __init__(self, model, device: str) -> None:
+        self._model, self._device, self.seconds = model, device, []
+
+    def __getattr__(self, name: str):
+        return getattr(self._model, name)
+
+    def __call__(self, *args, **options):
+        """Call the model, and keep how long that took."""
+        _finish(self._device)
+        start = time.perf_counter()
+        out = self._model(*args, **options)
+        _finish(self._device)
+        self.seconds.append(time.perf_counter() - start)
         return out
+
+
+def row(calculator: MetatomicCalculator, atoms: Atoms, device: str, repeats: int) -> list:
+    """Microseconds per atom of a whole step and of its energy alone, and gigabytes on the device (a dash on a CPU)."""
+    rng, start = np.random.default_rng(0), atoms.get_positions()
+    model = calculator._model
+    timed = Timed(model, device)
 
     def step():
         atoms.positions = start + rng.uniform(-0.01, 0.01, start.shape)
@@ -73,8 +84,8 @@ def row(calculator: MetatomicCalculator, atoms: Atoms, device: str, repeats: int
         whole = seconds_of(step, device, repeats)
     finally:
         calculator._model = model
-    gigabytes = torch.cuda.max_memory_allocated() / 1e9 if device.startswith("cuda") else float("nan")
-    return [1e6 * whole / len(atoms), 1e6 * float(np.median(inside[WARM_UP:])) / len(atoms), gigabytes]
+    gigabytes = torch.cuda.max_memory_allocated() / 1e9 if device.startswith("cuda") else "-"
+    return [1e6 * whole / len(atoms), 1e6 * float(np.median(timed.seconds[WARM_UP:])) / len(atoms), gigabytes]
 
 
 def main():
@@ -99,7 +110,7 @@ def main():
                     rows.append([precision, len(atoms), *row(calculator, atoms, args.device, args.repeats), ""])
                 except (torch.cuda.OutOfMemoryError, MemoryError) as error:
                     rows.append([precision, len(atoms), "", "", "", f"out of memory: {error}"[:60]])
-    columns = ["precision", "atoms", "us per atom", "model", "GB on the device", "note"]
+    columns = ["precision", "atoms", "us per atom", "energy", "GB on the device", "note"]
     name = torch.cuda.get_device_name() if args.device.startswith("cuda") else f"{torch.get_num_threads()} CPU threads"
     show(
         f"Energy, forces, stress of silicon on {name}, wall time per atom and step",
