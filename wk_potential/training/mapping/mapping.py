@@ -135,9 +135,8 @@ class Ladder(Sequence[Model]):
         """Return the model with the form of a rung, or those of several."""
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        forms = [[rounded(compress(f, self._thresholds[index])) for f in scale] for scale in self._forms]
+        threshold = self._thresholds[index]
+        forms = [[rounded(compress(f, threshold)) for f in scale] for scale in self._forms]
         facts = _facts(self._model, forms, 0.0, self._comparison, self._expected)
         facts["tolerance"] = facts["largest_force_deviation"]
         scales = [replace(s, mapped=f) for s, f in zip(self._model.scales, forms, strict=True)]
