@@ -75,3 +75,10 @@ def test_the_most_accurate_form_within_a_time(ladder, costs):
     with pytest.raises(MappingError, match=r"no form is within .* µs per atom: the fastest takes"):
         ladder.within(0.5 * costs[0], cost_of)
     assert not ladder.within(1e9, cost_of).is_mapped
+
+
+def test_without_a_form_the_header_names_none(ladder, unmapped, frames):
+    mapped = replace(unmapped, scales=ladder[0].scales, info=ladder[0].info)
+    direct = Ladder(mapped, frames, threads=1).within(1e9, lambda model: 0.0)
+    assert not direct.is_mapped
+    assert "mapping" not in direct.info

@@ -163,7 +163,8 @@ class Ladder(Sequence[Model]):
             MappingError: the fastest form takes longer.
 
         """
-        direct = replace(self._model, scales=[replace(s, mapped=None) for s in self._model.scales])
+        info = {name: value for name, value in self._model.info.items() if name != "mapping"}
+        direct = replace(self._model, scales=[replace(s, mapped=None) for s in self._model.scales], info=info)
         if time_of(direct) <= microseconds:
             return direct
         best = largest_threshold(lambda k: time_of(self[len(self) - 1 - k]), len(self), microseconds)
