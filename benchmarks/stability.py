@@ -1,15 +1,20 @@
 """Long dynamics with trained models: a nanosecond of ethanol, hot silicon, water; energy drift; no atom into another.
 
+Radial distributions of a liquid are compared with those of its training frames.
+
 What is there already (models, trajectories) is kept, and a run that was interrupted goes on.
 """
 
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from ase.io import iread
+from ase.data import chemical_symbols
+from ase.geometry.rdf import get_rdf
+from ase.io import iread, read
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from common import HERE, parser, show, thread_option, wk_potential
 
@@ -19,6 +24,8 @@ from wk_potential.simulation.dynamics import run_md
 from wk_potential.simulation.integrators import MDSettings
 
 FRAMES = 2000  # of a trajectory, about
+BIN = 0.05  # Angstrom, of radial distributions
+BEYOND = {"H-H": 2.0, "H-O": 1.3, "O-O": 2.0}  # Angstrom: pairs that are closer belong to a molecule
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ SYSTEMS = {
         300, 1500, 0.5, 1000, 50,
     ),
     "Si": System("mlearn/Si_train.xyz", (), 1500, 5000, 1.0, 200, 20, repeat=0),
-    "water": System("water/train.xyz", (), 330, 990, 0.5, 50, 10),
+    "water": System("water/train.xyz", (), 330, 990, 0.5, 100, 10),
 }  # fmt: skip
 
 
@@ -114,6 +121,30 @@ def bonds_held(path: Path) -> str:
     return "yes"
 
 
+def distributions(frames: list[Atoms]) -> dict[str, np.ndarray]:
+    """Mean radial distribution of each pair of elements, in bins of 0.05 Angstrom."""
+    bins = int(min(frames[0].cell.lengths()) / 2 / BIN)
+    pairs = list(combinations_with_replacement(sorted(set(frames[0].numbers)), 2))
+    return {
+        "-".join(chemical_symbols[z] for z in pair): np.mean(
+            [get_rdf(atoms, BIN * bins, bins, elements=pair, no_dists=True) for atoms in frames], axis=0
+        )
+        for pair in pairs
+    }  # fmt: skip
+
+
+def compared(data: Path, path: Path) -> list[list]:
+    """Highest peaks beyond the molecule, of a run without its first twentieth and of the training frames."""
+    run = list(iread(str(path)))
+    found, known = distributions(run[len(run) // 20 :: 10]), distributions(read(data, ":"))
+    rows = []
+    for pair in known:
+        inside = round(BEYOND[pair] / BIN)
+        peaks = [(g[inside:].max(), BIN * (inside + g[inside:].argmax() + 0.5)) for g in (known[pair], found[pair])]
+        rows.append([pair, *peaks[0], *peaks[1], float(np.sqrt(np.mean((known[pair] - found[pair])[inside:] ** 2)))])
+    return rows
+
+
 def main():
     p = parser(__doc__)
     p.add_argument("systems", nargs="*", default=list(SYSTEMS), help="of " + ", ".join(SYSTEMS))
@@ -142,6 +173,10 @@ def main():
             rows.append([kind, time, temperature, timestep, end, slope, held, near])
             heads = ["run", "ps", "K", "fs", "end", "drift meV/atom/ps", "bonds held", "closest / outer"]
             show(name, heads, rows, args.out / f"stability_{name}.json")
+        if name == "water":
+            heads = ["pair", "peak, frames", "at, Å", "peak, run", "at, Å", "rms difference"]
+            rows = compared(args.data / system.data, args.out / "stability_water_nvt.traj")
+            show("Radial distributions", heads, rows, args.out / "stability_water_distributions.json")
 
 
 if __name__ == "__main__":

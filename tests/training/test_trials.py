@@ -109,6 +109,35 @@ def test_a_longer_cutoff_for_periodic_frames(molecules, crystals, estimator):
         assert found.cutoff == options.cutoff
 
 
+def test_lmax_and_order_of_periodic_frames(molecules, crystals):
+    """Where the score rises by more than 0.3, with the best shape; not if one of them or order weights are set."""
+    for gain, body in ((0.29, (3, 4)), (0.31, (4, 3))):
+        score = lambda _, o, gain=gain: gain * (o.lmax == 4) + (o.density_width == 0.4)  # noqa: E731
+        lines = []
+        found = tried(Dataset(crystals), TrainingOptions(), "sparse", score, lines.append)
+        assert (found.lmax, found.order, found.density_width) == (*body, 0.4)
+        (line,) = (line for line in lines if line.startswith("lmax"))
+        assert line.startswith(f"lmax {body[0]}, order {body[1]} (scores of those tried, higher is better: 1.00, 1.")
+    for frames, given in ((molecules, {}), (crystals, {"order": 4}), (crystals, {"order_weights": [1.0] * 4})):
+        options = TrainingOptions(**given)
+        found = tried(Dataset(frames), options, "sparse", lambda _, o: float(o.lmax == 4), print)
+        assert (found.lmax, found.order) == (3, 4)
+    found = tried(Dataset(crystals), TrainingOptions(), "full", lambda _, o: float(o.lmax == 4), print)
+    assert (found.lmax, found.order) == (3, 4)
+
+
+def test_a_shape_for_hot_metals(molecules, crystals):
+    metal = DEFAULT.trials.bodies[-1]
+    score = lambda _, o: float(o.density_width == 0.2)  # noqa: E731
+    lines = []
+    found = tried(Dataset(crystals), TrainingOptions(), "sparse", score, lines.append)
+    assert {name: getattr(found, name) for name in metal} == metal
+    assert any(line.startswith("lmax 4, order 3, Cutoff 5 Å tapered over 2 Å, Gaussians of 0.2 Å") for line in lines)
+    assert tried(Dataset(molecules), TrainingOptions(), "sparse", score, print).density_width == 0.3
+    given = TrainingOptions(cutoff=5.0)
+    assert tried(Dataset(crystals), given, "sparse", score, print).density_width == 0.3
+
+
 def test_a_sharp_density_for_energies_alone(molecules):
     score = lambda _, o: -abs(o.density_width - 0.05)  # noqa: E731
     alone = [replace(frame, forces=None) for frame in molecules]

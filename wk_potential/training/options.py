@@ -89,7 +89,12 @@ class TrainingOptions(ReadingOptions):
     )
 
     # the kernel
-    lmax: int = Field(3, ge=0, le=6, description="Largest angular momentum")
+    lmax: int = Field(
+        3,
+        ge=0,
+        le=6,
+        description="Largest angular momentum. Where frames are periodic, the sparse estimator tries 4 with order 3",
+    )
     order: int = Field(4, ge=1, le=6, description="Correlation order of the kernel, which is the body order less one")
     order_weights: list[float] | None = Field(
         None,

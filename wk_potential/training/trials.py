@@ -1,4 +1,4 @@
-"""What training tries on some of its frames: shapes of the density, cutoff, channels, mixing, saturation.
+"""What training tries on some of its frames: shapes of the density, cutoff, lmax and order, and so on.
 
 The score of leave-one-out or cross-validation errors decides (`task.score_of_errors`). What the user has set is not
 tried.
@@ -28,7 +28,7 @@ def tried(
     limits: TrialLimits = DEFAULT.trials,
     progress: Progress = quiet,
 ) -> TrainingOptions:
-    """Return the options with the shape, cutoff, channels, mixing and saturation of the best scores, with margins.
+    """Return the options of the best scores, with margins: shape, cutoff, lmax and order, channels, mixing, saturation.
 
     Args:
         data: the training set.
@@ -46,11 +46,12 @@ def tried(
     saturated = options.saturation is None and not (estimator == "sparse" and one_element)
     shapes = _free_shapes(data, options, limits) if estimator == "sparse" or options.optimise else []
     fewer = estimator == "sparse" and not one_element and "channel_tolerance" not in options.model_fields_set
-    farther = _may_see_farther(data, options, limits)
+    farther = _may_change(data, options, limits.far)
+    bodies = [b for b in limits.bodies if _may_change(data, options, b)] if estimator == "sparse" else []
     # the first score of each trial is that of the last one
-    n = len(shapes) + farther + (len(limits.channels) if fewer else 0)
+    n = len(shapes) + farther + len(bodies) + (len(limits.channels) if fewer else 0)
     n += (len(limits.mixings) if mixed else 0) + saturated
-    n += bool(shapes or farther or fewer or mixed or saturated)
+    n += bool(shapes or farther or bodies or fewer or mixed or saturated)
     mixing_gain = limits.energy_mixing_gain if data.energies_alone else limits.mixing_gain
     mixing_gain = -limits.alloy_margin if is_incomplete_alloy(data) else mixing_gain
     trials = _Trials(few, _counted(score, n, progress), log, limits, is_incomplete_alloy(data), mixing_gain)
@@ -59,6 +60,8 @@ def tried(
         options, plain = trials.with_shape(options, shapes)
     if farther:
         options, plain = trials.with_cutoff(options, plain)
+    if bodies:
+        options, plain = trials.with_order(options, bodies, plain)
     if fewer:
         options, plain = trials.with_channels(options, plain)
     if mixed:
@@ -85,9 +88,11 @@ def _free_shapes(data: Dataset, options: TrainingOptions, limits: TrialLimits) -
     return [shape for shape in shapes if not options.model_fields_set.intersection(shape)]
 
 
-def _may_see_farther(data: Dataset, options: TrainingOptions, limits: TrialLimits) -> bool:
-    """Whether a longer cutoff is to be tried: some frame is periodic, and the user has not set the cutoff."""
-    return any(frame.pbc.any() for frame in data) and not options.model_fields_set.intersection(limits.far)
+def _may_change(data: Dataset, options: TrainingOptions, values: Mapping[str, float]) -> bool:
+    """Whether options are to be tried with other values: some frame is periodic, and the user has set none of them."""
+    given = options.model_fields_set
+    orders = "order" in values and options.order_weights is not None
+    return any(frame.pbc.any() for frame in data) and not orders and not given.intersection(values)
 
 
 def _counted(score: Score, n: int, progress: Progress) -> Score:
@@ -131,9 +136,7 @@ class _Trials:
         best = best if scores[best] > scores[0] + self.limits.shape_gain else 0
         options = options.model_copy(update=dict(({}, *shapes)[best]))
         self.log(
-            f"Cutoff {options.cutoff:g} Å tapered over {options.long.cutoff_width:g} Å, Gaussians of "
-            f"{options.density_width:g} Å that grow over {options.density_growth:g} Å, angular weight "
-            f"{options.angular_weight:g} (scores of the shapes tried, higher is better: "
+            f"{_shape(options)} (scores of the shapes tried, higher is better: "
             + ", ".join(f"{s:.2f}" for s in scores) + ")"
         )  # fmt: skip
         return options, scores[best]
@@ -147,6 +150,23 @@ class _Trials:
         options = options.model_copy(update=far if pays else {})
         self.log(f"Cutoff {options.cutoff:g} Å ({_scores(found)})")
         return options, found[options.cutoff]
+
+    def with_order(
+        self, options: TrainingOptions, bodies: Sequence[Mapping[str, float]], plain: float | None
+    ) -> tuple[TrainingOptions, float]:
+        """Return the options with another lmax and order if that pays, and their score; `plain` is that without."""
+        without = _without_saturation(options)
+        scores = [self.score(self.few, without) if plain is None else plain]
+        scores += [self.score(self.few, without.model_copy(update=dict(body))) for body in bodies]
+        best = int(np.argmax(scores))
+        best = best if scores[best] > scores[0] + self.limits.body_gain else 0
+        options = options.model_copy(update=dict(({}, *bodies)[best]))
+        shape = f", {_shape(options)}" if len(({}, *bodies)[best]) > len(self.limits.bodies[0]) else ""
+        self.log(
+            f"lmax {options.lmax}, order {options.order}{shape} (scores of those tried, higher is better: "
+            + ", ".join(f"{s:.2f}" for s in scores) + ")"
+        )  # fmt: skip
+        return options, scores[best]
 
     def with_channels(self, options: TrainingOptions, plain: float | None) -> tuple[TrainingOptions, float]:
         """Return the options with the fewest channels that score hardly less than many, and their score.
@@ -184,6 +204,15 @@ class _Trials:
         chosen = some if found[some] > found[0.0] + gain else 0.0
         self.log(f"Saturation {chosen:g} ({_scores(found)})")
         return options.model_copy(update={"saturation": chosen})
+
+
+def _shape(options: TrainingOptions) -> str:
+    """Shape of the density, for people."""
+    return (
+        f"Cutoff {options.cutoff:g} Å tapered over {options.long.cutoff_width:g} Å, Gaussians of "
+        f"{options.density_width:g} Å that grow over {options.density_growth:g} Å, angular weight "
+        f"{options.angular_weight:g}"
+    )
 
 
 def _scores(found: dict[float, float]) -> str:
