@@ -45,10 +45,14 @@ class Direct(NamedTuple):
 
 def direct_cost(direct: Direct, n_channels: int) -> float:
     """Multiply-adds of the direct kernel for one atom: the iteration and its adjoint, contractions over channels."""
-    terms, support = direct.terms, direct.support
+    support = direct.support
+    return support.weights.size * pair_cost(direct.terms, n_channels) * (3 if len(support.tangents) else 1)
+
+
+def pair_cost(terms: WignerTerms, n_channels: int) -> float:
+    """Multiply-adds of the kernel of two environments, as in `direct_cost`."""
     lists = (terms.square_groups, terms.square_adjoint, terms.cube_groups, terms.cube_adjoint)
-    per_pair = sum(len(g.w) + len(g.indices) for g in lists) + len(terms.norm) * n_channels
-    return float(support.weights.size * per_pair * (3 if len(support.tangents) else 1))
+    return float(sum(len(g.w) + len(g.indices) for g in lists) + len(terms.norm) * n_channels)
 
 
 @dataclass(frozen=True)

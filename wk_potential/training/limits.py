@@ -190,6 +190,7 @@ class SparseLimits:
     start_noise: tuple[float, float, float] = (0.01, 0.1, 0.03)  # of the rms of energies, forces, virials
     least_noise: float = 1e-4  # of the rms: errors of left-out frames are rounding errors with less
     left_out_labels: int = 8000  # whose leave-one-out errors are computed, at most
+    counted_frames: int = 10  # whose neighbours are counted to predict the cost, about
     grid: NoiseGrid = NoiseGrid()
     price: float = 5e-3  # of the score, which a kernel that is larger by a factor e must bring, or less noise
 
@@ -315,8 +316,8 @@ class Speeds:
     likelihood_products: float = 3.5e10  # multiply-adds per second, of the search for hyperparameters
     solution_products: float = 5e10  # multiply-adds per second, of the solution for all labels
     normal_products: float = 2.5e10  # multiply-adds per second, of normal equations
-    gradient_pair: float = 3e-6  # seconds for the kernel of two environments and its gradient
-    energy_pair: float = 1.2e-6  # seconds for the kernel alone
+    gradient_pairs: float = 8.6e9  # multiply-adds per second, of kernels of two environments with gradients
+    energy_pairs: float = 2.1e10  # multiply-adds per second, of the same without gradients
     tensor_pair: float = 1.2e-6  # seconds for the tensor kernel of two environments, lmax 3
     recoupling: float = 8e-8  # seconds for an element of the recoupled matrices
     form: float = 5e-10  # seconds for the third power of the features of a block

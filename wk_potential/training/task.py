@@ -178,7 +178,7 @@ def available_memory() -> float | None:
     return None
 
 
-def kept_gigabytes(data: Dataset, width: int, most_bytes: float, rows: int = 200) -> float:
+def kept_gigabytes(data: Dataset, width: int, most_bytes: float, rows: float = 200) -> float:
     """Memory of the environments that are kept for a density, at most.
 
     Args:

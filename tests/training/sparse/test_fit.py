@@ -19,13 +19,13 @@ FIXED = {"uncertainty": False, "map": False}
 def points(frames, limits=FEW, **options):
     """Number of support points of a task on one thread."""
     options = SPARSE.model_copy(update=options)
-    return fit._n_support(make_task(Dataset(frames), options, "sparse", 1, limits=limits))
+    return fit._n_support(make_task(Dataset(frames), options, "sparse", 1, limits=limits), 0.0)
 
 
 @pytest.fixture
 def costs(monkeypatch):
     """A tenth of a gigabyte and six seconds for each support point, and ten gigabytes of memory."""
-    monkeypatch.setattr(fit, "_cost", lambda task, n: (0.1 * n, 6.0 * n))
+    monkeypatch.setattr(fit, "_cost", lambda task, n, rows: (0.1 * n, 6.0 * n))
     monkeypatch.setattr(fit, "available_memory", lambda: 10.0)
 
 
@@ -42,6 +42,20 @@ def test_memory_bounds_the_support_points(crystals, costs, monkeypatch):
     assert points(crystals, minutes=1000.0) == 16  # of 80 % of the memory
     monkeypatch.setattr(fit, "available_memory", lambda: None)
     assert points(crystals, minutes=2.0) == 20
+
+
+def test_cost_knows_neighbours_and_angular_momenta(crystals):
+    """Rows of a Jacobian are counted; they cost memory and time, and a larger lmax costs time."""
+    task, finer = (
+        make_task(Dataset(crystals), SPARSE.model_copy(update={"lmax": SPARSE.lmax + n}), "sparse", 1) for n in (0, 1)
+    )
+    rows = fit._rows(task)
+    jacobians = [task.environments[0].of_frame(k).jacobian for k in range(len(crystals))]
+    assert rows == pytest.approx(sum(map(len, jacobians)) / sum(map(len, crystals)))
+    assert all(more > less for more, less in zip(fit._cost(task, 10, 5 * rows), fit._cost(task, 10, rows), strict=True))
+    assert fit._cost(finer, 10, rows)[1] > 1.5 * fit._cost(task, 10, rows)[1]
+    alone = [replace(frame, forces=None, stress=None) for frame in crystals]
+    assert fit._rows(make_task(Dataset(alone), SPARSE, "sparse", 1)) == 0
 
 
 @pytest.mark.train

@@ -101,11 +101,12 @@ def stream_design(
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
     comm: Communicator | None = None,
+    evenly: bool = False,
 ) -> list[list[list[NormalEquations]]]:
     """Normal equations by set of order weights, fold and kind of label; labels are divided by their size.
 
     Those of fold k end on rank k (modulo the number of ranks) and are empty on the others. With as many ranks as folds
-    or fewer, they do not depend on the number of ranks, unless a small fold is left out alone.
+    or fewer, they do not depend on the number of ranks, unless all ranks share all folds.
 
     Args:
         design: of all frames.
@@ -115,14 +116,13 @@ def stream_design(
         threads: how many.
         progress: called with the fraction done, or None.
         comm: ranks that share the frames [one].
+        evenly: ranks share all folds, which is faster where one fold has most frames.
 
     """
     comm, data = comm or Communicator(), design.environments.data
     out = [[[NormalEquations(basis.rank) for _ in LabelKind] for _ in range(max(folds) + 1)] for basis in bases]
     labels = data.labels(baseline)
-    n_folds = int(folds.max()) + 1
-    # one small fold is left out: the other has most frames
-    holders = deal(data.label_counts + data.n_atoms, folds, comm.size, n_folds == 2 and np.mean(folds == 0) < 0.25)
+    holders = deal(data.label_counts + data.n_atoms, folds, comm.size, evenly)
     own = np.flatnonzero(holders == comm.rank).tolist()
     controller = ThreadpoolController()
     # a batch is of one fold, so that sums do not depend on which rank has it

@@ -12,6 +12,8 @@ from threadpoolctl import threadpool_limits
 from ...atoms.dataset import Dataset
 from ...atoms.kinds import LabelKind
 from ...density.frames import Environments
+from ...kernel.coupling import wigner_terms
+from ...model.energy import pair_cost
 from ...model.scale import Scale
 from ...model.support import SupportPoints
 from ..doubts import slope_doubt, stress_doubt
@@ -30,8 +32,9 @@ WITHOUT_STRESS, FOR_STRESS, FORCES_ALONE = np.array([1, 1, 1e3]), np.array([1, 1
 def fit_sparse(task: Task) -> Fit:
     """Select support points, choose hyperparameters by cross-validation, and fit the weights."""
     options, environments, density, limits = task.options, task.environments[0], task.densities[0], task.limits.sparse
-    n_support = _n_support(task)
-    predict_cost(task, *_cost(task, n_support))
+    rows = _rows(task)
+    n_support = _n_support(task, rows)
+    predict_cost(task, *_cost(task, n_support, rows))
     pools, mean = _pools(task)
     searched = options.order_weights is None
     weights = 1.0 / (options.order * mean) if searched else np.array(options.order_weights)
@@ -190,7 +193,15 @@ def _warn_of_slope(
         warnings.warn(doubt, stacklevel=2)
 
 
-def _n_support(task: Task) -> int:
+def _rows(task: Task) -> float:
+    """Mean number of rows of the Jacobian of an environment that has one, from some of the frames."""
+    with_gradients = np.flatnonzero(task.data.counts_by_kind[:, [LabelKind.FORCES, LabelKind.STRESS]].any(axis=1))
+    few = with_gradients[:: -(-len(with_gradients) // task.limits.sparse.counted_frames) or 1]
+    found = [task.environments[0].of_frame(k) for k in few]
+    return sum(len(e.jacobian) for e in found) / max(sum(len(e.centres) for e in found), 1)
+
+
+def _n_support(task: Task, rows: float) -> int:
     """Number of support points: that of the options, or the largest that the time and the memory allow."""
     most, minutes = task.data.n_environments, task.options.minutes
     if minutes is None:
@@ -198,7 +209,7 @@ def _n_support(task: Task) -> int:
     free, limits = available_memory(), task.limits.sparse
 
     def too_costly(n: int) -> bool:
-        gigabytes, seconds = _cost(task, n)
+        gigabytes, seconds = _cost(task, n, rows)
         return seconds > 60 * minutes or (free is not None and gigabytes > limits.memory * free)
 
     least = min(limits.least_support, most)
@@ -207,19 +218,19 @@ def _n_support(task: Task) -> int:
     return task.comm.share(n, 0)
 
 
-def _cost(task: Task, n_support: int) -> tuple[float, float]:
+def _cost(task: Task, n_support: int, rows: float) -> tuple[float, float]:
     """Gigabytes and seconds of kernels with gradients, normal equations and solutions, of the search and the fit."""
     density, data, limits, speeds = task.densities[0], task.data, task.limits.sparse, task.limits.speeds
     n_atoms, n_elements, labels, ranks = data.n_environments, len(task.elements), data.n_labels, task.comm.size
     with_gradients = int(data.n_atoms[data.counts_by_kind[:, [LabelKind.FORCES, LabelKind.STRESS]].any(axis=1)].sum())
-    width, rows = (density.lmax + 1) ** 2 * density.projection.shape[3], 200  # of a Jacobian, with 60 neighbours
+    width = (density.lmax + 1) ** 2 * density.projection.shape[3]
     few = min(limits.search_support, n_support) if task.options.order_weights is None else 0
     n_sets, share = len(limits.falls), min(1.0, limits.search_labels / labels, limits.search_environments / n_atoms)
     kinds = np.count_nonzero(data.counts_by_kind.any(axis=0))
     _, tested = _n_folds(task, data)
     held, batch = kinds * (1 + -(-tested // ranks)) + 3, 2 * largest_batch(data, task.threads)
     pool = min(n_atoms, limits.candidates * n_elements)
-    gigabytes = kept_gigabytes(data, width, task.limits.kept_bytes) + 8e-9 * (
+    gigabytes = kept_gigabytes(data, width, task.limits.kept_bytes, 1 + rows) + 8e-9 * (
         held * n_support**2 + batch * n_support + pool * (n_support / n_elements / ranks + width)
     )
     points = (n_support + share * n_sets * few) / n_elements
@@ -229,7 +240,8 @@ def _cost(task: Task, n_support: int) -> tuple[float, float]:
     evaluations = n_sets * (limits.grid.size + limits.noise_evaluations)
     solutions = (tested * limits.final_evaluations * n_support**3 + limits.folds * evaluations * few**3) / 3
     products = labels * (n_support**2 + share * n_sets * few**2) + solutions
-    seconds = speeds.gradient_pair * with_gradients * points + speeds.energy_pair * pairs
+    pair = pair_cost(wigner_terms(density.lmax, task.options.order), density.projection.shape[3])
+    seconds = pair * (with_gradients * points / speeds.gradient_pairs + pairs / speeds.energy_pairs)
     seconds += projections / speeds.kernel_products + products / speeds.normal_products
     return gigabytes, seconds / (task.threads * ranks)
 
@@ -254,10 +266,14 @@ def _stream(
 ) -> tuple[list[list[list[NormalEquations]]], list[Basis]]:
     """Normal equations of the labels of some or all frames, and the bases, of each set; see `stream_design`."""
     design, folds = Design(environments, support, sets), _folds(task, environments.data)
+    n_folds, tested = _n_folds(task, environments.data)
     kernels = [kernel_matrices(points, environments.density.lmax, sets, task.threads) for points in support]
     bases = [Basis(*of_set) for of_set in zip(*kernels, strict=True)]
     streamed = partial(task.progress, stage)
-    return stream_design(design, bases, folds, task.baseline, task.threads, streamed, task.comm), bases
+    equations = stream_design(
+        design, bases, folds, task.baseline, task.threads, streamed, task.comm, evenly=tested < n_folds
+    )
+    return equations, bases
 
 
 def _start_noise(task: Task, rms: np.ndarray) -> np.ndarray:
