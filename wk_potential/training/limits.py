@@ -81,8 +81,8 @@ class TrialLimits:
     far: Mapping[str, float] = field(default_factory=lambda: {"cutoff": 8.0, "cutoff_width": 4.0})
     far_gain: float = 0.3
     # Tried for periodic frames, beside the best shape and cutoff: directions in more detail and one neighbour less in
-    # the correlations, which costs about the same; with sharper atoms too, for hot metals. Few support points make a
-    # lower order look better than it is with many
+    # the correlations; with sharper atoms too, for hot metals. Few support points make a lower order look better than
+    # it is with many
     bodies: tuple[Mapping[str, float], ...] = (
         {"lmax": 4, "order": 3},
         {
