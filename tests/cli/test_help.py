@@ -43,4 +43,4 @@ def test_every_training_option_is_there(run):
     text = run("train", "--help").output
     for name in TrainingOptions.model_fields:
         assert f"--{name.replace('_', '-')}" in text
-    assert re.search(r"Largest angular momentum \[default:\s+3\]", text)
+    assert re.search(r"Seed of the random choices \[default:\s+0\]", text)
