@@ -127,7 +127,7 @@ def test_lmax_and_order_of_periodic_frames(molecules, crystals):
 
 
 def test_a_shape_for_hot_metals(molecules, crystals):
-    metal = DEFAULT.trials.bodies[-1]
+    metal = DEFAULT.trials.metal
     score = lambda _, o: float(o.density_width == 0.2)  # noqa: E731
     lines = []
     found = tried(Dataset(crystals), TrainingOptions(), "sparse", score, lines.append)
@@ -136,6 +136,8 @@ def test_a_shape_for_hot_metals(molecules, crystals):
     assert tried(Dataset(molecules), TrainingOptions(), "sparse", score, print).density_width == 0.3
     given = TrainingOptions(cutoff=5.0)
     assert tried(Dataset(crystals), given, "sparse", score, print).density_width == 0.3
+    compound = [replace(f, numbers=np.where(np.arange(len(f)) % 2, 8, 20)) for f in crystals]
+    assert tried(Dataset(compound), TrainingOptions(), "sparse", score, print).density_width == 0.3
 
 
 def test_a_sharp_density_for_energies_alone(molecules):

@@ -81,14 +81,14 @@ class TrialLimits:
     far: Mapping[str, float] = field(default_factory=lambda: {"cutoff": 8.0, "cutoff_width": 4.0})
     far_gain: float = 0.3
     # Tried for periodic frames, beside the best shape and cutoff: directions in more detail and one neighbour less in
-    # the correlations; with sharper atoms too, for hot metals. Few support points make a lower order look better than
-    # it is with many
-    bodies: tuple[Mapping[str, float], ...] = (
-        {"lmax": 4, "order": 3},
-        {
+    # the correlations; with sharper atoms too, for hot metals whose elements are of about the same size. Few support
+    # points make a lower order look better than it is with many
+    finer: Mapping[str, float] = field(default_factory=lambda: {"lmax": 4, "order": 3})
+    metal: Mapping[str, float] = field(
+        default_factory=lambda: {
             "lmax": 4, "order": 3, "angular_weight": 0.0, "density_width": 0.2, "density_growth": 6.0, "cutoff": 5.0,
             "cutoff_width": 2.0,
-        },
+        }
     )  # fmt: skip
     body_gain: float = 0.3
     # Tolerances of channels, where there are several elements: those of little density may be noise, or matter much.

@@ -47,7 +47,7 @@ def tried(
     shapes = _free_shapes(data, options, limits) if estimator == "sparse" or options.optimise else []
     fewer = estimator == "sparse" and not one_element and "channel_tolerance" not in options.model_fields_set
     farther = _may_change(data, options, limits.far)
-    bodies = [b for b in limits.bodies if _may_change(data, options, b)] if estimator == "sparse" else []
+    bodies = _free_bodies(data, options, limits) if estimator == "sparse" else []
     # the first score of each trial is that of the last one
     n = len(shapes) + farther + len(bodies) + (len(limits.channels) if fewer else 0)
     n += (len(limits.mixings) if mixed else 0) + saturated
@@ -78,14 +78,24 @@ def is_incomplete_alloy(data: Dataset) -> bool:
 
     Then not all of them have met, and frames that are left out cannot tell how well their mixtures are described.
     """
-    radii = covalent_radii[data.elements]
-    return bool(lacking_mixtures(data)) and bool(np.ptp(np.log(radii)) < SAME_SIZE)
+    return bool(lacking_mixtures(data)) and _are_of_same_size(data)
+
+
+def _are_of_same_size(data: Dataset) -> bool:
+    """Whether the elements are of about the same size."""
+    return bool(np.ptp(np.log(covalent_radii[data.elements])) < SAME_SIZE)
 
 
 def _free_shapes(data: Dataset, options: TrainingOptions, limits: TrialLimits) -> list[Mapping[str, float]]:
     """Shapes to try: those of which the user has set nothing."""
     shapes = (*limits.shapes, limits.sharp) if data.energies_alone else limits.shapes
     return [shape for shape in shapes if not options.model_fields_set.intersection(shape)]
+
+
+def _free_bodies(data: Dataset, options: TrainingOptions, limits: TrialLimits) -> list[Mapping[str, float]]:
+    """Other lmax and order to try: where frames are periodic, and with the shape for metals if these could be some."""
+    bodies = (limits.finer, limits.metal) if _are_of_same_size(data) else (limits.finer,)
+    return [body for body in bodies if _may_change(data, options, body)]
 
 
 def _may_change(data: Dataset, options: TrainingOptions, values: Mapping[str, float]) -> bool:
@@ -160,8 +170,9 @@ class _Trials:
         scores += [self.score(self.few, without.model_copy(update=dict(body))) for body in bodies]
         best = int(np.argmax(scores))
         best = best if scores[best] > scores[0] + self.limits.body_gain else 0
-        options = options.model_copy(update=dict(({}, *bodies)[best]))
-        shape = f", {_shape(options)}" if len(({}, *bodies)[best]) > len(self.limits.bodies[0]) else ""
+        chosen = ({}, *bodies)[best]
+        options = options.model_copy(update=dict(chosen))
+        shape = f", {_shape(options)}" if "cutoff" in chosen else ""
         self.log(
             f"lmax {options.lmax}, order {options.order}{shape} (scores of those tried, higher is better: "
             + ", ".join(f"{s:.2f}" for s in scores) + ")"
