@@ -178,14 +178,14 @@ def available_memory() -> float | None:
     return None
 
 
-def kept_gigabytes(data: Dataset, width: int, most_bytes: float, rows: float = 200) -> float:
+def kept_gigabytes(data: Dataset, width: int, most_bytes: float, rows: float) -> float:
     """Memory of the environments that are kept for a density, at most.
 
     Args:
         data: the frames.
         width: number of coefficients of an environment.
         most_bytes: `Limits.kept_bytes`.
-        rows: of its coefficients and Jacobian [those of 60 neighbours].
+        rows: of its coefficients and Jacobian.
 
     """
     return 1e-9 * min(most_bytes, 8 * rows * width * data.n_environments)

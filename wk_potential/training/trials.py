@@ -136,20 +136,31 @@ class _Trials:
     alloy: bool  # of whose elements not all have met: see `is_incomplete_alloy`
     mixing_gain: float  # by which a score must rise for mixing
 
+    def _best(
+        self, options: TrainingOptions, changes: Sequence[Mapping[str, float]], gain: float, plain: float | None = None
+    ) -> tuple[Mapping[str, float], list[float], float]:
+        """Return the change of the best score, none unless that gains enough, all scores, and the one of the choice.
+
+        `plain` is the score without a change, if it is known; it comes first.
+        """
+        without = _without_saturation(options)
+        scores = [self.score(self.few, without) if plain is None else plain]
+        scores += [self.score(self.few, without.model_copy(update=dict(change))) for change in changes]
+        best = int(np.argmax(scores))
+        best = best if scores[best] > scores[0] + gain else 0
+        return ({}, *changes)[best], scores, scores[best]
+
     def with_shape(
         self, options: TrainingOptions, shapes: Sequence[Mapping[str, float]]
     ) -> tuple[TrainingOptions, float]:
         """Return the options with the shape of the best score, if it is clearly better, and its score."""
-        plain = _without_saturation(options)
-        scores = [self.score(self.few, plain.model_copy(update=dict(shape))) for shape in ({}, *shapes)]
-        best = int(np.argmax(scores))
-        best = best if scores[best] > scores[0] + self.limits.shape_gain else 0
-        options = options.model_copy(update=dict(({}, *shapes)[best]))
+        chosen, scores, score = self._best(options, shapes, self.limits.shape_gain)
+        options = options.model_copy(update=dict(chosen))
         self.log(
             f"{_shape(options)} (scores of the shapes tried, higher is better: "
             + ", ".join(f"{s:.2f}" for s in scores) + ")"
         )  # fmt: skip
-        return options, scores[best]
+        return options, score
 
     def with_cutoff(self, options: TrainingOptions, plain: float | None) -> tuple[TrainingOptions, float]:
         """Return the options with a longer cutoff if that pays, and their score; `plain` is that without, if known."""
@@ -165,19 +176,14 @@ class _Trials:
         self, options: TrainingOptions, bodies: Sequence[Mapping[str, float]], plain: float | None
     ) -> tuple[TrainingOptions, float]:
         """Return the options with another lmax and order if that pays, and their score; `plain` is that without."""
-        without = _without_saturation(options)
-        scores = [self.score(self.few, without) if plain is None else plain]
-        scores += [self.score(self.few, without.model_copy(update=dict(body))) for body in bodies]
-        best = int(np.argmax(scores))
-        best = best if scores[best] > scores[0] + self.limits.body_gain else 0
-        chosen = ({}, *bodies)[best]
+        chosen, scores, score = self._best(options, bodies, self.limits.body_gain, plain)
         options = options.model_copy(update=dict(chosen))
         shape = f", {_shape(options)}" if "cutoff" in chosen else ""
         self.log(
             f"lmax {options.lmax}, order {options.order}{shape} (scores of those tried, higher is better: "
             + ", ".join(f"{s:.2f}" for s in scores) + ")"
         )  # fmt: skip
-        return options, scores[best]
+        return options, score
 
     def with_channels(self, options: TrainingOptions, plain: float | None) -> tuple[TrainingOptions, float]:
         """Return the options with the fewest channels that score hardly less than many, and their score.
