@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, fcc111, molecule
 from ase.io import write
 from oracles.mapped import crystal, exactly_mapped, rattled, slab
 from oracles.systems import scale_of
@@ -107,6 +107,37 @@ def test_published_models(name, tmp_path):
     compare(exported(model, tmp_path / "model.pt"), model, atoms)
     found = results(exported(model, tmp_path / "model.pt", precision="float32"), atoms)
     assert found["forces"] == pytest.approx(results(WKCalculator(model, threads=1), atoms)["forces"], abs=1e-4)
+
+
+KINDS = {
+    "molecules": ("ethanol", lambda: molecule("CH3CH2OH")),
+    "slabs": ("Cu", lambda: fcc111("Cu", (2, 2, 3), vacuum=8.0)),
+    "cells smaller than the cutoff": ("Si", lambda: bulk("Si")),
+    "skewed cells": ("Mo", lambda: bulk("Mo", cubic=True).repeat((2, 1, 1))),
+    "liquid": ("water", lambda: Atoms(molecule("H2O"), cell=3 * [3.1], pbc=True).repeat(2)),
+    "five elements": (None, lambda: bulk("CO", "zincblende", a=4.4, cubic=True).repeat((2, 1, 1))),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hundred_structures_of_each_kind(kind, random_model, tmp_path):
+    name, make = KINDS[kind]
+    if name and not (MODELS / f"{name}.wkp").is_file():
+        pytest.skip("no models beside the package")
+    five = np.array([1, 6, 7, 8, 9])
+    model = load(MODELS / f"{name}.wkp") if name else exactly_mapped(random_model(five, cutoffs=(4.0,)))
+    exact, rough = (exported(model, tmp_path / f"{p}.pt", precision=p) for p in ("float64", "float32"))
+    rng = np.random.default_rng(0)
+    for seed in range(100):
+        atoms = rattled(make(), seed, 0.05)
+        if name is None:
+            atoms.numbers = rng.choice(five, len(atoms))
+        if kind == "skewed cells":
+            atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.uniform(-0.1, 0.1, (3, 3))), scale_atoms=True)
+        compare(exact, model, atoms)
+        forces = results(WKCalculator(model, threads=1), atoms)["forces"]
+        assert results(rough, atoms)["forces"] == pytest.approx(forces, abs=1e-4 * max(1.0, scale_of(forces)))
 
 
 def test_forces_are_the_derivative_of_the_energy(small_models, tmp_path):
