@@ -15,13 +15,14 @@ TOPICS = {
     "Simulation": ("WKCalculator", "MDSettings", "run_md", "read_log", "relax", "ExtrapolationGuard"),
     "Spectra": ("spectrum", "harmonic_spectrum", "predict_targets"),
     "Active learning": ("ActiveLearner",),
-    "Checks": ("run_checks", "dimer_curves"),
+    "Checks": ("run_checks", "dimer_curves", "SymmetrisedCalculator"),
     "Errors": ("WKError",),
 }
 # Modules whose contents are described on one page
 MODULES = {
     "wk_potential.errors": "Every exception and warning of the package.",
     "wk_potential.testing": "Checks of any ASE calculator.",
+    "wk_potential.symmetry.probe": "How much a calculator depends on the orientation.",
     "wk_potential.data": "Checks of training data; divide, choose and join frames.",
     "wk_potential.active.explore": "Active learning in rounds.",
     "wk_potential.analysis.spectra": "Infrared and Raman spectra.",

@@ -16,7 +16,6 @@ from wk_potential.testing import (
     check_drift,
     check_rotations,
     check_supercell,
-    rotations,
     run_checks,
 )
 
@@ -201,26 +200,6 @@ def test_rotations_measure_how_much_a_symmetry_is_broken():
     expected = 0.01 * 2 * np.sqrt(r2**2 / 5 - 2 * z2 * r2 / 3 + z2**2) / 2
     found = {row.name: row.value for row in check_rotations(atoms, degree=4)}
     assert found["rotations, energy (rms)"] == pytest.approx(1e3 * expected, rel=1e-9)
-
-
-@pytest.mark.parametrize("degree", [1, 2, 3, 5])
-def test_quadrature_of_rotations_is_exact(degree):
-    # integrals of products of matrix elements over all rotations, by moments of random rotations' exact values
-    matrices, weights = zip(*rotations(degree), strict=True)
-    matrices, weights = np.array(matrices), np.array(weights)
-    assert weights.sum() == pytest.approx(1)
-    np.testing.assert_allclose(
-        matrices @ matrices.transpose(0, 2, 1), np.broadcast_to(np.eye(3), matrices.shape), atol=1e-12
-    )
-    np.testing.assert_allclose(np.linalg.det(matrices), 1)
-    np.testing.assert_allclose(np.tensordot(weights, matrices, 1), 0, atol=1e-14)
-    if degree >= 2:
-        second = np.einsum("n,nab,ncd->abcd", weights, matrices, matrices)
-        np.testing.assert_allclose(second, np.einsum("ac,bd->abcd", np.eye(3), np.eye(3)) / 3, atol=1e-14)
-    if degree >= 3:
-        third = np.einsum("n,nab,ncd,nef->abcdef", weights, matrices, matrices, matrices)
-        levi = np.array([[[np.linalg.det(np.eye(3)[[i, j, k]]) for k in range(3)] for j in range(3)] for i in range(3)])
-        np.testing.assert_allclose(third, np.einsum("ace,bdf->abcdef", levi, levi) / 6, atol=1e-14)
 
 
 def test_jumps_of_any_size_and_place_are_measured():

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .simulation.extrapolation import ExtrapolationGuard
     from .simulation.integrators import MDSettings
     from .simulation.relaxation import relax
+    from .symmetry.average import SymmetrisedCalculator
     from .testing import run_checks
     from .training.mapping.mapping import map_model
     from .training.options import TrainingOptions
@@ -43,6 +44,7 @@ _MODULES = {
     "MDSettings": "simulation.integrators",
     "Model": "model.model",
     "Prediction": "model.prediction",
+    "SymmetrisedCalculator": "symmetry.average",
     "TrainingOptions": "training.options",
     "WKCalculator": "calculator",
     "WKError": "errors",
@@ -69,6 +71,7 @@ __all__ = [
     "MDSettings",
     "Model",
     "Prediction",
+    "SymmetrisedCalculator",
     "TrainingOptions",
     "WKCalculator",
     "WKError",

@@ -9,7 +9,7 @@ rotation are averages over all rotations.
         print(row)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from .atoms.kinds import VOIGT_PAIRS
+from .symmetry.grids import rotation_grid
 
 # differences f(kh) - f(-kh), k = 1, 2, 3, make a derivative with an error of order h^6
 STENCIL = ((1, 45 / 60), (2, -9 / 60), (3, 1 / 60))
@@ -246,19 +247,6 @@ def check_cutoff(
     ]
 
 
-def rotations(degree: int = 3) -> Iterator[tuple[np.ndarray, float]]:
-    """Yield matrices (3, 3) and weights of a quadrature over rotations, exact to a degree of angular momentum."""
-    from scipy.spatial.transform import Rotation
-
-    angles = 360 * (np.arange(degree + 1) + 0.25) / (degree + 1)
-    cosines, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
-    for cosine, weight in zip(cosines, weights, strict=True):
-        for a in angles:
-            for b in angles:
-                turn = Rotation.from_euler("zyz", [a, np.degrees(np.arccos(cosine)), b], degrees=True)
-                yield turn.as_matrix(), weight / 2 / len(angles) ** 2
-
-
 def check_rotations(
     atoms: Atoms, degree: int = 3, limit_energy: float = 1e-3, limit_forces: float = 1e-5
 ) -> list[Check]:
@@ -266,8 +254,7 @@ def check_rotations(
 
     Args:
         atoms: with a calculator.
-        degree: of angular momentum to which the average over rotations is exact; (degree + 1)^2 (degree / 2 + 1) of
-            them are tried.
+        degree: of angular momentum to which the average over rotations is exact; see `symmetry.grids.rotation_grid`.
         limit_energy: meV per atom.
         limit_forces: eV/Angstrom.
 
@@ -283,7 +270,7 @@ def check_rotations(
             return energy, forces, np.nan
         return energy, forces, np.mean((turn.T @ found.stress @ turn - expected.stress) ** 2)
 
-    squares = sum(weight * np.array(deviations(turn)) for turn, weight in rotations(degree))
+    squares = sum(weight * np.array(deviations(turn)) for turn, weight in zip(*rotation_grid(degree), strict=True))
     energy, forces, stress = np.sqrt(squares)
     rows = [
         Check("rotations, energy (rms)", 1e3 * float(energy), "meV/atom", limit_energy),
