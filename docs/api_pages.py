@@ -23,6 +23,7 @@ MODULES = {
     "wk_potential.errors": "Every exception and warning of the package.",
     "wk_potential.testing": "Checks of any ASE calculator.",
     "wk_potential.symmetry.probe": "How much a calculator depends on the orientation.",
+    "wk_potential.symmetry.local": "Symmetric energies from functions of one environment.",
     "wk_potential.data": "Checks of training data; divide, choose and join frames.",
     "wk_potential.active.explore": "Active learning in rounds.",
     "wk_potential.analysis.spectra": "Infrared and Raman spectra.",
