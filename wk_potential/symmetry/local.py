@@ -136,17 +136,17 @@ class SymmetricEnergy:
             return self._of(centre, numbers, vectors)
         e = self._environment(vectors)
         w = _weights(e)
-        pairs, values, gradients = [*zip(*np.nonzero(w.pairs), strict=True)], [], []
+        pairs, values, gradients = np.argwhere(w.pairs).tolist(), [], []
         for i, j in pairs:
             value, gradient = self._in_pair(centre, numbers, e, i, j)
             values.append(value)
             gradients.append(w.pairs[i, j] * gradient)
-        axes = np.flatnonzero(w.axes)
+        axes = np.flatnonzero(w.axes).tolist()
         for i in axes:
             value, gradient = self._about_axis(centre, numbers, e, i)
             values.append(value)
             gradients.append(w.axes[i] * gradient)
-        weights = np.array([*(w.pairs[p] for p in pairs), *w.axes[axes]])
+        weights = np.array([*(w.pairs[i, j] for i, j in pairs), *w.axes[axes]])
         total = weights.sum()
         if total == 0:  # all neighbours are at the cutoff
             return self._of(centre, numbers[:0], vectors[:0])[0], np.zeros_like(vectors)
