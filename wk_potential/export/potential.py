@@ -13,7 +13,7 @@ from ..model.repulsion import COULOMB, DECAYS, SCREENING, SHARES, Repulsion
 from ..model.scale import Scale
 from .element import ElementEnergy
 
-CHUNK = 256  # atoms whose intermediate arrays are held at the same time on a CPU
+CHUNK = 512  # atoms whose intermediate arrays are held at the same time on a CPU
 CHUNK_CUDA = 8192  # on a graphics processor
 
 
