@@ -22,7 +22,10 @@ torch = pytest.importorskip("torch", reason="exported models need the extra 'tor
 pytest.importorskip("metatomic.torch", reason="exported models need the extra 'torch'")
 MetatomicCalculator = pytest.importorskip("metatomic_ase").MetatomicCalculator
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # metatomic's format is TorchScript
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),  # metatomic's format is TorchScript
+    pytest.mark.filterwarnings("ignore:found nvalchemi:UserWarning"),  # of metatomic's calculator, where that is there
+]
 MODELS = Path(__file__).parents[2] / "models"
 PROPERTIES = ["energy", "energies", "forces"]
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 @precision_option
 @click.pass_obj
 def export(screen: "Screen", model: Path, output: Path, precision: str) -> None:
-    """Write the energy of MODEL as a TorchScript file with the interface of metatomic.
+    """Write MODEL as a TorchScript file with the interface of metatomic.
 
     ASE, TorchSim, i-PI and LAMMPS can run the file, on processors and graphics processors. Loading it needs PyTorch and
     metatomic-torch, and not this package. Energies are in eV and lengths in Angstrom; forces and stress come from
-    automatic differentiation. The model must have a mapped form (see `map`). Error bars, dipoles and polarisabilities
-    are left out. Exporting needs the extra `torch`: pip install 'wk-potential[torch]'.
+    automatic differentiation. The model must have energies in mapped form (see `map`). Dipoles and polarisabilities are
+    in the file too; error bars are left out. Exporting needs the extra `torch`: pip install 'wk-potential[torch]'.
 
     \b
     Example:

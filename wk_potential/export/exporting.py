@@ -20,12 +20,13 @@ def export_model(
     precision: str = "float64",
     log: Callable[[str], None] | None = None,
 ) -> None:
-    """Write the energy of a model as a TorchScript module behind metatomic's interface.
+    """Write a model as a TorchScript module behind metatomic's interface.
 
     ASE, TorchSim, i-PI and LAMMPS run such files through metatomic (https://docs.metatensor.org/metatomic). They need
     PyTorch and metatomic-torch for it, and nothing of this package. The module has the mapped form, the repulsion and
     the baseline energies of atoms. Its outputs are the energies of systems and of atoms, in eV; forces and stress are
-    their first derivatives by autograd. Error bars, dipoles and polarisabilities are left out.
+    their first derivatives by autograd. Dipoles (e Angstrom) and polarisabilities (Angstrom^3) are the outputs
+    `wk_potential::dipole` and `wk_potential::polarizability`. Error bars are left out.
 
     Args:
         model: with energies and a mapped form.
@@ -50,9 +51,8 @@ def export_model(
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)  # metatomic's format is TorchScript
         module.save(temporary)
-    left_out = [name for name, there in (("error bars", model.error_bars), *model.tensors.items()) if there]
-    if log is not None and left_out:
-        log(f"Left out of the file: {', '.join(left_out)}")
+    if log is not None and model.error_bars:
+        log("Left out of the file: error bars")
 
 
 def check_exportable(model: Model) -> None:
@@ -63,7 +63,9 @@ def check_exportable(model: Model) -> None:
 
     """
     if not model.scales:
-        raise ExportError(f"the model predicts {' and '.join(model.tensors)} alone, and only energies can be exported")
+        raise ExportError(
+            f"the model predicts {' and '.join(model.tensors)} alone; only models with energies can be exported"
+        )
     if model.baseline_potential is not None:
         raise ExportError(
             f"the model adds to {model.baseline_potential}, which cannot be exported: make a model without it with "

@@ -20,6 +20,9 @@ from metatomic.torch import (
 
 from ..model.model import Model
 from .potential import WignerEnergy
+from .tensors import TensorOutput
+
+UNITS = {"dipole": "e*Angstrom", "polarizability": "Angstrom^3"}
 
 
 class MetatomicPotential(torch.nn.Module):
@@ -36,6 +39,7 @@ class MetatomicPotential(torch.nn.Module):
     def __init__(self, model: Model, dtype: torch.dtype) -> None:
         super().__init__()
         self.energy = WignerEnergy(model, dtype)
+        self.tensors = torch.nn.ModuleDict({name: TensorOutput(t, dtype) for name, t in model.tensors.items()})
         self.neighbours = NeighborListOptions(cutoff=float(model.cutoff), full_list=True, strict=True)
         species = torch.full((int(model.elements[-1]) + 1,), -1)
         species[torch.tensor(model.elements)] = torch.arange(len(model.elements))
@@ -48,16 +52,16 @@ class MetatomicPotential(torch.nn.Module):
     def forward(
         self, systems: List[System], outputs: Dict[str, ModelOutput], selected_atoms: Optional[Labels]
     ) -> Dict[str, TensorMap]:
-        """Energies of the systems or of their atoms, in eV.
+        """Energies in eV, and dipoles and polarisabilities if the model has them, of the systems or of their atoms.
 
         Args:
             systems: with neighbours.
-            outputs: what is asked for; the name is "energy".
+            outputs: what is asked for: "energy", "wk_potential::dipole", "wk_potential::polarizability".
             selected_atoms: which atoms count, `system` and `atom`; the others are only neighbours.
 
         """
         results: Dict[str, TensorMap] = {}
-        if "energy" not in outputs:
+        if len(outputs) == 0:
             return results
         device = systems[0].device
         sizes = torch.tensor([len(system) for system in systems], device=device)
@@ -83,21 +87,38 @@ class MetatomicPotential(torch.nn.Module):
         if selected_atoms is not None:
             kept = centre >= 0
             pair, vector, centre = pair[kept], vector[kept], centre[kept]
-        energies = self.energy(vector, centre, species[pair[:, 1]], species[atoms])
-
-        names = ["system", "atom"]
-        if outputs["energy"].sample_kind == "system":
-            names = ["system"]
-            energies = torch.zeros_like(energies[:1]).repeat(len(systems)).index_add(0, samples[:, 0], energies)
-            samples = torch.arange(len(systems), device=device).unsqueeze(1)
-        block = TensorBlock(
-            values=energies.unsqueeze(1),
-            samples=Labels(names, samples.to(torch.int32)),
-            components=torch.jit.annotate(List[Labels], []),
-            properties=Labels("energy", torch.zeros(1, 1, dtype=torch.int32, device=device)),
-        )
-        results["energy"] = TensorMap(Labels("_", torch.zeros(1, 1, dtype=torch.int32, device=device)), [block])
+        around, centres = species[pair[:, 1]], species[atoms]
+        if "energy" in outputs:
+            energies = self.energy(vector, centre, around, centres)
+            per_atom = outputs["energy"].sample_kind != "system"
+            results["energy"] = as_map(energies.unsqueeze(1), samples, len(systems), per_atom, "energy")
+        for name, tensor in self.tensors.items():
+            wanted = "wk_potential::" + name
+            if wanted in outputs:
+                values = tensor(vector, centre, around, centres).unsqueeze(-1)
+                per_atom = outputs[wanted].sample_kind != "system"
+                results[wanted] = as_map(values, samples, len(systems), per_atom, name)
         return results
+
+
+def as_map(values: torch.Tensor, samples: torch.Tensor, n_systems: int, per_atom: bool, name: str) -> TensorMap:
+    """Values (n, ..., 1) of the atoms, or their sums over the systems, in the form that metatomic wants."""
+    names = ["system", "atom"]
+    if not per_atom:
+        names = ["system"]
+        sums = torch.zeros([n_systems] + list(values.shape[1:]), dtype=values.dtype, device=values.device)  # noqa: RUF005
+        values = sums.index_add(0, samples[:, 0], values)
+        samples = torch.arange(n_systems, device=values.device).unsqueeze(1)
+    axes = torch.arange(3, dtype=torch.int32, device=values.device).unsqueeze(1)
+    components: List[Labels] = []
+    if values.dim() == 3:
+        components.append(Labels("xyz", axes))
+    elif values.dim() == 4:
+        components.append(Labels("xyz_1", axes))
+        components.append(Labels("xyz_2", axes))
+    one = torch.zeros(1, 1, dtype=torch.int32, device=values.device)
+    block = TensorBlock(values, Labels(names, samples.to(torch.int32)), components, Labels(name, one))
+    return TensorMap(Labels("_", one), [block])
 
 
 def atomistic_model(model: Model, name: str, precision: str) -> AtomisticModel:
@@ -120,7 +141,10 @@ def atomistic_model(model: Model, name: str, precision: str) -> AtomisticModel:
         extra={"wk_potential": json.dumps({"cutoff": model.cutoff, **model.info})},
     )
     capabilities = ModelCapabilities(
-        outputs={"energy": ModelOutput(unit="eV", sample_kind="atom")},
+        outputs={
+            "energy": ModelOutput(unit="eV", sample_kind="atom"),
+            **{f"wk_potential::{name}": ModelOutput(unit=UNITS[name], sample_kind="atom") for name in model.tensors},
+        },
         atomic_types=[int(z) for z in model.elements],
         interaction_range=float(model.cutoff),
         length_unit="angstrom",

@@ -12,9 +12,7 @@ from ..model.model import Model
 from ..model.repulsion import COULOMB, DECAYS, SCREENING, SHARES, Repulsion
 from ..model.scale import Scale
 from .element import ElementEnergy
-
-CHUNK = 512  # atoms whose intermediate arrays are held at the same time on a CPU
-CHUNK_CUDA = 8192  # on a graphics processor
+from .neighbours import CHUNK, CHUNK_CUDA, SortedPairs
 
 
 class ScaleEnergy(torch.nn.Module):
@@ -43,10 +41,7 @@ class ScaleEnergy(torch.nn.Module):
         gradient: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Energies (N,) and their gradient (P, 3); arguments as `WignerEnergy.forward`."""
-        near = torch.nonzero(torch.linalg.vector_norm(vectors, dim=1) < self.cutoff).flatten()
-        near = near[torch.argsort(centre[near])]
-        count = torch.bincount(centre[near], minlength=len(species))
-        first = torch.cumsum(count, 0) - count
+        near = SortedPairs(vectors, centre, len(species), self.cutoff)
         energies = torch.zeros(len(species), dtype=vectors.dtype, device=vectors.device)
         grads = torch.zeros_like(vectors)
         size = self.chunk_cuda if vectors.is_cuda else self.chunk
@@ -54,14 +49,8 @@ class ScaleEnergy(torch.nn.Module):
             own = torch.nonzero(species == z).flatten()
             for start in range(0, len(own), size):
                 atoms = own[start : start + size]
-                most = max(1, int(count[atoms].max()))
-                places = torch.arange(most, device=vectors.device).unsqueeze(0)
-                there = places < count[atoms].unsqueeze(1)
-                pairs = near[(first[atoms].unsqueeze(1) + places)[there]]
-                padded = torch.full([there.shape[0], there.shape[1], 3], 2.0 * self.cutoff).to(vectors)
-                padded[there] = vectors[pairs]
-                neighbours = torch.zeros_like(there, dtype=torch.long)
-                neighbours[there] = around[pairs]
+                pairs, there = near.of_atoms(atoms)
+                padded, neighbours = near.padded(pairs, there, vectors, around)
                 found, back = element(padded, neighbours, gradient)
                 energies[atoms] = found
                 grads[pairs] = back[there]
