@@ -57,6 +57,11 @@ def channel_splines(density: Density, centre: int, channels: list[int]) -> np.nd
     return np.concatenate(parts, axis=1)
 
 
+def summed(x: torch.Tensor, axis: int) -> torch.Tensor:
+    """Sum over an axis, without a pass over the array where the axis has one element."""
+    return x.squeeze(axis) if x.shape[axis] == 1 else x.sum(axis)
+
+
 class Products(torch.nn.Module):
     """Products of two coefficients that are features of a block: (c_l1,q1 c_l2,q2)_LM.
 
@@ -100,7 +105,7 @@ class Products(torch.nn.Module):
     def adjoint(self, grad: torch.Tensor, left: torch.Tensor, right: torch.Tensor, grads: list[torch.Tensor]) -> None:
         """Add the gradient by the products (p, 2 L + 1, n) to that by the coefficients, given both factors."""
         grad = grad.unsqueeze(1)
-        grads[self.l1].flatten(1).addmm_(self.to_left, (grad * right).sum(2).flatten(1))
+        grads[self.l1].flatten(1).addmm_(self.to_left, summed(grad * right, 2).flatten(1))
         coupled = torch.mm(self.to_right, (grad * left).flatten(1)).reshape(-1, len(self.coupling), grad.shape[3])
         grads[self.l2].baddbmm_(self.coupling.t().expand(coupled.shape[0], -1, -1), coupled)
 
@@ -138,7 +143,7 @@ class BlockEnergy(torch.nn.Module):
         for group in self.products:
             left, right = group(c)
             factors.append((left, right))
-            features.append((left * right).sum(1))
+            features.append(summed(left * right, 1))
         y = torch.addmm(self.constant, self.vectors, torch.cat(features).flatten(1))
         scaled = self.values * y
         if len(grads) > 0:
@@ -231,7 +236,7 @@ class ChannelDensity(torch.nn.Module):
             if l > 0:
                 back = torch.matmul(torch.bmm(radial[l], g), self.steps[l, : 3 * (2 * l - 1), : 2 * l + 1].t())
                 back = back.reshape(r.shape[0], r.shape[1], 3, 2 * l - 1)
-                around += l * torch.einsum("nkxm,nkm->nkx", back, y[l - 1])
+                around += l * torch.matmul(back, y[l - 1].unsqueeze(-1)).squeeze(-1)
         r = r.unsqueeze(-1)
         around = around / r
         return around + unit * (along.unsqueeze(-1) - (around * unit).sum(-1, keepdim=True))
@@ -298,7 +303,6 @@ class ElementEnergy(torch.nn.Module):
         if gradient:
             grads = [torch.zeros_like(c_l) for c_l in c]
         energies = self.of_coefficients(c, grads)
-        back = torch.zeros_like(vectors)
         if gradient:
-            back = self.density.adjoint(grads, radial, slopes, y, unit, r)
-        return energies, back
+            return energies, self.density.adjoint(grads, radial, slopes, y, unit, r)
+        return energies, torch.zeros_like(vectors)

@@ -36,7 +36,9 @@ class SortedPairs:
         self, pairs: torch.Tensor, there: torch.Tensor, vectors: torch.Tensor, around: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors (n, K, 3) and elements (n, K) of the neighbours; what fills the rest is beyond the cutoff."""
-        padded = torch.full([there.shape[0], there.shape[1], 3], 2.0 * self.cutoff).to(vectors)
+        padded = torch.full(
+            [there.shape[0], there.shape[1], 3], 2.0 * self.cutoff, dtype=vectors.dtype, device=vectors.device
+        )
         padded[there] = vectors[pairs]
         neighbours = torch.zeros_like(there, dtype=torch.long)
         neighbours[there] = around[pairs]

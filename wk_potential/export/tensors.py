@@ -11,7 +11,7 @@ from ..forms.bilinear import BilinearForm
 from ..forms.quadratic import TruncatedForm
 from ..kernel.coupling import real_cg
 from ..model.tensors import BASES, TensorProperty
-from .element import ChannelDensity, Products, used_channels
+from .element import ChannelDensity, Products, summed, used_channels
 from .neighbours import CHUNK, CHUNK_CUDA, SortedPairs
 
 
@@ -44,7 +44,7 @@ class Factors(torch.nn.Module):
         features = [c[self.L][: self.channels]]
         for group in self.products:
             left, right = group(c)
-            features.append((left * right).sum(1))
+            features.append(summed(left * right, 1))
         y = torch.addmm(self.constant, self.vectors, torch.cat(features).flatten(1))
         return y.unflatten(1, (2 * self.L + 1, -1))
 
