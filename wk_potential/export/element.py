@@ -138,21 +138,23 @@ class BlockEnergy(torch.nn.Module):
 
     def forward(self, c: list[torch.Tensor], grads: list[torch.Tensor]) -> torch.Tensor:
         """Energies (n,) of coefficients c_l (Q_l, 2 l + 1, n); adds their gradient to `grads` unless that is empty."""
-        features = [c[self.L][: self.channels]]
+        y = torch.addmm(self.constant, self.vectors[:, : self.channels], c[self.L][: self.channels].flatten(1))
         factors: list[tuple[torch.Tensor, torch.Tensor]] = []
+        first = self.channels
         for group in self.products:
             left, right = group(c)
             factors.append((left, right))
-            features.append(summed(left * right, 1))
-        y = torch.addmm(self.constant, self.vectors, torch.cat(features).flatten(1))
+            y.addmm_(self.vectors[:, first : first + len(left)], summed(left * right, 1).flatten(1))
+            first += len(left)
         scaled = self.values * y
         if len(grads) > 0:
-            back = torch.mm(self.vectors.t(), 2.0 * scaled).unflatten(1, (2 * self.L + 1, -1))
-            grads[self.L][: self.channels] += back[: self.channels]
+            by_y = 2.0 * scaled
+            grads[self.L][: self.channels].flatten(1).addmm_(self.vectors[:, : self.channels].t(), by_y)
             first = self.channels
             for k, product in enumerate(self.products):
                 left, right = factors[k]
-                product.adjoint(back[first : first + len(left)], left, right, grads)
+                back = torch.mm(self.vectors[:, first : first + len(left)].t(), by_y)
+                product.adjoint(back.unflatten(1, (2 * self.L + 1, -1)), left, right, grads)
                 first += len(left)
         return (scaled * y).sum(0).unflatten(0, (2 * self.L + 1, -1)).sum(0)
 
