@@ -42,6 +42,8 @@ def test_a_model_is_symmetric(run, model, data, tmp_path):
 
 def test_what_makes_no_sense(run, model, data, water, tmp_path, error_line):
     refused = run("check", model, data, "--plot", tmp_path / "x.png", code=1)
-    assert "--symmetry" in error_line(refused)
+    assert "--plot: no effect without --symmetry" in error_line(refused)
+    refused = run("check", "--symmetry", model, data, "--precision", "float32", "--time", 2, code=1)
+    assert "--time, --precision: no effect with --symmetry" in error_line(refused)
     refused = run("check", "--symmetry", "nothing.py:None", water, code=1)
     assert "nothing.py" in error_line(refused)

@@ -1,9 +1,11 @@
 """`wk-potential check`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ..errors import ChecksFailedError, OptionsError
 from .common import Command, check_pictures, load_atoms
@@ -19,6 +21,9 @@ from .options import (
 
 if TYPE_CHECKING:
     from .screen import Screen
+
+
+WITHOUT_SYMMETRY, WITH_SYMMETRY = ("temperature", "timestep", "time", "precision"), ("lmax", "plot")
 
 
 @click.command(cls=Command, short_help="Check that a model conserves energy and is symmetric.")
@@ -73,11 +78,10 @@ def check(
       wk-potential check ethanol.wkp ethanol.xyz
       wk-potential check --symmetry mycode.py:calculator ethanol.xyz --plot symmetry.png
     """
+    _refuse(WITHOUT_SYMMETRY if symmetry else WITH_SYMMETRY, "with" if symmetry else "without")
     if symmetry:
         _symmetry(screen, str(model), structure, frame, threads, baseline, lmax, plot)
         return
-    if plot is not None:
-        raise OptionsError("--plot draws what --symmetry finds: give both or none")
     from ..testing import run_checks
 
     atoms = load_atoms(model, structure, frame, threads, precision, baseline)
@@ -87,6 +91,18 @@ def check(
     screen.table(f"{model} on {structure}", ("", "found", "limit", "unit", ""), table, notes)
     if failed := [row.name for row in rows if not row.passed]:
         raise ChecksFailedError(f"{len(failed)} of {len(rows)} checks failed: {'; '.join(failed)}")
+
+
+def _refuse(names: Sequence[str], how: str) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        OptionsError: one of them is given.
+
+    """
+    source = click.get_current_context().get_parameter_source
+    if given := [f"--{name}" for name in names if source(name) is ParameterSource.COMMANDLINE]:
+        raise OptionsError(f"{', '.join(given)}: no effect {how} --symmetry; leave it out")
 
 
 def _symmetry(
