@@ -110,6 +110,55 @@ class Products(torch.nn.Module):
         grads[self.l2].baddbmm_(self.coupling.t().expand(coupled.shape[0], -1, -1), coupled)
 
 
+class Factors(torch.nn.Module):
+    """Linear combinations y = u x of the features x of a block.
+
+    Args:
+        form: with the vectors u.
+        channels: Q_l.
+        dtype: of the arithmetic.
+
+    """
+
+    constant: torch.Tensor
+    vectors: torch.Tensor
+
+    def __init__(self, form: TruncatedForm, channels: list[int], dtype: torch.dtype) -> None:
+        super().__init__()
+        block = form.block
+        self.L, self.width, self.channels = block.L, 2 * block.L + 1, int(block.channels)
+        constant = form.vectors[:, 0] if block.constant else np.zeros(len(form.vectors))
+        self.register_buffer("constant", torch.tensor(constant[:, None], dtype=dtype))
+        self.register_buffer("vectors", torch.tensor(form.vectors[:, int(block.constant) :], dtype=dtype))
+        self.products = torch.nn.ModuleList(
+            Products((l1, l2, block.L), pairs, channels, dtype) for l1, l2, pairs, _ in block.products
+        )
+
+    def forward(self, c: list[torch.Tensor]) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
+        """Return y (R, (2L + 1) n) of coefficients c_l (Q_l, 2 l + 1, n), and the factors of the products."""
+        y = torch.addmm(self.constant, self.vectors[:, : self.channels], c[self.L][: self.channels].flatten(1))
+        factors: list[tuple[torch.Tensor, torch.Tensor]] = []
+        first = self.channels
+        for group in self.products:
+            left, right = group(c)
+            factors.append((left, right))
+            y.addmm_(self.vectors[:, first : first + len(left)], summed(left * right, 1).flatten(1))
+            first += len(left)
+        return y, factors
+
+    def adjoint(
+        self, by_y: torch.Tensor, factors: list[tuple[torch.Tensor, torch.Tensor]], grads: list[torch.Tensor]
+    ) -> None:
+        """Add the gradient by y (R, (2L + 1) n) to that by the coefficients, given the factors of the products."""
+        grads[self.L][: self.channels].flatten(1).addmm_(self.vectors[:, : self.channels].t(), by_y)
+        first = self.channels
+        for k, product in enumerate(self.products):
+            left, right = factors[k]
+            back = torch.mm(self.vectors[:, first : first + len(left)].t(), by_y)
+            product.adjoint(back.unflatten(1, (self.width, -1)), left, right, grads)
+            first += len(left)
+
+
 class BlockEnergy(torch.nn.Module):
     """Quadratic form of a block: sum over r, M of lambda_r (u_r . x_M)^2.
 
@@ -120,43 +169,20 @@ class BlockEnergy(torch.nn.Module):
 
     """
 
-    constant: torch.Tensor
-    vectors: torch.Tensor
     values: torch.Tensor
 
     def __init__(self, form: TruncatedForm, channels: list[int], dtype: torch.dtype) -> None:
         super().__init__()
-        block = form.block
-        self.L, self.channels = block.L, int(block.channels)
-        constant = form.vectors[:, 0] if block.constant else np.zeros(len(form.vectors))
-        self.register_buffer("constant", torch.tensor(constant[:, None], dtype=dtype))
-        self.register_buffer("vectors", torch.tensor(form.vectors[:, int(block.constant) :], dtype=dtype))
+        self.factors = Factors(form, channels, dtype)
         self.register_buffer("values", torch.tensor(form.values[:, None], dtype=dtype))
-        self.products = torch.nn.ModuleList(
-            Products((l1, l2, block.L), pairs, channels, dtype) for l1, l2, pairs, _ in block.products
-        )
 
     def forward(self, c: list[torch.Tensor], grads: list[torch.Tensor]) -> torch.Tensor:
         """Energies (n,) of coefficients c_l (Q_l, 2 l + 1, n); adds their gradient to `grads` unless that is empty."""
-        y = torch.addmm(self.constant, self.vectors[:, : self.channels], c[self.L][: self.channels].flatten(1))
-        factors: list[tuple[torch.Tensor, torch.Tensor]] = []
-        first = self.channels
-        for group in self.products:
-            left, right = group(c)
-            factors.append((left, right))
-            y.addmm_(self.vectors[:, first : first + len(left)], summed(left * right, 1).flatten(1))
-            first += len(left)
+        y, factors = self.factors(c)
         scaled = self.values * y
         if len(grads) > 0:
-            by_y = 2.0 * scaled
-            grads[self.L][: self.channels].flatten(1).addmm_(self.vectors[:, : self.channels].t(), by_y)
-            first = self.channels
-            for k, product in enumerate(self.products):
-                left, right = factors[k]
-                back = torch.mm(self.vectors[:, first : first + len(left)].t(), by_y)
-                product.adjoint(back.unflatten(1, (2 * self.L + 1, -1)), left, right, grads)
-                first += len(left)
-        return (scaled * y).sum(0).unflatten(0, (2 * self.L + 1, -1)).sum(0)
+            self.factors.adjoint(2.0 * scaled, factors, grads)
+        return (scaled * y).sum(0).unflatten(0, (self.factors.width, -1)).sum(0)
 
 
 class ChannelDensity(torch.nn.Module):

@@ -26,7 +26,7 @@ UNITS = {"dipole": "e*Angstrom", "polarizability": "Angstrom^3"}
 
 
 class MetatomicPotential(torch.nn.Module):
-    """Energies of systems of atoms, in the form that metatomic wants (its `ModelInterface`).
+    """Energies, dipoles and polarisabilities of systems, in the form that metatomic wants (its `ModelInterface`).
 
     Args:
         model: that `check_exportable` accepts.

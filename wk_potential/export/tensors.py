@@ -3,50 +3,14 @@
 The formulas are those of `wk_potential.forms.bilinear`. Derivatives are those of autograd.
 """
 
-import numpy as np
 import torch
 
 from ..density.expansion import Density
 from ..forms.bilinear import BilinearForm
-from ..forms.quadratic import TruncatedForm
 from ..kernel.coupling import real_cg
 from ..model.tensors import BASES, TensorProperty
-from .element import ChannelDensity, Products, summed, used_channels
+from .element import ChannelDensity, Factors, used_channels
 from .neighbours import CHUNK, CHUNK_CUDA, SortedPairs
-
-
-class Factors(torch.nn.Module):
-    """Linear combinations y = u x of the features of a block.
-
-    Args:
-        form: with the vectors u.
-        channels: Q_l.
-        dtype: of the arithmetic.
-
-    """
-
-    constant: torch.Tensor
-    vectors: torch.Tensor
-
-    def __init__(self, form: TruncatedForm, channels: list[int], dtype: torch.dtype) -> None:
-        super().__init__()
-        block = form.block
-        self.L, self.channels = block.L, int(block.channels)
-        constant = form.vectors[:, 0] if block.constant else np.zeros(len(form.vectors))
-        self.register_buffer("constant", torch.tensor(constant[:, None], dtype=dtype))
-        self.register_buffer("vectors", torch.tensor(form.vectors[:, int(block.constant) :], dtype=dtype))
-        self.products = torch.nn.ModuleList(
-            Products((l1, l2, block.L), pairs, channels, dtype) for l1, l2, pairs, _ in block.products
-        )
-
-    def forward(self, c: list[torch.Tensor]) -> torch.Tensor:
-        """Return y (R, 2L + 1, n) of coefficients c_l (Q_l, 2 l + 1, n)."""
-        features = [c[self.L][: self.channels]]
-        for group in self.products:
-            left, right = group(c)
-            features.append(summed(left * right, 1))
-        y = torch.addmm(self.constant, self.vectors, torch.cat(features).flatten(1))
-        return y.unflatten(1, (2 * self.L + 1, -1))
 
 
 class Coupled(torch.nn.Module):
@@ -108,7 +72,8 @@ class ElementTensor(torch.nn.Module):
             c = [factor * c_l for c_l in c]
         y: list[torch.Tensor] = []
         for factors in self.factors:
-            y.append(factors(c))
+            found, _ = factors(c)
+            y.append(found.unflatten(1, (factors.width, -1)))
         out = torch.zeros(vectors.shape[0], self.width, dtype=vectors.dtype, device=vectors.device)
         for coupled in self.couplings:
             out = out + coupled(y)

@@ -43,8 +43,7 @@ class LocalCalculator(Calculator):
 
     def __init__(self, energy: LocalEnergy, cutoff: float) -> None:
         super().__init__()
-        if not 0 < cutoff < np.inf:
-            raise OptionsError(f"the cutoff must be a positive number of Angstrom, not {cutoff}")
+        _check_cutoff(cutoff)
         self.energy, self.cutoff = energy, cutoff
 
     def calculate(
@@ -67,6 +66,11 @@ class LocalCalculator(Calculator):
         if self.atoms.pbc.all():
             stress = vectors.T @ gradients / self.atoms.get_volume()
             self.results["stress"] = full_3x3_to_voigt_6_stress(0.5 * (stress + stress.T))
+
+
+def _check_cutoff(cutoff: float) -> None:
+    if not 0 < cutoff < np.inf:
+        raise OptionsError(f"the cutoff must be a positive number of Angstrom, not {cutoff}")
 
 
 class _Environment(NamedTuple):
@@ -126,8 +130,7 @@ class SymmetricEnergy:
     """
 
     def __init__(self, energy: LocalEnergy, cutoff: float) -> None:
-        if not 0 < cutoff < np.inf:
-            raise OptionsError(f"the cutoff must be a positive number of Angstrom, not {cutoff}")
+        _check_cutoff(cutoff)
         self.energy, self.cutoff, self.calls = energy, cutoff, 0
 
     def __call__(self, centre: int, numbers: np.ndarray, vectors: np.ndarray) -> tuple[float, np.ndarray]:
