@@ -66,6 +66,11 @@ class Frame:
         """Atoms, positions and cell as bytes: the same for two frames whose structures are the same to the last bit."""
         return tuple((array + 0).tobytes() for array in (self.numbers, self.positions, self.cell))  # no -0
 
+    def rattled(self, amount: float, rng: np.random.Generator) -> "Frame":
+        """Return a copy without labels, its atoms displaced at random by `amount` (rms along each axis, Angstrom)."""
+        moved = self.positions + rng.normal(0, amount, self.positions.shape)
+        return Frame(self.numbers, moved, self.cell, self.pbc, source=f"{self.source}, rattled")
+
     @classmethod
     def from_atoms(cls, atoms: Atoms, source: str = "Atoms object", **options: Any) -> "Frame":
         """Convert an ASE structure and its labels, if any; options and errors as in `read_frames`."""

@@ -24,17 +24,22 @@ def points(frames, limits=FEW, **options):
 
 @pytest.fixture
 def costs(monkeypatch):
-    """A tenth of a gigabyte and six seconds for each support point, and ten gigabytes of memory."""
+    """A tenth of a gigabyte and six seconds for each support point, and twenty gigabytes of memory."""
     monkeypatch.setattr(fit, "_cost", lambda task, n, rows: (0.1 * n, 6.0 * n))
-    monkeypatch.setattr(fit, "available_memory", lambda: 10.0)
+    monkeypatch.setattr(fit, "available_memory", lambda: 20.0)
 
 
 def test_minutes_decide_how_many_support_points(crystals, costs):
-    most = sum(map(len, crystals))
-    assert most == 28
+    most = 3 * sum(map(len, crystals))  # there are two rattled copies
+    assert most == 84
     assert [points(crystals, minutes=m) for m in (1e-9, 1.0, 1.09, 1.1, 1000.0)] == [3, 10, 10, 11, most]
     assert points(crystals, DEFAULT, minutes=1e-9) == most  # fewer than 100
     assert points(crystals) == SPARSE.support_points
+
+
+def test_large_sets_have_no_rattled_copies(crystals, costs):
+    few = replace(FEW, sparse=replace(FEW.sparse, copied_environments=27))
+    assert points(crystals, few, minutes=1000.0) == sum(map(len, crystals))
 
 
 def test_memory_bounds_the_support_points(crystals, costs, monkeypatch):

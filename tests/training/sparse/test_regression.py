@@ -34,6 +34,26 @@ def test_normal_equations_of_batches_are_those_of_all_rows():
     assert parts[0].misfit(solution) == pytest.approx(np.sum((values - rows @ solution) ** 2))
 
 
+@pytest.mark.parametrize("n_first", [3, 30])
+@pytest.mark.parametrize("n_second", [0, 4, 8, 40])
+def test_normal_equations_of_few_labels(n_first, n_second):
+    """Up to a tenth of the features or so, labels are kept as they are; sums are the same."""
+    rng = np.random.default_rng(0)
+    n = n_first + n_second
+    rows, values, solution = rng.normal(size=(n, 80)), rng.normal(size=n), rng.normal(size=80)
+    parts = [NormalEquations(80), NormalEquations(80)]
+    for part, own in zip(parts, np.split(np.arange(n), [n_first]), strict=True):
+        for k in own:
+            part.add(rows[k : k + 1], values[k : k + 1])
+    parts[0].join(parts[1])
+    assert np.triu(parts[0].design) == pytest.approx(np.triu(rows.T @ rows))
+    matrix = np.asfortranarray(np.eye(80))
+    parts[0].add_design(matrix, -0.5)
+    assert np.triu(matrix) == pytest.approx(np.triu(np.eye(80) - 0.5 * rows.T @ rows))
+    assert parts[0].misfit(solution) == pytest.approx(np.sum((values - rows @ solution) ** 2))
+    assert parts[0].n_rows == n
+
+
 def test_basis_drops_rounding_only():
     rng = np.random.default_rng(0)
     a = rng.normal(size=(20, 12))
@@ -241,7 +261,7 @@ def test_a_start_beyond_double_precision():
     equations = [[NormalEquations(12) for _ in range(3)] for _ in range(3)]
     for k, fold in enumerate(equations):
         fold[1].add(rows[k::3], values[k::3])
-        fold[1].design[11, 11] = -1e-12  # rounding
+        fold[1]._design[11, 11] = -1e-12  # rounding
     regression, noise = SparseRegression(equations, Basis(np.eye(12))), np.full(3, 0.1)
     assert not np.isfinite(regression.errors(1e12, noise)).all()
     found = regression.choose(1e12, noise, (None, None, None), 5, grid=False)

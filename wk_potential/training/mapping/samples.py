@@ -57,7 +57,7 @@ def with_copies(frame: Frame, rattle: float, mixtures: Sequence[int], rng: np.ra
         rng: random numbers.
 
     """
-    moved = replace(frame, positions=frame.positions + rng.normal(0, rattle, frame.positions.shape))
+    moved = frame.rattled(rattle, rng)
     if not mixtures:
         return [frame, moved]
     elements, numbers = np.asarray(mixtures), frame.numbers.copy()

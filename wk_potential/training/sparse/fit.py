@@ -19,8 +19,8 @@ from ...model.support import SupportPoints
 from ..doubts import slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, available_memory, kept_gigabytes, predict_cost
 from .design import Design, in_batches, kernel_matrices, largest_batch, stream_design
-from .regression import Basis, NormalEquations, SparseRegression, blas_threads, left_out
-from .selection import candidates, mean_kernels, select_support
+from .regression import FEW, Basis, NormalEquations, SparseRegression, blas_threads, left_out
+from .selection import candidates, mean_kernels, select_support, with_rattled
 
 NAMES = {  # of errors, for people and the header
     LabelKind.ENERGY: "energy_per_sqrt_atom", LabelKind.FORCES: "forces", LabelKind.STRESS: "virial_per_sqrt_atom",
@@ -75,11 +75,24 @@ def fit_sparse(task: Task) -> Fit:
 
 def _pools(task: Task) -> tuple[list[np.ndarray], np.ndarray]:
     """Candidates of each element for support points, and the mean kernels (order,)."""
-    options = task.options
-    pools = candidates(
-        task.environments[0], task.limits.sparse.candidates, options.seed, partial(task.progress, "environments")
-    )
+    options, limits, environments = task.options, task.limits.sparse, task.environments[0]
+    if copies := _n_copies(task):
+        frames = with_rattled(task.data, copies, limits.rattle, options.seed)
+        environments = Environments(frames, environments.density)
+    pools = candidates(environments, limits.candidates, options.seed, partial(task.progress, "environments"))
     return pools, mean_kernels(pools, task.densities[0].lmax, options.order, options.seed)
+
+
+def _n_copies(task: Task) -> int:
+    """Number of rattled copies of each frame with forces whose environments are candidates for support points, too."""
+    limits = task.limits.sparse
+    return limits.copies if task.data.n_environments <= limits.copied_environments else 0
+
+
+def _n_candidates(task: Task) -> int:
+    """Number of environments of the frames and their copies."""
+    with_forces = task.data.counts_by_kind[:, LabelKind.FORCES] > 0
+    return task.data.n_environments + _n_copies(task) * int(task.data.n_atoms[with_forces].sum())
 
 
 def _support(task: Task, pools: list[np.ndarray], n_support: int, weights: np.ndarray, stage: str) -> list[np.ndarray]:
@@ -203,7 +216,7 @@ def _rows(task: Task) -> float:
 
 def _n_support(task: Task, rows: float) -> int:
     """Number of support points: that of the options, or the largest that the time and the memory allow."""
-    most, minutes = task.data.n_environments, task.options.minutes
+    most, minutes = _n_candidates(task), task.options.minutes
     if minutes is None:
         return min(task.options.support_points, most)
     free, limits = available_memory(), task.limits.sparse
@@ -226,10 +239,11 @@ def _cost(task: Task, n_support: int, rows: float) -> tuple[float, float]:
     width = (density.lmax + 1) ** 2 * density.projection.shape[3]
     few = min(limits.search_support, n_support) if task.options.order_weights is None else 0
     n_sets, share = len(limits.falls), min(1.0, limits.search_labels / labels, limits.search_environments / n_atoms)
-    kinds = np.count_nonzero(data.counts_by_kind.any(axis=0))
-    _, tested = _n_folds(task, data)
-    held, batch = kinds * (1 + -(-tested // ranks)) + 3, 2 * largest_batch(data, task.threads)
-    pool = min(n_atoms, limits.candidates * n_elements)
+    of_kinds, (_, tested) = data.counts_by_kind.sum(axis=0), _n_folds(task, data)
+    many = of_kinds > FEW * n_support
+    held = np.count_nonzero(many) * (1 + -(-tested // ranks)) + 3
+    batch = 2 * (largest_batch(data, task.threads) + int(of_kinds[~many].sum()))
+    pool = min(_n_candidates(task), limits.candidates * n_elements)
     gigabytes = kept_gigabytes(data, width, task.limits.kept_bytes, 1 + rows) + 8e-9 * (
         held * n_support**2 + batch * n_support + pool * (n_support / n_elements / ranks + width)
     )

@@ -23,6 +23,7 @@ from ..limits import DEFAULT, Limits
 from ..task import score_of_errors
 
 LEAST_PIVOT = 1e-13  # of a support point's own kernel: what is left of it below this is mostly rounding
+FEW = 1 / 8  # labels for each feature, up to which X itself is kept: to form X^T X takes a third of a solution
 MANY = 1200  # rows of a matrix from which on more threads than one pay
 WORST = 1e3  # loss of a fit that fails
 
@@ -115,8 +116,12 @@ def blas_threads(rank: int, threads: int) -> int:
 class NormalEquations:
     """Sums over labels y of one kind and their features X (n, r).
 
+    The features of few labels are kept as they are, which takes less memory than X^T X.
+
+    Args:
+        rank: number r of features.
+
     Attributes:
-        design: (r, r) upper triangle of X^T X, in the order of Fortran.
         target: (r,) X^T y.
         square: y^T y.
         n_rows: number of labels.
@@ -124,30 +129,64 @@ class NormalEquations:
     """
 
     def __init__(self, rank: int) -> None:
-        self.design = np.zeros((rank, rank), order="F")
+        self._rank, self._rows = rank, np.zeros((0, rank))
+        self._design: np.ndarray | None = None
         self.target = np.zeros(rank)
         self.square, self.n_rows = 0.0, 0
 
+    @property
+    def design(self) -> np.ndarray:
+        """Upper triangle (r, r) of X^T X, in the order of Fortran."""
+        out = np.zeros((self._rank, self._rank), order="F")
+        self.add_design(out)
+        return out
+
+    def add_design(self, matrix: np.ndarray, scale: float = 1.0) -> None:
+        """Add X^T X times a factor to the upper triangle of a matrix (r, r) in the order of Fortran."""
+        if self._design is not None:
+            blas.daxpy(self._design.ravel(order="K"), matrix.ravel(order="K"), a=scale)
+        elif len(self._rows):
+            blas.dsyrk(scale, self._rows.T, beta=1.0, c=matrix, overwrite_c=1)
+
+    def _formed(self) -> np.ndarray:
+        """X^T X, which is kept from now on instead of X."""
+        if self._design is None:
+            self._design, self._rows = self.design, self._rows[:0]
+        return self._design
+
+    def _take(self, features: np.ndarray) -> None:
+        """Take up features (n, r)."""
+        if self._design is None and self.n_rows + len(features) <= FEW * self._rank:
+            self._rows = np.concatenate([self._rows, features])
+        elif len(features):
+            blas.dsyrk(1.0, features.T, beta=1.0, c=self._formed(), overwrite_c=1)
+
     def add(self, features: np.ndarray, values: np.ndarray) -> None:
         """Take up features (n, r) and labels (n,)."""
-        self.design = blas.dsyrk(1.0, features.T, beta=1.0, c=self.design, overwrite_c=1)
+        self._take(features)
         self.target += values @ features
         self.square += float(values @ values)
         self.n_rows += len(values)
 
     def join(self, other: "NormalEquations") -> None:
         """Take up the labels of another."""
-        if not other.n_rows:
-            return  # large and zero: memory that is not touched costs nothing
-        self.design += other.design
+        if other._design is None:
+            self._take(other._rows)
+        else:
+            other.add_design(self._formed())
         self.target += other.target
         self.square += other.square
         self.n_rows += other.n_rows
 
     def misfit(self, solution: np.ndarray) -> float:
         """Sum of squared errors with the coefficients (r,) of the features."""
-        quadratic = solution @ blas.dsymv(1.0, self.design, solution) if len(solution) else 0.0
-        return max(self.square + quadratic - 2 * float(solution @ self.target), 0.0)
+        return max(self.square + self.predicted_square(solution) - 2 * float(solution @ self.target), 0.0)
+
+    def predicted_square(self, solution: np.ndarray) -> float:
+        """Sum of the squares of what the coefficients (r,) predict."""
+        if self._design is None:
+            return float(np.sum((self._rows @ solution) ** 2))
+        return max(float(solution @ blas.dsymv(1.0, self._design, solution)), 0.0) if len(solution) else 0.0
 
     def collect(self, comm: Communicator, home: int, holders: np.ndarray) -> None:
         """Bring the labels that some ranks hold to one of them; the others have none afterwards."""
@@ -158,7 +197,8 @@ class NormalEquations:
             if comm.rank == home != rank:
                 self.join(part)
         if comm.rank != home:
-            self.design, self.target, self.square, self.n_rows = self.design[:0, :0], self.target[:0], 0.0, 0
+            self._rank, self._rows, self._design = 0, np.zeros((0, 0)), None
+            self.target, self.square, self.n_rows = self.target[:0], 0.0, 0
 
 
 def left_out_errors(rows: np.ndarray, residuals: np.ndarray) -> np.ndarray:
@@ -240,15 +280,13 @@ class SparseRegression:
 
         """
         matrix = np.zeros((self.basis.rank, self.basis.rank), order="F")
-        vector, part = np.zeros(self.basis.rank), np.empty_like(matrix)
+        vector = np.zeros(self.basis.rank)
         for k in self.kinds:
             scale = noise[k] ** -2
-            np.multiply(self.all[k].design, scale, out=part)
-            matrix += part
+            self.all[k].add_design(matrix, scale)
             vector += scale * self.all[k].target
             if fold is not None:
-                np.multiply(self._folds[fold][k].design, scale, out=part)
-                matrix -= part
+                self._folds[fold][k].add_design(matrix, -scale)
                 vector -= scale * self._folds[fold][k].target
         matrix[np.diag_indices(len(matrix))] += 1 / amplitude
         return cho_factor(matrix, overwrite_a=True, check_finite=False)[0], vector
@@ -257,7 +295,7 @@ class SparseRegression:
         """Correlation of the labels of a kind with those predicted with some noise, and how many there are."""
         own = self.all[kind]
         solution = self._solution(amplitude, noise)
-        norm = np.sqrt(max(solution @ blas.dsymv(1.0, own.design, solution), 0.0) * own.square)
+        norm = np.sqrt(own.predicted_square(solution) * own.square)
         return float(solution @ own.target) / (norm or 1.0), own.n_rows
 
     def _solution(self, amplitude: float, noise: np.ndarray, fold: int | None = None) -> np.ndarray:

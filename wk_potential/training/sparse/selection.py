@@ -27,6 +27,24 @@ def drawn_environments(data: Dataset, most: int, seed: int) -> np.ndarray:
     return drawn
 
 
+def with_rattled(data: Dataset, n_copies: int, amount: float, seed: int) -> Dataset:
+    """Frames, and rattled copies of those that have forces.
+
+    Forces ask for more than the environments themselves can describe: a kernel with an environment near to another one
+    is, beside the kernel with that, a derivative of it.
+
+    Args:
+        data: the frames.
+        n_copies: of each frame with forces.
+        amount: Angstrom, rms of the displacements along each axis.
+        seed: of the displacements.
+
+    """
+    rng = np.random.default_rng(seed)
+    copies = [frame.rattled(amount, rng) for frame in data if frame.forces is not None for _ in range(n_copies)]
+    return Dataset([*data, *copies], data.elements)
+
+
 def candidates(
     environments: Environments, most: int, seed: int, progress: Callable[[float], None] | None = None
 ) -> list[np.ndarray]:
