@@ -37,9 +37,9 @@ def test_minutes_decide_how_many_support_points(crystals, costs):
     assert points(crystals) == SPARSE.support_points
 
 
-def test_large_sets_have_no_rattled_copies(crystals, costs):
-    few = replace(FEW, sparse=replace(FEW.sparse, copied_environments=27))
-    assert points(crystals, few, minutes=1000.0) == sum(map(len, crystals))
+def test_copies_only_where_environments_are_too_few(crystals):
+    atoms = sum(map(len, crystals))
+    assert [points(crystals, support_points=n) for n in (10, atoms, atoms + 1, 1000)] == [10, atoms, atoms + 1, 84]
 
 
 def test_memory_bounds_the_support_points(crystals, costs, monkeypatch):

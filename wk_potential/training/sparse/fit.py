@@ -35,13 +35,16 @@ def fit_sparse(task: Task) -> Fit:
     rows = _rows(task)
     n_support = _n_support(task, rows)
     predict_cost(task, *_cost(task, n_support, rows))
-    pools, mean = _pools(task)
+    pools = _pools(task)
+    mean = mean_kernels(pools, density.lmax, options.order, options.seed)
     searched = options.order_weights is None
     weights = 1.0 / (options.order * mean) if searched else np.array(options.order_weights)
     noise = None
     if searched:
         few = _support(task, pools, min(limits.search_support, n_support), weights, "support points of the search")
         weights, noise = _search_order_weights(task, few, mean)
+    if copies := _n_copies(task, n_support):
+        pools = _pools(task, copies)
     support = _support(task, pools, n_support, weights, "support points")
     _say_support(task, support)
     (folds,), (basis,) = _stream(task, environments, support, weights[None], "design")
@@ -73,26 +76,24 @@ def fit_sparse(task: Task) -> Fit:
     return Fit([scale], noise, errors, {}, score, errors_of_frames)
 
 
-def _pools(task: Task) -> tuple[list[np.ndarray], np.ndarray]:
-    """Candidates of each element for support points, and the mean kernels (order,)."""
-    options, limits, environments = task.options, task.limits.sparse, task.environments[0]
-    if copies := _n_copies(task):
-        frames = with_rattled(task.data, copies, limits.rattle, options.seed)
+def _pools(task: Task, n_copies: int = 0) -> list[np.ndarray]:
+    """Candidates of each element for support points, from the frames and from rattled copies."""
+    seed, limits, environments = task.options.seed, task.limits.sparse, task.environments[0]
+    if n_copies:
+        frames = with_rattled(task.data, n_copies, limits.rattle, seed)
         environments = Environments(frames, environments.density)
-    pools = candidates(environments, limits.candidates, options.seed, partial(task.progress, "environments"))
-    return pools, mean_kernels(pools, task.densities[0].lmax, options.order, options.seed)
+    return candidates(environments, limits.candidates, seed, partial(task.progress, "environments"))
 
 
-def _n_copies(task: Task) -> int:
-    """Number of rattled copies of each frame with forces whose environments are candidates for support points, too."""
-    limits = task.limits.sparse
-    return limits.copies if task.data.n_environments <= limits.copied_environments else 0
+def _n_copies(task: Task, n_support: int) -> int:
+    """Number of copies of each frame with forces, where its environments are too few for the support points."""
+    return task.limits.sparse.copies if n_support > task.data.n_environments else 0
 
 
-def _n_candidates(task: Task) -> int:
+def _n_candidates(task: Task, n_support: int) -> int:
     """Number of environments of the frames and their copies."""
     with_forces = task.data.counts_by_kind[:, LabelKind.FORCES] > 0
-    return task.data.n_environments + _n_copies(task) * int(task.data.n_atoms[with_forces].sum())
+    return task.data.n_environments + _n_copies(task, n_support) * int(task.data.n_atoms[with_forces].sum())
 
 
 def _support(task: Task, pools: list[np.ndarray], n_support: int, weights: np.ndarray, stage: str) -> list[np.ndarray]:
@@ -216,15 +217,16 @@ def _rows(task: Task) -> float:
 
 def _n_support(task: Task, rows: float) -> int:
     """Number of support points: that of the options, or the largest that the time and the memory allow."""
-    most, minutes = _n_candidates(task), task.options.minutes
+    minutes = task.options.minutes
     if minutes is None:
-        return min(task.options.support_points, most)
+        return min(task.options.support_points, _n_candidates(task, task.options.support_points))
     free, limits = available_memory(), task.limits.sparse
 
     def too_costly(n: int) -> bool:
         gigabytes, seconds = _cost(task, n, rows)
         return seconds > 60 * minutes or (free is not None and gigabytes > limits.memory * free)
 
+    most = _n_candidates(task, task.data.n_environments + 1)  # with copies
     least = min(limits.least_support, most)
     n = least + bisect_left(range(least + 1, most + 1), True, key=too_costly)
     task.log(f"{minutes:g} minutes allow {n} support points, as predicted")
@@ -243,7 +245,7 @@ def _cost(task: Task, n_support: int, rows: float) -> tuple[float, float]:
     many = of_kinds > FEW * n_support
     held = np.count_nonzero(many) * (1 + -(-tested // ranks)) + 3
     batch = 2 * (largest_batch(data, task.threads) + int(of_kinds[~many].sum()))
-    pool = min(_n_candidates(task), limits.candidates * n_elements)
+    pool = min(_n_candidates(task, n_support), limits.candidates * n_elements)
     gigabytes = kept_gigabytes(data, width, task.limits.kept_bytes, 1 + rows) + 8e-9 * (
         held * n_support**2 + batch * n_support + pool * (n_support / n_elements / ranks + width)
     )
