@@ -51,7 +51,7 @@ def fitting_options(options: TrainingOptions) -> TrainingOptions:
     """Return options of a fit that judges frames: sparse, without the trials that tell its last digits."""
     fixed = {"estimator": "sparse", "element_mixing": options.element_mixing or 0.0}
     fixed["saturation"] = options.saturation or 0.0
-    if "support_points" not in options.model_fields_set and options.minutes is None:
+    if options.support_points is None and options.minutes is None:
         fixed["support_points"] = SUPPORT
     return options.model_copy(update=fixed)
 

@@ -268,7 +268,7 @@ def _score(
     limits: Limits,
 ) -> float:  # fmt: skip
     """Score of a quiet fit, with some number of support points at most."""
-    fewer = {"support_points": min(n_support, options.support_points), "minutes": None}
+    fewer = {"support_points": min(n_support, options.support_points or n_support), "minutes": None}
     task = make_task(data, options.model_copy(update=fewer), estimator, threads, comm=comm, limits=limits)
     return fit_task(replace(task, trial=True)).score if data.n_labels else tensor_score(task)
 

@@ -37,6 +37,13 @@ def test_minutes_decide_how_many_support_points(crystals, costs):
     assert points(crystals) == SPARSE.support_points
 
 
+@pytest.mark.parametrize(("bounds", "expected"), [((4, 50), 20), ((4, 12), 12), ((30, 50), 30), ((100, 200), 84)])
+def test_default_number(crystals, costs, bounds, expected):
+    """As many as some seconds of one core allow, between two bounds, and no more than there are candidates."""
+    sparse = replace(DEFAULT.sparse, default_support=bounds, default_seconds=120.0)
+    assert points(crystals, replace(DEFAULT, sparse=sparse), support_points=None) == expected
+
+
 def test_copies_only_where_environments_are_too_few(crystals):
     atoms = sum(map(len, crystals))
     assert [points(crystals, support_points=n) for n in (10, atoms, atoms + 1, 1000)] == [10, atoms, atoms + 1, 84]

@@ -217,20 +217,25 @@ def _rows(task: Task) -> float:
 
 def _n_support(task: Task, rows: float) -> int:
     """Number of support points: that of the options, or the largest that the time and the memory allow."""
-    minutes = task.options.minutes
-    if minutes is None:
-        return min(task.options.support_points, _n_candidates(task, task.options.support_points))
-    free, limits = available_memory(), task.limits.sparse
+    options, limits, data = task.options, task.limits.sparse, task.data
+    if options.minutes is None and options.support_points is not None:
+        return min(options.support_points, _n_candidates(task, options.support_points))
+    least, most = limits.least_support, _n_candidates(task, data.n_environments + 1)  # with copies
+    seconds = 60 * (options.minutes or 0.0)
+    if options.minutes is None:
+        least, most = limits.default_support[0], min(limits.default_support[1], most)
+        seconds = limits.default_seconds / (task.threads * task.comm.size)
+    free = available_memory()
 
     def too_costly(n: int) -> bool:
-        gigabytes, seconds = _cost(task, n, rows)
-        return seconds > 60 * minutes or (free is not None and gigabytes > limits.memory * free)
+        needed, predicted = _cost(task, n, rows)
+        return predicted > seconds or (free is not None and needed > limits.memory * free)
 
-    most = _n_candidates(task, task.data.n_environments + 1)  # with copies
-    least = min(limits.least_support, most)
-    n = least + bisect_left(range(least + 1, most + 1), True, key=too_costly)
-    task.log(f"{minutes:g} minutes allow {n} support points, as predicted")
-    return task.comm.share(n, 0)
+    least = min(least, most)
+    n = task.comm.share(least + bisect_left(range(least + 1, most + 1), True, key=too_costly), 0)
+    if options.minutes is not None:
+        task.log(f"{options.minutes:g} minutes allow {n} support points, as predicted")
+    return n
 
 
 def _cost(task: Task, n_support: int, rows: float) -> tuple[float, float]:

@@ -241,4 +241,5 @@ class SparseKernels:
 
 def most_support(options: TrainingOptions, n_scales: int, width: int, limits: TensorLimits) -> int:
     """Support points of each length scale, for L with `width` components."""
-    return min(options.support_points, limits.columns // (n_scales * width))
+    most = limits.columns // (n_scales * width)
+    return min(options.support_points or most, most)
