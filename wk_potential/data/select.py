@@ -60,7 +60,7 @@ def select_frames(
         raise OptionsError(f"{n} frames of {len(frames)} cannot be chosen; ask for 1 to {len(frames)}")
     options, count = options or TrainingOptions(), thread_count(threads)
     dataset = Dataset([replace(frame, energy=None, forces=None, stress=None) for frame in frames])
-    density = model_density(dataset, options, options.long)
+    density = model_density(dataset, options, options.long, threads=count)
     environments = Environments(dataset, density)
     pools = candidates(environments, MOST_CANDIDATES, options.seed, partial(progress, "environments"))
     weights = 1 / (options.order * mean_kernels(pools, density.lmax, options.order, options.seed))

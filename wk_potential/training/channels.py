@@ -1,9 +1,11 @@
 """The density of a model: its channels (element, radial function) reduced to those that the training set uses."""
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..atoms.dataset import Dataset
 from ..compute.ranks import Communicator
+from ..compute.threads import run_threads
 from ..density.expansion import Density, full_density
 from ..density.frames import Environments
 from ..density.radial import RadialTable, radial_table
@@ -11,7 +13,8 @@ from .baseline import element_weights
 from .limits import DEFAULT, DensityLimits
 from .options import DensityShape, TrainingOptions
 
-N_GROUPS = 8  # of frames, over which ranks share the work
+N_GROUPS = 8  # of frames, over which ranks and threads share the work
+MOST_THREADS = 4  # a Jacobian with all channels may have hundreds of megabytes
 
 
 def model_density(
@@ -20,6 +23,7 @@ def model_density(
     shape: DensityShape | None = None,
     comm: Communicator | None = None,
     limits: DensityLimits = DEFAULT.density,
+    threads: int = 1,
 ) -> Density:
     """Density with the leading principal components of the channels, by central element and l.
 
@@ -33,6 +37,7 @@ def model_density(
         shape: of the density [`options.long`].
         comm: ranks that share the work [one].
         limits: constants of this step.
+        threads: how many; each holds the Jacobian of a frame.
 
     """
     elements = data.elements
@@ -43,7 +48,8 @@ def model_density(
     channels = by_l[:, None, None] * by_channel[:, None] * _mixed(options.element_mixing or 0.0, len(elements), radial)
     full = full._replace(projection=np.broadcast_to(channels, full.projection.shape).copy())
     chosen = np.random.default_rng(options.seed).permutation(len(data))[: limits.frames]
-    covariance, extended = _covariances(Environments(data.subset(chosen), full), limits.stray, comm or Communicator())
+    few, threads = Environments(data.subset(chosen), full), min(threads, MOST_THREADS)
+    covariance, extended = _covariances(few, limits.stray, comm or Communicator(), threads)
     n_elements, n_l, n_full, _ = covariance.shape
     kept = []
     squares = np.trace(covariance.sum(axis=1), axis1=1, axis2=2)
@@ -69,16 +75,23 @@ def _mixed(mixing: float, n_elements: int, radial: RadialTable) -> np.ndarray:
     return np.kron(np.linalg.cholesky(kernel), np.eye(radial.values.shape[2]))
 
 
-def _covariances(environments: Environments, stray: float, comm: Communicator) -> tuple[np.ndarray, np.ndarray]:
+def _covariances(
+    environments: Environments, stray: float, comm: Communicator, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean c c^T (n_elements, lmax + 1, n, n) over environments, alone and with atoms that stray."""
     density, n_elements = environments.density, len(environments.data.elements)
     n_l, n = density.lmax + 1, density.projection.shape[3]
-    # summed in groups of frames, so that the sums are the same to the last bit on any number of ranks
+    # summed in groups of frames, so that the sums are the same to the last bit on any number of ranks and threads
     sums = np.zeros((N_GROUPS, 2, n_elements, n_l, n, n))
     counts = np.zeros((N_GROUPS, n_elements))
-    for group in range(comm.rank, N_GROUPS, comm.size):
+
+    def add_group(group: int) -> None:
         for k in range(group, len(environments.data), N_GROUPS):
             _add_frame(environments, k, stray, sums[group, 0], sums[group, 1], counts[group])
+
+    # threads of small products wait for each other, far longer beside any other load
+    with threadpool_limits(1, user_api="blas"):
+        run_threads(add_group, range(comm.rank, N_GROUPS, comm.size), threads)
     plain, moved = comm.total(sums).sum(axis=0)
     count = np.maximum(comm.total(counts).sum(axis=0), 1)[:, None, None, None]
     return plain / count, (plain + moved) / count

@@ -85,7 +85,7 @@ def make_task(
     baseline, compositions = fit_baseline(data, options.isolated_atoms)
     shapes = [shape for shape in (options.long, options.short if estimator == "full" else None) if shape]
     shapes = shapes if data.n_labels else []  # tensors have densities of their own
-    densities = [model_density(data, options, shape, comm, limits.density) for shape in shapes]
+    densities = [model_density(data, options, shape, comm, limits.density, threads) for shape in shapes]
     log, progress = log or quiet, progress or quiet
     return Task(
         data, options, baseline, compositions, estimator, densities, threads, log, progress, comm or Communicator(),

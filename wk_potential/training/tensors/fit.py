@@ -88,7 +88,9 @@ class _Regression:
         rng = np.random.default_rng(task.options.seed)
         self.sampled = choose_frames(self.data, rng, task.limits.samples)
         self.estimator = _choose_estimator(task, name, self.data)
-        self.densities = [model_density(self.data, options, s, task.comm, task.limits.density) for s in shapes]
+        self.densities = [
+            model_density(self.data, options, s, task.comm, task.limits.density, task.threads) for s in shapes
+        ]
         _predict(task, name, self.estimator, self.data, self.densities)
         self.kernels = self._kernels()
 
