@@ -289,7 +289,8 @@ def completed(model: Model, task: Task, fit: Fit) -> Model:
     def make(what: str) -> Any:
         return _with_mapped_form(model, task) if what == "form" else _error_bars(model, task, left_out)
 
-    mapped, error_bars = task.comm.each(make, ["form", "error bars"])
+    with threadpool_limits(1, user_api="blas"):  # as in `fit_task`
+        mapped, error_bars = task.comm.each(make, ["form", "error bars"])
     return replace(mapped, uncertainty=error_bars)
 
 
