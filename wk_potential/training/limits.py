@@ -177,7 +177,7 @@ class SparseLimits:
     # Support points by default: the least, and more as far as the time suffices. It is that of one core, so that the
     # number does not depend on the machine, unless that lacks the memory
     default_support: tuple[int, int] = (4000, 8000)
-    default_seconds: float = 600.0
+    default_seconds: float = 300.0
     memory: float = 0.8  # of the free memory, which support points may take where the time decides how many
     candidates: int = 20_000  # environments of each element among which support points are chosen
     # Where support points outnumber the environments, those of rattled copies of the frames with forces are candidates
