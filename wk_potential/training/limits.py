@@ -59,6 +59,7 @@ class TrialLimits:
     labels: PerEstimator = PerEstimator(800, 12_000)
     environments: int = 30_000  # of these frames, at most: energies alone are few labels of many atoms
     support_points: int = 600  # of the sparse estimator
+    kept_bytes: float = 1e9  # as `Limits.kept_bytes`: a trial looks at its few frames twice
     falls: tuple[float, ...] = (20.0, 400.0)  # of its order weights, see `SparseLimits`
     energy_falls: tuple[float, ...] = (0.3, 5.0)
     # Tried by the sparse estimator, and before a search: support points want less weight of high angular momenta,

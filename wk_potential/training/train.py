@@ -183,7 +183,8 @@ def train_frames(
     given = options
     if with_energy:
         tries = limits.trials
-        fewer = replace(limits, sparse=replace(limits.sparse, falls=tries.falls, energy_falls=tries.energy_falls))
+        sparse = replace(limits.sparse, falls=tries.falls, energy_falls=tries.energy_falls)
+        fewer = replace(limits, sparse=sparse, kept_bytes=tries.kept_bytes)
         trial = partial(score, n_support=limits.trials.support_points, limits=fewer)
         options = tried(data, options, estimator, trial, log, limits.trials, progress)
     if options.optimise:
