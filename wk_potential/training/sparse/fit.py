@@ -220,12 +220,12 @@ def _n_support(task: Task, rows: float) -> int:
     options, limits, data = task.options, task.limits.sparse, task.data
     if options.minutes is None and options.support_points is not None:
         return min(options.support_points, _n_candidates(task, options.support_points))
-    least, most = limits.least_support, _n_candidates(task, data.n_environments + 1)  # with copies
-    seconds = 60 * (options.minutes or 0.0)
+    n_candidates, free = _n_candidates(task, data.n_environments + 1), available_memory()  # with copies
     if options.minutes is None:
-        least, most = limits.default_support[0], min(limits.default_support[1], most)
-        seconds = limits.default_seconds / (task.threads * task.comm.size)
-    free = available_memory()
+        (least, most), seconds = limits.default_support, limits.default_seconds / (task.threads * task.comm.size)
+    else:
+        least, most, seconds = limits.least_support, n_candidates, 60 * options.minutes
+    most = min(most, n_candidates)
 
     def too_costly(n: int) -> bool:
         needed, predicted = _cost(task, n, rows)

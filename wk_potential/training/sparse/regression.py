@@ -129,7 +129,7 @@ class NormalEquations:
     """
 
     def __init__(self, rank: int) -> None:
-        self._rank, self._rows = rank, np.zeros((0, rank))
+        self._rows = np.zeros((0, rank))
         self._design: np.ndarray | None = None
         self.target = np.zeros(rank)
         self.square, self.n_rows = 0.0, 0
@@ -137,7 +137,7 @@ class NormalEquations:
     @property
     def design(self) -> np.ndarray:
         """Upper triangle (r, r) of X^T X, in the order of Fortran."""
-        out = np.zeros((self._rank, self._rank), order="F")
+        out = np.zeros(2 * self.target.shape, order="F")
         self.add_design(out)
         return out
 
@@ -156,9 +156,9 @@ class NormalEquations:
 
     def _take(self, features: np.ndarray) -> None:
         """Take up features (n, r)."""
-        if self._design is None and self.n_rows + len(features) <= FEW * self._rank:
+        if self._design is None and self.n_rows + len(features) <= FEW * len(self.target):
             self._rows = np.concatenate([self._rows, features])
-        elif len(features):
+        else:
             blas.dsyrk(1.0, features.T, beta=1.0, c=self._formed(), overwrite_c=1)
 
     def add(self, features: np.ndarray, values: np.ndarray) -> None:
@@ -170,6 +170,8 @@ class NormalEquations:
 
     def join(self, other: "NormalEquations") -> None:
         """Take up the labels of another."""
+        if not other.n_rows:
+            return
         if other._design is None:
             self._take(other._rows)
         else:
@@ -197,7 +199,7 @@ class NormalEquations:
             if comm.rank == home != rank:
                 self.join(part)
         if comm.rank != home:
-            self._rank, self._rows, self._design = 0, np.zeros((0, 0)), None
+            self._rows, self._design = np.zeros((0, 0)), None
             self.target, self.square, self.n_rows = self.target[:0], 0.0, 0
 
 
