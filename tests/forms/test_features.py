@@ -7,7 +7,7 @@ import pytest
 from oracles.kernels import support_energy
 from oracles.systems import random_support, scale_of
 
-from wk_potential.forms.features import all_blocks, feature_derivatives, features, restricted
+from wk_potential.forms.features import add_feature_gradients, all_blocks, feature_derivatives, features, restricted
 from wk_potential.forms.quadratic import pack_forms
 from wk_potential.kernel.coupling import real_cg
 from wk_potential.model.support import SupportPoints
@@ -52,6 +52,21 @@ def test_forms_are_the_kernel(lmax, channels, order, with_tangents):
     expected = support_energy(lmax, weights, environments, support.coefficients, support.weights, support.tangents)
     assert polynomial(blocks, matrices, environments) == pytest.approx(expected, abs=1e-12 * scale_of(expected))
     assert all(w == pytest.approx(w.T, abs=1e-13 * scale_of(w)) for w in matrices)
+
+
+@pytest.mark.parametrize(("lmax", "channels"), CHANNELS)
+def test_gradients_of_features(lmax, channels):
+    """They are the adjoint of the derivatives along a direction, which are slopes of the features."""
+    c, d = (support_points(channels, 4, seed=seed).coefficients for seed in (2, 3))
+    rng, h = np.random.default_rng(4), 1e-5
+    for block in all_blocks(lmax, channels):
+        derivatives = feature_derivatives(block, c, d)
+        slopes = (features(block, c + h * d) - features(block, c - h * d)) / (2 * h)
+        assert derivatives == pytest.approx(slopes, abs=1e-8 * scale_of(slopes))
+        weights, gradients = rng.normal(size=derivatives.shape), np.zeros(c.shape)
+        add_feature_gradients(block, c, weights, gradients)
+        expected = np.sum(weights * derivatives, axis=(1, 2))
+        assert np.sum(gradients * d, axis=(1, 2)) == pytest.approx(expected, abs=1e-12 * scale_of(expected))
 
 
 def test_more_channels_change_nothing():

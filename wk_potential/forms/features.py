@@ -7,10 +7,11 @@ says which pairs of features make which order.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from ..kernel.coupling import real_cg
+from .feature_products import CoupledPairs, add_product_gradients, add_products, coupled_pairs
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Block:
         for l1, l2, pairs in self.groups:
             yield l1, l2, pairs, slice(first, first + len(pairs))
             first += len(pairs)
+
+    @cached_property
+    def coupled(self) -> list[CoupledPairs]:
+        """Groups of products, for compiled loops."""
+        return [coupled_pairs(l1, l2, self.L, pairs, columns.start) for l1, l2, pairs, columns in self.products]
 
     def __len__(self) -> int:
         return self.n_single + sum(len(pairs) for _, _, pairs in self.groups)
@@ -83,32 +89,43 @@ def restricted(block: Block, keep: np.ndarray) -> Block:
     return Block(block.L, block.constant, block.channels, tuple(groups))
 
 
-def _products(block: Block, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """(n, 2 L + 1, n_products): sum of CG c_{l1 q1} d_{l2 q2}."""
-    parts = []
-    for l1, l2, pairs in block.groups:
-        cg = real_cg(l1, l2, block.L)
-        part = np.zeros((len(c), 2 * block.L + 1, len(pairs)))
-        for a, b, m in np.argwhere(cg):
-            part[:, m] += cg[a, b, m] * c[:, l1 * l1 + a, pairs[:, 0]] * d[:, l2 * l2 + b, pairs[:, 1]]
-        parts.append(part)
-    return np.concatenate(parts, axis=2) if parts else np.zeros((len(c), 2 * block.L + 1, 0))
+def fill_features(block: Block, c: np.ndarray, out: np.ndarray) -> None:
+    """Fill out (n, 2 L + 1, P) with the features of environments c (n, n_lm, Q)."""
+    out[:] = 0.0
+    out[:, :, : int(block.constant)] = 1.0
+    out[:, :, int(block.constant) : block.n_single] = c[:, block.L**2 : (block.L + 1) ** 2, : block.channels]
+    for pairs in block.coupled:
+        add_products(pairs, c, c, out)
+
+
+def fill_derivatives(block: Block, c: np.ndarray, d: np.ndarray, out: np.ndarray) -> None:
+    """Fill out (n, 2 L + 1, P) with what `feature_derivatives` returns."""
+    out[:] = 0.0
+    out[:, :, int(block.constant) : block.n_single] = d[:, block.L**2 : (block.L + 1) ** 2, : block.channels]
+    for pairs in block.coupled:
+        add_products(pairs, c, d, out)
+        add_products(pairs, d, c, out)
 
 
 def features(block: Block, c: np.ndarray) -> np.ndarray:
     """Features (n, 2 L + 1, P) of environments c (n, n_lm, Q)."""
-    big_l = block.L
-    constant = np.ones((len(c), 2 * big_l + 1, int(block.constant)))
-    single = c[:, big_l**2 : (big_l + 1) ** 2, : block.channels]
-    return np.concatenate([constant, single, _products(block, c, c)], axis=2)
+    out = np.empty((len(c), 2 * block.L + 1, len(block)))
+    fill_features(block, c, out)
+    return out
 
 
 def feature_derivatives(block: Block, c: np.ndarray, d: np.ndarray) -> np.ndarray:
     """Derivatives (n, 2 L + 1, P) of the features of environments c along directions d, both (n, n_lm, Q)."""
-    big_l = block.L
-    constant = np.zeros((len(c), 2 * big_l + 1, int(block.constant)))
-    single = d[:, big_l**2 : (big_l + 1) ** 2, : block.channels]
-    return np.concatenate([constant, single, _products(block, c, d) + _products(block, d, c)], axis=2)
+    out = np.empty((len(c), 2 * block.L + 1, len(block)))
+    fill_derivatives(block, c, d, out)
+    return out
+
+
+def add_feature_gradients(block: Block, c: np.ndarray, slopes: np.ndarray, out: np.ndarray) -> None:
+    """Add to out (n, n_lm, Q) the gradients in environments c of their features times slopes (n, 2 L + 1, P)."""
+    out[:, block.L**2 : (block.L + 1) ** 2, : block.channels] += slopes[:, :, int(block.constant) : block.n_single]
+    for pairs in block.coupled:
+        add_product_gradients(pairs, c, slopes, out)
 
 
 def multiplicities(block: Block) -> np.ndarray:
@@ -137,3 +154,13 @@ def _degrees(block: Block) -> np.ndarray:
 def order_factors(block: Block, order_weights: np.ndarray) -> np.ndarray:
     """Factors (P, P) of the products of two features of a block in the invariant kernel."""
     return order_products(block, block, order_weights) / (2 * block.L + 1)
+
+
+def form_of_half(block: Block, half: np.ndarray, order_weights: np.ndarray) -> np.ndarray:
+    """W (P, P) of a kernel, E = sum_M x_M^T W x_M, from a sum (P, P) of the products of features x_M and x'_M.
+
+    The sum is over support points: 1/2 w x x^T for a weight w, x dx^T for a derivative dx.
+    """
+    twice = multiplicities(block)
+    scaled = half * order_factors(block, order_weights) * np.outer(twice, twice)
+    return scaled + scaled.T

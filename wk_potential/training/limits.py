@@ -25,10 +25,16 @@ class PerEstimator:
 
 @dataclass(frozen=True)
 class ChoiceLimits:
-    """Which estimator `estimator="auto"` takes: the full one up to these sizes (5 GB and some minutes)."""
+    """Which estimator `estimator="auto"` takes: the full one up to these sizes (5 GB and some minutes).
+
+    Where no frame is periodic, it takes the full one up to larger sizes: environments of molecules have few channels,
+    so that conjugate gradients take minutes, and their errors are smaller by a third.
+    """
 
     full_labels: int = 8000
     full_environments: int = 3000
+    molecular_labels: int = 30_000
+    molecular_environments: int = 12_000
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,16 @@ class FullLimits:
     noise_loss: float = 0.02  # of the score, which more noise of forces may cost
     few_factors: tuple[float, ...] = (4.0**-1, 4.0**-2, 4.0**-3, 4.0**-4, 4.0**-5, 4.0**-6)  # of energies, stresses
     few_gain: float = 0.1  # of the score, which less noise of energies or stresses must bring
+    # More labels are solved for by conjugate gradients, without their covariance matrix (`full.iterative`)
+    direct_labels: int = 8000
+    fewer_search_labels: int = 2000  # on which the likelihood is maximised then, at most
+    channels: float = 5e-3  # tolerance of channels then: left-out errors rise by 2 %, and the cost falls by ten times
+    preconditioner_share: float = 0.25  # environments by which the equations are preconditioned, for each label
+    preconditioner_points: int = 6000  # of these, at most
+    block_share: float = 0.02  # of the covariance within each frame that these do not describe: halves the iterations
+    residual: float = 0.1  # rms of each kind of label, in units of its noise: predictions are so near to the exact ones
+    iterations: int = 500  # at most
+    held_out: float = 0.1  # of the frames, without which a fit is made for the expected errors
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from .difference import with_wanted_stresses, without_potential
 from .doubts import label_warnings, unit_warnings
 from .error_bars.rigidity import fit_uncertainty, frames_of_error_bars
 from .full.fit import fit_full
+from .full.iterative import is_large
 from .isolated import with_isolated_atoms
 from .limits import DEFAULT, ChoiceLimits, Limits
 from .mapping.mapping import map_model
@@ -177,6 +178,9 @@ def train_frames(
     if not with_energy and not data.tensor_counts:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
     estimator = _choose_estimator(data, options, log, limits.choice) if with_energy else "full"
+    large = estimator == "full" and is_large(data, options, limits.full)
+    if large and "channel_tolerance" not in options.model_fields_set:
+        options = options.model_copy(update={"channel_tolerance": limits.full.channels})
     _check_neighbours(data, options.cutoff)
     search: dict[str, Any] = {}
     score = partial(_score, estimator=estimator, threads=n_threads, comm=comm)
@@ -376,13 +380,13 @@ def fit_task(task: Task) -> Fit:
 
 
 def _choose_estimator(data: Dataset, options: TrainingOptions, log: Log, limits: ChoiceLimits) -> str:
+    """Return the estimator of the options, or the one for data of this size."""
     n_labels, n_environments = data.n_labels, data.n_environments
-    small = n_labels <= limits.full_labels and n_environments <= limits.full_environments
+    most = limits.full_labels, limits.full_environments
+    if not any(frame.pbc.any() for frame in data) and not data.energies_alone and options.order <= 4:
+        most = limits.molecular_labels, limits.molecular_environments
+    small = n_labels <= most[0] and n_environments <= most[1]
     choice = options.estimator if options.estimator != "auto" else "full" if small else "sparse"
-    why = (
-        "as asked"
-        if options.estimator != "auto"
-        else f"the full one up to {limits.full_labels} and {limits.full_environments}"
-    )
+    why = "as asked" if options.estimator != "auto" else f"the full one up to {most[0]} and {most[1]}"
     log(f"Estimator: {choice} ({n_labels} labels, {n_environments} environments; {why})")
     return choice

@@ -19,6 +19,7 @@ from ...model.support import SupportPoints
 from ..doubts import predicted_without, slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, part_of, predict_cost
 from .gram import FlatEnvironments, add_covariance, flatten, force_gram, gram_cost, label_rows, some_frames
+from .iterative import is_large, solve_iteratively
 from .likelihood import NOT_POSITIVE, choose_hyperparameters, solve
 
 # what the header and the log call the errors
@@ -32,13 +33,18 @@ def fit_full(task: Task) -> Fit:
     """
     options, data, limits = task.options, task.data, task.limits.full
     scales = _environments(task)
-    most_labels = min(limits.search_labels, int(np.sqrt(limits.search_gigabytes / (8e-9 * _n_matrices(task)))))
+    large = is_large(data, options, limits)
+    wanted = limits.fewer_search_labels if large else limits.search_labels
+    most_labels = min(wanted, int(np.sqrt(limits.search_gigabytes / (8e-9 * _n_matrices(task)))))
     chosen = data.sampled(most_labels, 1, options.seed, limits.search_environments)
     searched = [some_frames(flat, chosen) for flat in scales]
     _predict(task, scales, searched)
     gram = _gram_matrices(task, searched)
     weights, noise, score = task.comm.first(_hyperparameters, task, gram, chosen)
     by_scale = weights.reshape(len(scales), len(data.elements), options.order)
+    if large:
+        del gram
+        return _solved_iteratively(task, scales, by_scale, noise, score)
     kernel = None if gram is None else np.tensordot(weights, gram, 1)
     del gram
     if len(chosen) < len(data):
@@ -58,8 +64,10 @@ def refit_full(task: Task, order_weights: np.ndarray, noise: np.ndarray) -> Fit:
         noise: (3,) of each kind of label.
 
     """
-    scales = _environments(task)
-    return _solved(task, scales, _covariance(task, scales, order_weights), order_weights, np.asarray(noise))
+    scales, noise = _environments(task), np.asarray(noise)
+    if is_large(task.data, task.options, task.limits.full):
+        return _solved_iteratively(task, scales, order_weights, noise)
+    return _solved(task, scales, _covariance(task, scales, order_weights), order_weights, noise)
 
 
 def _solved(
@@ -74,15 +82,35 @@ def _solved(
     alpha, residuals, log_likelihood = task.comm.first(solve, kernel, noise, task.labels, task.threads)
     errors = leave_one_out_errors(task.data, residuals)
     task.log("Expected errors (leave one frame out, exact): " + _describe(errors))
-    found = []
-    for density, flat, w in zip(task.densities, scales, order_weights, strict=True):
-        shape = (task.options.lmax + 1) ** 2, density.projection.shape[3]
-        found.append(Scale(density, w, full_support(flat, alpha, len(task.elements), shape)))
     left_out = None
     if len(task.data) > 1:
         by_frame = np.split(residuals, task.data.label_first[1:-1])
         left_out = LeftOut(lambda frames: [by_frame[k] for k in frames])
+    found = _scales(task, scales, order_weights, alpha)
     return Fit(found, noise, errors, {"log_likelihood": log_likelihood}, score, left_out)
+
+
+def _solved_iteratively(
+    task: Task, scales: list[FlatEnvironments], order_weights: np.ndarray, noise: np.ndarray, score: float = 0.0
+) -> Fit:
+    """Solve without the covariance of the labels."""
+    alpha, by_frame = solve_iteratively(task, scales, order_weights, noise)
+    known = [k for k, residuals in enumerate(by_frame) if residuals is not None]
+    errors, left_out = {}, None
+    if known:
+        errors = leave_one_out_errors(task.data.subset(np.array(known)), np.concatenate([by_frame[k] for k in known]))
+        task.log(f"Expected errors ({len(known)} frames left out): " + _describe(errors))
+        left_out = LeftOut(lambda frames: [by_frame[k] for k in frames])
+    return Fit(_scales(task, scales, order_weights, alpha), noise, errors, {}, score, left_out)
+
+
+def _scales(task: Task, scales: list[FlatEnvironments], order_weights: np.ndarray, alpha: np.ndarray) -> list[Scale]:
+    """Length scales of the model from the dual coefficients (N,) of the labels."""
+    found = []
+    for density, flat, w in zip(task.densities, scales, order_weights, strict=True):
+        shape = (task.options.lmax + 1) ** 2, density.projection.shape[3]
+        found.append(Scale(density, w, full_support(flat, alpha, len(task.elements), shape)))
+    return found
 
 
 def _n_matrices(task: Task) -> int:
@@ -153,12 +181,13 @@ def _predict(task: Task, scales: list[FlatEnvironments], searched: list[FlatEnvi
     order, lmax, matrices, speeds = task.options.order, task.options.lmax, _n_matrices(task), task.limits.speeds
     n, n_searched = scales[0].n_labels, searched[0].n_labels
     products = sum(gram_cost(flat, lmax, order) for flat in searched)
-    if n > n_searched:
+    large = is_large(task.data, task.options, task.limits.full)  # the solution is then predicted when it begins
+    if n > n_searched and not large:
         products += sum(gram_cost(flat, lmax, order, summed=True) for flat in scales)
     assembly = products / speeds.kernel_products
-    solutions = 60 * n_searched**3 / speeds.likelihood_products + n**3 / speeds.solution_products
+    solutions = 60 * n_searched**3 / speeds.likelihood_products + (0 if large else n**3 / speeds.solution_products)
     stored = 2 * sum(flat.jacobian.size for flat in scales)
-    largest = max((matrices + 4) * n_searched**2, n**2 + matrices * n_searched**2 * (n == n_searched))
+    largest = max((matrices + 4) * n_searched**2, 0 if large else n**2 + matrices * n_searched**2 * (n == n_searched))
     predict_cost(task, 8e-9 * (largest + stored), (assembly / task.comm.size + solutions) / task.threads)
 
 

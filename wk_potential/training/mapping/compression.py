@@ -17,8 +17,7 @@ from ...forms.features import (
     all_blocks,
     feature_derivatives,
     features,
-    multiplicities,
-    order_factors,
+    form_of_half,
     restricted,
 )
 from ...forms.quadratic import TruncatedForm
@@ -81,10 +80,7 @@ def dense_form(block: Block, support: SupportPoints, order_weights: np.ndarray) 
         if support.tangents is not None:
             right += feature_derivatives(block, support.coefficients[part], support.tangents[part])
         half += x.reshape(-1, len(block)).T @ right.reshape(-1, len(block))
-    twice = multiplicities(block)
-    half *= order_factors(block, order_weights)
-    half *= np.outer(twice, twice)
-    return half + half.T
+    return form_of_half(block, half, order_weights)
 
 
 def _screened(

@@ -1,0 +1,167 @@
+"""The covariance of many labels as a linear operator: its products with vectors, and never the matrix.
+
+Kernels of orders 1 to 4 are quadratic in features of an environment (`forms.features`), so that K = F F^T. F^T v adds
+up to the matrices W of a mapped form, and F W is what that form predicts. Both are matrix products whose cost is
+proportional to the number of environments.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ...compute.jit import njit
+from ...compute.ranks import Communicator
+from ...compute.threads import run_threads
+from ...density.expansion import Density
+from ...forms.features import (
+    Block,
+    add_feature_gradients,
+    all_blocks,
+    fill_derivatives,
+    fill_features,
+    form_of_half,
+)
+from .gram import FlatEnvironments
+
+GROUPS = 8  # of environments, over which threads and ranks share the work: sums do not depend on how many there are
+CHUNK = 256  # environments at a time
+
+
+@njit(nogil=True)
+def _add_tangents(own, row_first, label, jacobian, vector, out):
+    """Add to out (n, n_lm * Q) the change of environments `own` along the sum of their labels times a vector (N,)."""
+    for i in range(len(own)):
+        for row in range(row_first[own[i]], row_first[own[i] + 1]):
+            x = vector[label[row]]
+            if x != 0.0:
+                for k in range(out.shape[1]):
+                    out[i, k] += x * jacobian[row, k]
+
+
+@njit(nogil=True)
+def _add_to_labels(own, row_first, label, jacobian, gradients, out):
+    """Add to labels out (N,) what the gradients (n, n_lm * Q) of environments `own` make of them."""
+    for i in range(len(own)):
+        for row in range(row_first[own[i]], row_first[own[i] + 1]):
+            out[label[row]] += np.dot(jacobian[row], gradients[i])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The environments of one length scale and one central element.
+
+    Attributes:
+        flat: environments of all elements.
+        own: (n,) those of the element.
+        energy_label: (n,) label of the energy of their frames, -1 without one.
+        shape: (n_lm, Q) of their coefficients.
+        blocks: their features.
+        order_weights: (order,) a_nu.
+
+    """
+
+    flat: FlatEnvironments
+    own: np.ndarray
+    energy_label: np.ndarray
+    shape: tuple[int, int]
+    blocks: list[Block]
+    order_weights: np.ndarray
+
+    def group(self, group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Environments (n,) of a group, the labels (n,) of their energies, their coefficients (n, n_lm, Q)."""
+        places = np.array_split(np.arange(len(self.own)), GROUPS)[group]
+        own = self.own[places]
+        return own, self.energy_label[places], self.flat.coefficients[own].reshape(len(own), *self.shape)
+
+    def halves(self, vector: np.ndarray, group: int) -> list[np.ndarray]:
+        """Sums (P, P) for `form_of_half`, of a group of environments and each block."""
+        (own, energy, c), flat, out = self.group(group), self.flat, []
+        d = np.zeros(c.shape)
+        rows = d.reshape(len(own), flat.coefficients.shape[1])
+        _add_tangents(own, flat.row_first, flat.label, flat.jacobian, vector, rows)
+        weights = 0.5 * np.where(energy >= 0, vector[energy], 0.0)[:, None, None]
+        for block in self.blocks:
+            half, product = np.zeros((2, len(block), len(block)))
+            for part, (x, dx) in _in_chunks(block, len(own)):
+                fill_features(block, c[part], x)
+                fill_derivatives(block, c[part], d[part], dx)
+                dx += weights[part] * x
+                # lets other threads work, which `dgemm` of SciPy does not
+                half += np.matmul(x.reshape(-1, len(block)).T, dx.reshape(-1, len(block)), out=product)
+            out.append(half)
+        return out
+
+    def add_predictions(self, forms: list[np.ndarray], out: np.ndarray, group: int) -> None:
+        """Add to labels out (GROUPS, N) what the forms (P, P) of the blocks predict for a group of environments."""
+        (own, energy, c), flat, labels = self.group(group), self.flat, out[group]
+        energies, gradients = np.zeros(len(own)), np.zeros(c.shape)
+        for block, form in zip(self.blocks, forms, strict=True):
+            for part, (x, product) in _in_chunks(block, len(own)):
+                fill_features(block, c[part], x)
+                np.matmul(x.reshape(-1, len(block)), form, out=product.reshape(-1, len(block)))
+                energies[part] += np.einsum("imp,imp->i", x, product)
+                product *= 2.0
+                add_feature_gradients(block, c[part], product, gradients[part])
+        np.add.at(labels, energy[energy >= 0], energies[energy >= 0])
+        rows = gradients.reshape(len(own), flat.coefficients.shape[1])
+        _add_to_labels(own, flat.row_first, flat.label, flat.jacobian, rows, labels)
+
+
+def _in_chunks(block: Block, n: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Slices of n environments, some at a time, with two arrays for their features, which are used again and again."""
+    arrays = np.empty((2, min(n, CHUNK), 2 * block.L + 1, len(block)))
+    for first in range(0, n, CHUNK):
+        part = slice(first, min(first + CHUNK, n))
+        yield part, arrays[:, : part.stop - first]
+
+
+def _channels(density: Density, element: int) -> np.ndarray:
+    """Number (lmax + 1,) of channels of an element's environments in use, by l."""
+    return np.count_nonzero(density.projection[element].any(axis=1), axis=1)
+
+
+class ImplicitCovariance:
+    """The kernel of all labels, K (N, N), of which only products with vectors are known.
+
+    Args:
+        scales: environments of each length scale.
+        densities: that describe them.
+        order_weights: (n_scales, n_elements, order), order at most 4.
+        threads: how many.
+        comm: ranks that share the environments [one]; all call `times` together.
+
+    """
+
+    def __init__(
+        self,
+        scales: Sequence[FlatEnvironments],
+        densities: Sequence[Density],
+        order_weights: np.ndarray,
+        threads: int = 1,
+        comm: Communicator | None = None,
+    ) -> None:
+        self.n_labels, self._threads, self._comm, self._parts = scales[0].n_labels, threads, comm or Communicator(), []
+        for flat, density, by_element in zip(scales, densities, order_weights, strict=True):
+            energy = np.repeat(flat.energy_label, np.diff(flat.frame_first))
+            shape = (density.lmax + 1) ** 2, density.projection.shape[3]
+            for z, weights in enumerate(by_element):
+                own, blocks = np.flatnonzero(flat.centres == z), all_blocks(density.lmax, _channels(density, z))
+                self._parts.append(_Part(flat, own, energy[own], shape, blocks, weights))
+
+    def times(self, vector: np.ndarray) -> np.ndarray:
+        """Return K v (N,) of a vector (N,)."""
+        out, groups = np.zeros((GROUPS, self.n_labels)), range(self._comm.rank, GROUPS, self._comm.size)
+        for part in self._parts:
+            found = run_threads(partial(part.halves, vector), groups, self._threads)
+            sums = [self._comm.total(np.add.reduce(of_block)) for of_block in zip(*found, strict=True)]
+            pairs = zip(part.blocks, sums, strict=True)
+            forms = [form_of_half(block, half, part.order_weights) for block, half in pairs]
+            run_threads(partial(part.add_predictions, forms, out), groups, self._threads)
+        return self._comm.total(out).sum(axis=0)
+
+    def cost(self) -> float:
+        """Multiply-adds of `times`."""
+        of_env = [sum((2 * b.L + 1) * float(len(b)) ** 2 for b in part.blocks) for part in self._parts]
+        return 2 * sum(len(part.own) * each for part, each in zip(self._parts, of_env, strict=True))
