@@ -15,7 +15,8 @@ from wk_potential.errors import DataError, OptionsError
 from wk_potential.training.baseline import fit_baseline
 from wk_potential.training.channels import model_density
 from wk_potential.training.full.gram import flatten, force_gram
-from wk_potential.training.limits import FullLimits, Limits
+from wk_potential.training.limits import ChoiceLimits, FullLimits, Limits
+from wk_potential.training.train import _choose_estimator
 
 
 def predict(model: Model, frame: Frame, direct: bool = False):
@@ -142,6 +143,21 @@ def test_estimator_is_chosen_by_size(crystals, molecules):
     lines: list[str] = []
     train(crystals, TrainingOptions(**SMALL, order=2, estimator="sparse", support_points=5), 1, lines.append)
     assert any("sparse" in line and "as asked" in line for line in lines)
+
+
+def test_full_estimator_up_to_more_labels_for_molecules(crystals, molecules):
+    """With forces, and of an order that has a mapped form."""
+    limits = ChoiceLimits(full_labels=10, molecular_labels=10_000)
+    energies = [dataclasses.replace(f, forces=None) for f in molecules if f.energy is not None]
+
+    def choice(frames, **options):
+        return _choose_estimator(Dataset(frames), TrainingOptions(**options), lambda text: None, limits)
+
+    assert choice(molecules) == "full"
+    assert choice(molecules, order=5) == "sparse"
+    assert choice(crystals) == "sparse"
+    assert choice([*molecules, crystals[0]]) == "sparse"
+    assert choice([*energies, *energies]) == "sparse"
 
 
 @pytest.mark.train
