@@ -27,8 +27,8 @@ class PerEstimator:
 class ChoiceLimits:
     """Which estimator `estimator="auto"` takes: the full one up to these sizes (5 GB and some minutes).
 
-    Where no frame is periodic, it takes the full one up to larger sizes: environments of molecules have few channels,
-    so that conjugate gradients take minutes, and their errors are smaller by a third.
+    Up to larger sizes where no frame is periodic: environments of molecules have few channels, so that conjugate
+    gradients take minutes, and errors are smaller by a third.
     """
 
     full_labels: int = 8000
@@ -161,8 +161,7 @@ class FullLimits:
     noise_loss: float = 0.02  # of the score, which more noise of forces may cost
     few_factors: tuple[float, ...] = (4.0**-1, 4.0**-2, 4.0**-3, 4.0**-4, 4.0**-5, 4.0**-6)  # of energies, stresses
     few_gain: float = 0.1  # of the score, which less noise of energies or stresses must bring
-    # More labels are solved for by conjugate gradients, without their covariance matrix (`full.iterative`)
-    direct_labels: int = 8000
+    direct_labels: int = 8000  # more are solved for by conjugate gradients, without their covariance (`full.iterative`)
     fewer_search_labels: int = 2000  # on which the likelihood is maximised then, at most
     channels: float = 5e-3  # tolerance of channels then: left-out errors rise by 2 %, and the cost falls by ten times
     preconditioner_share: float = 0.25  # environments by which the equations are preconditioned, for each label

@@ -8,11 +8,12 @@ from oracles.systems import SMALL
 
 from wk_potential import TrainingOptions
 from wk_potential.atoms.dataset import Dataset
+from wk_potential.compute.ranks import Communicator
 from wk_potential.errors import OptionsError
 from wk_potential.training.full.conjugate import Preconditioner, solve_by_iteration
 from wk_potential.training.full.fit import fit_full
 from wk_potential.training.full.gram import add_covariance, flatten
-from wk_potential.training.full.implicit import ImplicitCovariance
+from wk_potential.training.full.implicit import GROUPS, ImplicitCovariance
 from wk_potential.training.full.inverse import mirror
 from wk_potential.training.full.iterative import is_large
 from wk_potential.training.limits import FullLimits, Limits
@@ -49,7 +50,27 @@ def test_products_are_those_of_the_matrix(system, order, threads, request):
     for vector in (rng.normal(size=data.n_labels), np.eye(data.n_labels)[0]):
         expected = matrix @ vector
         np.testing.assert_allclose(covariance.times(vector), expected, rtol=0, atol=1e-11 * np.abs(expected).max())
-    assert covariance.cost() > 0
+    assert covariance.cost > covariance.n_stored > 0
+
+
+def test_ranks_without_environments(molecules):
+    """More ranks than groups of environments: those without one take part in the sums."""
+    data = Dataset(molecules[:2])
+    task = make_task(data, TrainingOptions(**SMALL, channel_tolerance=1e-2, order=2), "full", 1)
+    scales = [flatten(environments) for environments in task.environments]
+    weights = np.ones((len(scales), len(data.elements), 2))
+    totals: list[np.ndarray] = []
+
+    class Rank(Communicator):
+        rank, size = GROUPS + 1, GROUPS + 2
+
+        def total(self, array):
+            totals.append(array)
+            return array
+
+    found = ImplicitCovariance(scales, task.densities, weights, 1, Rank()).times(np.ones(data.n_labels))
+    np.testing.assert_array_equal(found, 0.0)
+    assert len(totals) > len(data.elements)
 
 
 def test_products_of_energies_alone(molecules):

@@ -83,7 +83,8 @@ class _Part:
         _add_tangents(own, flat.row_first, flat.label, flat.jacobian, vector, rows)
         weights = 0.5 * np.where(energy >= 0, vector[energy], 0.0)[:, None, None]
         for block in self.blocks:
-            half, product = np.zeros((2, len(block), len(block)))
+            half = np.zeros((len(block), len(block)))
+            product = np.empty_like(half)
             for part, (x, dx) in _in_chunks(block, len(own)):
                 fill_features(block, c[part], x)
                 fill_derivatives(block, c[part], d[part], dx)
@@ -154,13 +155,20 @@ class ImplicitCovariance:
         """Return K v (N,) of a vector (N,)."""
         out, groups = np.zeros((GROUPS, self.n_labels)), range(self._comm.rank, GROUPS, self._comm.size)
         for part in self._parts:
-            found = run_threads(partial(part.halves, vector), groups, self._threads)
-            sums = [self._comm.total(np.add.reduce(of_block)) for of_block in zip(*found, strict=True)]
-            pairs = zip(part.blocks, sums, strict=True)
-            forms = [form_of_half(block, half, part.order_weights) for block, half in pairs]
+            halves = run_threads(partial(part.halves, vector), groups, self._threads)
+            forms = []
+            for n, block in enumerate(part.blocks):  # a rank may have no group
+                half = sum((of_group[n] for of_group in halves), np.zeros((len(block), len(block))))
+                forms.append(form_of_half(block, self._comm.total(half), part.order_weights))
             run_threads(partial(part.add_predictions, forms, out), groups, self._threads)
         return self._comm.total(out).sum(axis=0)
 
+    @property
+    def n_stored(self) -> float:
+        """Number of coefficients of the forms that `times` holds at once."""
+        return GROUPS * max(sum(float(len(b)) ** 2 for b in part.blocks) for part in self._parts)
+
+    @property
     def cost(self) -> float:
         """Multiply-adds of `times`."""
         of_env = [sum((2 * b.L + 1) * float(len(b)) ** 2 for b in part.blocks) for part in self._parts]

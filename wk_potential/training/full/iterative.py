@@ -157,7 +157,8 @@ def _roots(
 def _predict(task: Task, scales: Sequence[FlatEnvironments], covariance: ImplicitCovariance) -> None:
     """Predict memory and time of the iterations."""
     speeds, n_labels, points = task.limits.speeds, covariance.n_labels, _n_points(task)
-    stored = 2 * sum(flat.jacobian.size for flat in scales) + 0.75 * n_labels * points + 3 * points**2
-    products = ITERATIONS * covariance.cost() / speeds.kernel_products
+    stored = 2 * sum(flat.jacobian.size for flat in scales) + 0.75 * n_labels * points + 3.0 * points**2
+    stored += covariance.n_stored
+    products = ITERATIONS * covariance.cost / speeds.kernel_products
     features = 2 * n_labels * float(points) ** 2 / speeds.normal_products
     predict_cost(task, 8e-9 * stored, (products + features) / (task.threads * task.comm.size))
