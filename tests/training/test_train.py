@@ -147,10 +147,11 @@ def test_estimator_is_chosen_by_size(crystals, molecules):
 
 def test_full_estimator_up_to_more_labels_for_molecules(crystals, molecules):
     """With forces, and of an order that has a mapped form."""
-    limits = ChoiceLimits(full_labels=10, molecular_labels=10_000)
+    choices = ChoiceLimits(full_labels=10, molecular_labels=10_000)
+    limits = Limits(choice=choices, full=FullLimits(direct_labels=10))
     energies = [dataclasses.replace(f, forces=None) for f in molecules if f.energy is not None]
 
-    def choice(frames, **options):
+    def choice(frames, limits=limits, **options):
         return _choose_estimator(Dataset(frames), TrainingOptions(**options), lambda text: None, limits)
 
     assert choice(molecules) == "full"
@@ -158,6 +159,8 @@ def test_full_estimator_up_to_more_labels_for_molecules(crystals, molecules):
     assert choice(crystals) == "sparse"
     assert choice([*molecules, crystals[0]]) == "sparse"
     assert choice([*energies, *energies]) == "sparse"
+    # few labels of many environments, whose matrix would be formed
+    assert choice(molecules, Limits(choice=ChoiceLimits(full_environments=10))) == "sparse"
 
 
 @pytest.mark.train

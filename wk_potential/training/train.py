@@ -32,7 +32,7 @@ from .error_bars.rigidity import fit_uncertainty, frames_of_error_bars
 from .full.fit import fit_full
 from .full.iterative import is_large
 from .isolated import with_isolated_atoms
-from .limits import DEFAULT, ChoiceLimits, Limits
+from .limits import DEFAULT, Limits
 from .mapping.mapping import map_model
 from .options import TrainingOptions
 from .repulsion import choose_repulsion
@@ -177,7 +177,7 @@ def train_frames(
     with_energy = data.n_labels > 0
     if not with_energy and not data.tensor_counts:
         raise DataError("no energies, forces, stresses, dipoles or polarisabilities to train on")
-    estimator = _choose_estimator(data, options, log, limits.choice) if with_energy else "full"
+    estimator = _choose_estimator(data, options, log, limits) if with_energy else "full"
     large = estimator == "full" and is_large(data, options, limits.full)
     if large and "channel_tolerance" not in options.model_fields_set:
         options = options.model_copy(update={"channel_tolerance": limits.full.channels})
@@ -379,12 +379,13 @@ def fit_task(task: Task) -> Fit:
         return fit_full(task) if task.estimator == "full" else fit_sparse(task)
 
 
-def _choose_estimator(data: Dataset, options: TrainingOptions, log: Log, limits: ChoiceLimits) -> str:
+def _choose_estimator(data: Dataset, options: TrainingOptions, log: Log, limits: Limits) -> str:
     """Return the estimator of the options, or the one for data of this size."""
     n_labels, n_environments = data.n_labels, data.n_environments
-    most = limits.full_labels, limits.full_environments
-    if not any(frame.pbc.any() for frame in data) and not data.energies_alone and options.order <= 4:
-        most = limits.molecular_labels, limits.molecular_environments
+    most = limits.choice.full_labels, limits.choice.full_environments
+    molecular = not any(frame.pbc.any() for frame in data) and not data.energies_alone
+    if molecular and is_large(data, options, limits.full):
+        most = limits.choice.molecular_labels, limits.choice.molecular_environments
     small = n_labels <= most[0] and n_environments <= most[1]
     choice = options.estimator if options.estimator != "auto" else "full" if small else "sparse"
     why = "as asked" if options.estimator != "auto" else f"the full one up to {most[0]} and {most[1]}"
