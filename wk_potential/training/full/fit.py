@@ -18,7 +18,16 @@ from ...model.scale import Scale
 from ...model.support import SupportPoints
 from ..doubts import predicted_without, slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, part_of, predict_cost
-from .gram import FlatEnvironments, add_covariance, flatten, force_gram, gram_cost, label_rows, some_frames
+from .gram import (
+    FlatEnvironments,
+    add_covariance,
+    flatten,
+    force_gram,
+    gram_cost,
+    label_rows,
+    some_frames,
+    weights_and_tangents,
+)
 from .iterative import is_large, solve_iteratively
 from .likelihood import NOT_POSITIVE, choose_hyperparameters, solve
 
@@ -226,14 +235,7 @@ def full_support(
         shape: (n_lm, Q).
 
     """
-    n = len(flat.centres)
-    frame = np.repeat(np.arange(len(flat.energy_label)), np.diff(flat.frame_first))
-    energy = flat.energy_label[frame]
-    weights = np.where(energy >= 0, alpha[energy], 0.0)
-    tangents = np.zeros_like(flat.coefficients)
-    for i in range(n):
-        rows = slice(flat.row_first[i], flat.row_first[i + 1])
-        tangents[i] = alpha[flat.label[rows]] @ flat.jacobian[rows]
+    weights, tangents = weights_and_tangents(flat, np.arange(len(flat.centres)), alpha)
     points = []
     for z in range(n_elements):
         own = flat.centres == z

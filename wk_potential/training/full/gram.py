@@ -53,6 +53,11 @@ class FlatEnvironments(NamedTuple):
         """The number of labels."""
         return int(self.label_first[-1])
 
+    @property
+    def energy_of_environment(self) -> np.ndarray:
+        """Label (n,) of the energy of each environment's frame, -1 if it has none."""
+        return np.repeat(self.energy_label, np.diff(self.frame_first))
+
 
 def flatten(environments: Environments, progress: Callable[[float], None] | None = None) -> FlatEnvironments:
     """Join the environments of all frames; `progress` is called with the fraction done."""
@@ -96,6 +101,29 @@ def some_frames(flat: FlatEnvironments, frames: np.ndarray) -> FlatEnvironments:
         energy_label=np.where(energy >= 0, moved[energy], -1),
         label_first=label_first,
     )
+
+
+@njit(nogil=True)
+def _add_tangents(flat, own, vector, out):
+    for i in range(len(own)):
+        for row in range(flat.row_first[own[i]], flat.row_first[own[i] + 1]):
+            x = vector[flat.label[row]]
+            for k in range(out.shape[1]):
+                out[i, k] += x * flat.jacobian[row, k]
+
+
+def weights_and_tangents(flat: FlatEnvironments, own: np.ndarray, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the one weight (n,) and the one tangent (n, n_lm * Q) that labels times a vector (N,) give environments.
+
+    Args:
+        flat: environments of all frames.
+        own: (n,) which of them.
+        vector: (N,) dual coefficients.
+
+    """
+    energy, tangents = flat.energy_of_environment[own], np.zeros((len(own), flat.coefficients.shape[1]))
+    _add_tangents(flat, own, vector, tangents)
+    return np.where(energy >= 0, vector[energy], 0.0), tangents
 
 
 @njit(nogil=True)
@@ -148,8 +176,7 @@ def _low_orders(
 ) -> None:
     """Add the upper triangles of orders 1 and 2 to out[targets[element]], times factors[element], both (n, order)."""
     channels = flat.coefficients.shape[1] // (lmax + 1) ** 2
-    frame = np.repeat(np.arange(len(flat.energy_label)), np.diff(flat.frame_first))
-    energy = flat.energy_label[frame]
+    energy = flat.energy_of_environment
 
     def add_products(matrix: np.ndarray, features: np.ndarray, factor: float) -> None:
         def work(block: slice) -> None:

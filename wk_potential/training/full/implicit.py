@@ -23,29 +23,18 @@ from ...forms.features import (
     fill_features,
     form_of_half,
 )
-from .gram import FlatEnvironments
+from .gram import FlatEnvironments, weights_and_tangents
 
 GROUPS = 8  # of environments, over which threads and ranks share the work: sums do not depend on how many there are
 CHUNK = 256  # environments at a time
 
 
 @njit(nogil=True)
-def _add_tangents(own, row_first, label, jacobian, vector, out):
-    """Add to out (n, n_lm * Q) the change of environments `own` along the sum of their labels times a vector (N,)."""
-    for i in range(len(own)):
-        for row in range(row_first[own[i]], row_first[own[i] + 1]):
-            x = vector[label[row]]
-            if x != 0.0:
-                for k in range(out.shape[1]):
-                    out[i, k] += x * jacobian[row, k]
-
-
-@njit(nogil=True)
-def _add_to_labels(own, row_first, label, jacobian, gradients, out):
+def _add_to_labels(flat, own, gradients, out):
     """Add to labels out (N,) what the gradients (n, n_lm * Q) of environments `own` make of them."""
     for i in range(len(own)):
-        for row in range(row_first[own[i]], row_first[own[i] + 1]):
-            out[label[row]] += np.dot(jacobian[row], gradients[i])
+        for row in range(flat.row_first[own[i]], flat.row_first[own[i] + 1]):
+            out[flat.label[row]] += np.dot(flat.jacobian[row], gradients[i])
 
 
 @dataclass(frozen=True)
@@ -55,7 +44,6 @@ class _Part:
     Attributes:
         flat: environments of all elements.
         own: (n,) those of the element.
-        energy_label: (n,) label of the energy of their frames, -1 without one.
         shape: (n_lm, Q) of their coefficients.
         blocks: their features.
         order_weights: (order,) a_nu.
@@ -64,31 +52,27 @@ class _Part:
 
     flat: FlatEnvironments
     own: np.ndarray
-    energy_label: np.ndarray
     shape: tuple[int, int]
     blocks: list[Block]
     order_weights: np.ndarray
 
-    def group(self, group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Environments (n,) of a group, the labels (n,) of their energies, their coefficients (n, n_lm, Q)."""
-        places = np.array_split(np.arange(len(self.own)), GROUPS)[group]
-        own = self.own[places]
-        return own, self.energy_label[places], self.flat.coefficients[own].reshape(len(own), *self.shape)
+    def group(self, group: int) -> tuple[np.ndarray, np.ndarray]:
+        """Environments (n,) of a group, and their coefficients (n, n_lm, Q)."""
+        own = np.array_split(self.own, GROUPS)[group]
+        return own, self.flat.coefficients[own].reshape(len(own), *self.shape)
 
     def halves(self, vector: np.ndarray, group: int) -> list[np.ndarray]:
         """Sums (P, P) for `form_of_half`, of a group of environments and each block."""
-        (own, energy, c), flat, out = self.group(group), self.flat, []
-        d = np.zeros(c.shape)
-        rows = d.reshape(len(own), flat.coefficients.shape[1])
-        _add_tangents(own, flat.row_first, flat.label, flat.jacobian, vector, rows)
-        weights = 0.5 * np.where(energy >= 0, vector[energy], 0.0)[:, None, None]
+        (own, c), out = self.group(group), []
+        weights, tangents = weights_and_tangents(self.flat, own, vector)
+        half_weights, d = 0.5 * weights[:, None, None], tangents.reshape(c.shape)
         for block in self.blocks:
             half = np.zeros((len(block), len(block)))
             product = np.empty_like(half)
             for part, (x, dx) in _in_chunks(block, len(own)):
                 fill_features(block, c[part], x)
                 fill_derivatives(block, c[part], d[part], dx)
-                dx += weights[part] * x
+                dx += half_weights[part] * x
                 # lets other threads work, which `dgemm` of SciPy does not
                 half += np.matmul(x.reshape(-1, len(block)).T, dx.reshape(-1, len(block)), out=product)
             out.append(half)
@@ -96,7 +80,7 @@ class _Part:
 
     def add_predictions(self, forms: list[np.ndarray], out: np.ndarray, group: int) -> None:
         """Add to labels out (GROUPS, N) what the forms (P, P) of the blocks predict for a group of environments."""
-        (own, energy, c), flat, labels = self.group(group), self.flat, out[group]
+        (own, c), flat, labels = self.group(group), self.flat, out[group]
         energies, gradients = np.zeros(len(own)), np.zeros(c.shape)
         for block, form in zip(self.blocks, forms, strict=True):
             for part, (x, product) in _in_chunks(block, len(own)):
@@ -105,9 +89,9 @@ class _Part:
                 energies[part] += np.einsum("imp,imp->i", x, product)
                 product *= 2.0
                 add_feature_gradients(block, c[part], product, gradients[part])
+        energy = flat.energy_of_environment[own]
         np.add.at(labels, energy[energy >= 0], energies[energy >= 0])
-        rows = gradients.reshape(len(own), flat.coefficients.shape[1])
-        _add_to_labels(own, flat.row_first, flat.label, flat.jacobian, rows, labels)
+        _add_to_labels(flat, own, gradients.reshape(len(own), flat.coefficients.shape[1]), labels)
 
 
 def _in_chunks(block: Block, n: int) -> Iterator[tuple[slice, np.ndarray]]:
@@ -145,11 +129,10 @@ class ImplicitCovariance:
     ) -> None:
         self.n_labels, self._threads, self._comm, self._parts = scales[0].n_labels, threads, comm or Communicator(), []
         for flat, density, by_element in zip(scales, densities, order_weights, strict=True):
-            energy = np.repeat(flat.energy_label, np.diff(flat.frame_first))
             shape = (density.lmax + 1) ** 2, density.projection.shape[3]
             for z, weights in enumerate(by_element):
                 own, blocks = np.flatnonzero(flat.centres == z), all_blocks(density.lmax, _channels(density, z))
-                self._parts.append(_Part(flat, own, energy[own], shape, blocks, weights))
+                self._parts.append(_Part(flat, own, shape, blocks, weights))
 
     def times(self, vector: np.ndarray) -> np.ndarray:
         """Return K v (N,) of a vector (N,)."""

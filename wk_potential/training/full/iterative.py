@@ -106,18 +106,16 @@ def _features(task: Task, order_weights: np.ndarray, deviation: np.ndarray) -> n
     extended, n_elements = with_rattled(data, 1, task.limits.sparse.rattle, task.options.seed), len(task.elements)
     most = max(1, _n_points(task) // n_elements)
     pools = [candidates(Environments(extended, d), most, task.options.seed) for d in task.densities]
-    kernels, designs = [], []
-    for z in range(n_elements):
-        scales = list(zip(task.densities, pools, order_weights[:, z], strict=True))
-        kernels.append(sum(kernel_matrices(p[z], lmax, w[None], task.threads)[0] for _, p, w in scales))
-        own = [[points if k == z else points[:0] for k, points in enumerate(p)] for _, p, _ in scales]
-        designs.append([Design(Environments(data, d), p, w) for (d, _, w), p in zip(scales, own, strict=True)])
-    basis = Basis(*kernels)
+    scales = list(zip(task.densities, pools, order_weights, strict=True))
+    basis = Basis(*(
+        sum(kernel_matrices(points[z], lmax, weights[z : z + 1], task.threads)[0] for _, points, weights in scales)
+        for z in range(n_elements)
+    ))  # fmt: skip
+    designs = [Design(Environments(data, d), points, weights[:, None]) for d, points, weights in scales]
     first = task.labels.first
 
     def rows_of(k: int) -> np.ndarray:
-        found = [sum(design.of_frame(k)[:, 0] for design in of_element) for of_element in designs]
-        return np.concatenate(found, axis=1) / deviation[first[k] : first[k + 1], None]
+        return sum(design.of_frame(k)[:, 0] for design in designs) / deviation[first[k] : first[k + 1], None]
 
     out = np.empty((len(deviation), basis.rank), np.float32)
     batch = 16 * task.threads * task.comm.size

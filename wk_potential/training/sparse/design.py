@@ -39,26 +39,23 @@ class Design:
     Args:
         environments: of the frames.
         support: (M_z, n_lm, Q) support points of each element.
-        sets: (n_sets, order) order weights of kernels that are formed side by side.
+        sets: (n_sets, order) order weights of kernels that are formed side by side, or (n_elements, n_sets, order).
 
     """
 
     def __init__(self, environments: Environments, support: Sequence[np.ndarray], sets: np.ndarray) -> None:
-        self.environments, self.sets = environments, np.atleast_2d(np.asarray(sets, float))
+        sets = np.atleast_2d(np.asarray(sets, float))
+        # a copy: compiled code is made again for what is read-only
+        self.environments, self._sets = environments, np.broadcast_to(sets, (len(support), *sets.shape[-2:])).copy()
         self._counts, self._blocks = [len(s) for s in support], [in_blocks(s) for s in support]
-        self._terms = wigner_terms(environments.density.lmax, self.sets.shape[1])
-
-    @property
-    def n_columns(self) -> int:
-        """Number of columns: of the sets one after the other, of the elements in each."""
-        return len(self.sets) * sum(self._counts)
+        self._terms = wigner_terms(environments.density.lmax, sets.shape[-1])
 
     def of_frame(self, k: int) -> np.ndarray:
         """Design matrix (labels, n_sets, M) of frame k."""
         environments, slots = self.environments.of_frame(k), self.environments.data.slots(k)
         if not len(environments.label):
             return self._energy(environments)[None][: slots.max() + 1]
-        counts, lmax, n_sets = self._counts, self.environments.density.lmax, len(self.sets)
+        counts, lmax, n_sets = self._counts, self.environments.density.lmax, self._sets.shape[1]
         first = np.concatenate([[0], np.cumsum(counts)])
         out = np.zeros((slots.max() + 1, n_sets, first[-1]))
         for i, z in enumerate(environments.centres):
@@ -68,7 +65,7 @@ class Design:
             n = blocks.shape[0] * blocks.shape[2]
             values, grads = np.zeros((n_sets, n)), np.zeros((blocks.shape[1], n_sets, n))
             c = environments.coefficients[i]
-            kernel_rows_with_gradients(self._terms, lmax, self.sets, c, blocks, values, grads)
+            kernel_rows_with_gradients(self._terms, lmax, self._sets[z], c, blocks, values, grads)
             columns = slice(first[z], first[z + 1])
             if slots[0] >= 0:
                 out[slots[0], :, columns] += values[:, : counts[z]]
@@ -81,7 +78,7 @@ class Design:
 
     def _energy(self, environments: FrameEnvironments) -> np.ndarray:
         """What the support points add to an energy (n_sets, M): kernels without derivatives."""
-        order, lmax = self.sets.shape[1], self.environments.density.lmax
+        order, lmax = self._sets.shape[2], self.environments.density.lmax
         found = []
         for z, n in enumerate(self._counts):
             rows = np.zeros((order, self._blocks[z].shape[0] * self._blocks[z].shape[2]))
@@ -89,7 +86,7 @@ class Design:
             for i in np.flatnonzero(environments.centres == z) if n else ():
                 kernel_rows(self._terms, lmax, order, environments.coefficients[i], self._blocks[z], rows)
                 total += rows
-            found.append(self.sets @ total[:, :n])
+            found.append(self._sets[z] @ total[:, :n])
         return np.concatenate(found, axis=1)
 
 
