@@ -11,7 +11,7 @@ from wk_potential.active.model import GrowingModel
 from wk_potential.atoms.dataset import Dataset
 from wk_potential.density.frames import Environments
 from wk_potential.training.full.fit import fit_full
-from wk_potential.training.sparse.design import Design, kernel_matrices, stream_design
+from wk_potential.training.sparse.design import Design, Folds, kernel_matrices, stream_design
 from wk_potential.training.sparse.regression import Basis, SparseRegression
 from wk_potential.training.task import make_task
 
@@ -53,7 +53,7 @@ def test_growing_equals_fit_at_once(grown, copper_frames):
     environments = Environments(Dataset(copper_frames, model.elements), scale.density)
     design = Design(environments, regression.support, scale.order_weights[:1])
     basis = Basis(*kernels)
-    (equations,) = stream_design(design, [basis], np.zeros(len(copper_frames), int), model.baseline)
+    (equations,) = stream_design(design, [basis], Folds(np.zeros(len(copper_frames), int), 1), model.baseline)
     at_once = SparseRegression(equations, basis)
     expected = at_once.weights(1.0, noise)
     for frame in copper_frames[::5]:

@@ -50,6 +50,14 @@ def test_nothing_is_expanded_twice_if_memory_allows(expanded):
     assert expanded == [(k, derivatives) for derivatives in (False, True) for k in range(len(FRAMES))]
 
 
+def test_rows_are_counted_without_expansion(expanded):
+    environments = Environments(DATA, make_density(1, 2))
+    counts = [environments.count_rows(k) for k in range(len(FRAMES))]
+    assert not expanded
+    assert counts == [len(environments.of_frame(k).jacobian) for k in range(len(FRAMES))]
+    assert min(counts) > 0
+
+
 def test_memory_is_bounded(expanded):
     """What is kept first stays, and what is too large is computed each time."""
     density = make_density(1, 2)

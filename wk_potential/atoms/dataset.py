@@ -249,7 +249,7 @@ class Dataset(Sequence[Frame]):
         """Return the numbers to fit and what is known of them; the argument is that of `fit_targets`."""
         return Labels(self.fit_targets(baseline), self.kind, self.size, self.label_first)
 
-    # choices of frames
+    # choices of frames and environments
 
     def sampled(self, most: int, least: int, seed: int, most_atoms: int | None = None) -> np.ndarray:
         """Return random frames, in order, that have together at most some number of labels.
@@ -273,6 +273,13 @@ class Dataset(Sequence[Frame]):
         n_frames = int(np.searchsorted(np.cumsum(self.label_counts[order]), n_labels)) + 1
         most = int(np.searchsorted(np.cumsum(atoms), most_atoms)) + 1
         return np.sort(order[: min(n_frames, most)])
+
+    def drawn_environments(self, most: int, seed: int) -> np.ndarray:
+        """Return which environments (n_environments,) are drawn at random: `most` of each element, or all."""
+        rng, drawn = np.random.default_rng(seed), np.zeros(self.n_environments, bool)
+        for z in range(len(self.elements)):
+            drawn[rng.permutation(np.flatnonzero(self.species == z))[:most]] = True
+        return drawn
 
 
 def label_table(frames: Sequence[Frame]) -> list[tuple[str, str, int, int]]:

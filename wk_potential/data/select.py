@@ -17,7 +17,7 @@ from ..errors import OptionsError
 from ..kernel.coupling import wigner_terms
 from ..training.channels import model_density
 from ..training.options import TrainingOptions
-from ..training.sparse.selection import ElementCandidates, candidates, drawn_environments, mean_kernels
+from ..training.sparse.selection import ElementCandidates, candidates, mean_kernels
 from ..training.task import Progress, quiet
 
 MOST_CANDIDATES = 5000  # environments of each element, drawn at random: enough to tell which frames are unlike others
@@ -64,7 +64,7 @@ def select_frames(
     environments = Environments(dataset, density)
     pools = candidates(environments, MOST_CANDIDATES, options.seed, partial(progress, "environments"))
     weights = 1 / (options.order * mean_kernels(pools, density.lmax, options.order, options.seed))
-    drawn = drawn_environments(dataset, MOST_CANDIDATES, options.seed)
+    drawn = dataset.drawn_environments(MOST_CANDIDATES, options.seed)
     frame = np.repeat(np.arange(len(dataset)), dataset.n_atoms)[drawn]
     owners = [frame[dataset.species[drawn] == z] for z in range(len(dataset.elements))]
     terms = wigner_terms(density.lmax, options.order)

@@ -49,12 +49,12 @@ class FrameEnvironments:
 
 
 @njit
-def _count_rows(first, index, forces, stress):
+def _count_rows(first, index, chosen, forces, stress):
     n = first.shape[0] - 1
     out = np.zeros(n + 1, np.int64)
     for i in range(n):
         atoms = len(np.unique(np.append(index[first[i] : first[i + 1]], i))) if forces else 0
-        out[i + 1] = out[i] + 3 * atoms + (6 if stress else 0)
+        out[i + 1] = out[i] + (3 * atoms + (6 if stress else 0) if chosen[i] else 0)
     return out
 
 
@@ -64,6 +64,8 @@ def _fill_rows(density, centres, first, index, vectors, species, forces, stress,
     width = jacobian.shape[1]
     channels = density.projection.shape[3]
     for i in range(n):
+        if rows[i + 1] == rows[i]:
+            continue
         span = slice(first[i], first[i + 1])
         derivative = np.zeros((first[i + 1] - first[i], 3, width // channels, channels))
         environment_jacobian(density, centres[i], vectors[span], species[span], derivative)
@@ -91,7 +93,11 @@ def _fill_rows(density, centres, first, index, vectors, species, forces, stress,
 
 
 def frame_environments(
-    frame: Frame, density: Density, elements: np.ndarray, derivatives: bool = True
+    frame: Frame,
+    density: Density,
+    elements: np.ndarray,
+    derivatives: bool = True,
+    chosen: np.ndarray | None = None,
 ) -> FrameEnvironments:
     """Expand the environments of a frame; rows only for the kinds of label that it has.
 
@@ -100,14 +106,16 @@ def frame_environments(
         density: the model's density.
         elements: sorted atomic numbers of the model.
         derivatives: without, no Jacobian.
+        chosen: (N,) environments that get rows of the Jacobian [all].
 
     """
+    chosen = np.ones(len(frame), bool) if chosen is None else chosen
     neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, density.radial.cutoff)
     vectors = neighbours.vectors(frame.positions, frame.cell)
     centres = np.searchsorted(elements, frame.numbers)
     forces, stress = derivatives and frame.forces is not None, derivatives and frame.stress is not None
     around = centres[neighbours.neighbour]
-    rows = _count_rows(neighbours.first, neighbours.neighbour, forces, stress)
+    rows = _count_rows(neighbours.first, neighbours.neighbour, chosen, forces, stress)
     width = (density.lmax + 1) ** 2 * density.projection.shape[3]
     jacobian, label = np.zeros((rows[-1], width)), np.zeros(rows[-1], np.int64)
     if forces or stress:
@@ -188,6 +196,13 @@ class Environments:
             found = frame_environments(self.data[k], self.density, self.data.elements, derivatives)
             self._kept.offer(number, derivatives, found)
         return found
+
+    def count_rows(self, k: int) -> int:
+        """Return how many rows the Jacobian of frame k has, without forming it."""
+        frame = self.data[k]
+        neighbours = find_neighbours(frame.positions, frame.cell, frame.pbc, self.density.radial.cutoff)
+        chosen, forces, stress = np.ones(len(frame), bool), frame.forces is not None, frame.stress is not None
+        return int(_count_rows(neighbours.first, neighbours.neighbour, chosen, forces, stress)[-1])
 
     def by_element(self, k: int) -> list[np.ndarray]:
         """Coefficients (n, n_lm, Q) of the environments of each element in frame k."""

@@ -1,5 +1,7 @@
 """The density of a model: its channels (element, radial function) reduced to those that the training set uses."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -7,7 +9,7 @@ from ..atoms.dataset import Dataset
 from ..compute.ranks import Communicator
 from ..compute.threads import run_threads
 from ..density.expansion import Density, full_density
-from ..density.frames import Environments
+from ..density.frames import FrameEnvironments, frame_environments
 from ..density.radial import RadialTable, radial_table
 from .baseline import element_weights
 from .limits import DEFAULT, DensityLimits
@@ -48,8 +50,9 @@ def model_density(
     channels = by_l[:, None, None] * by_channel[:, None] * _mixed(options.element_mixing or 0.0, len(elements), radial)
     full = full._replace(projection=np.broadcast_to(channels, full.projection.shape).copy())
     chosen = np.random.default_rng(options.seed).permutation(len(data))[: limits.frames]
-    few, threads = Environments(data.subset(chosen), full), min(threads, MOST_THREADS)
-    covariance, extended = _covariances(few, limits.stray, comm or Communicator(), threads)
+    few, threads = data.subset(chosen), min(threads, MOST_THREADS)
+    moving = np.split(few.drawn_environments(limits.environments, options.seed), np.cumsum(few.n_atoms)[:-1])
+    covariance, extended = _covariances(few, full, moving, limits.stray, comm or Communicator(), threads)
     n_elements, n_l, n_full, _ = covariance.shape
     kept = []
     squares = np.trace(covariance.sum(axis=1), axis1=1, axis2=2)
@@ -76,39 +79,48 @@ def _mixed(mixing: float, n_elements: int, radial: RadialTable) -> np.ndarray:
 
 
 def _covariances(
-    environments: Environments, stray: float, comm: Communicator, threads: int
+    data: Dataset, density: Density, moving: Sequence[np.ndarray], stray: float, comm: Communicator, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean c c^T (n_elements, lmax + 1, n, n) over environments, alone and with atoms that stray."""
-    density, n_elements = environments.density, len(environments.data.elements)
-    n_l, n = density.lmax + 1, density.projection.shape[3]
+    """Mean c c^T (n_elements, lmax + 1, n, n) over environments, alone and with atoms that stray.
+
+    `moving` says of each frame which environments (N,) are looked at with atoms that stray.
+    """
+    n_elements, n_l, n = len(data.elements), density.lmax + 1, density.projection.shape[3]
     # summed in groups of frames, so that the sums are the same to the last bit on any number of ranks and threads
     sums = np.zeros((N_GROUPS, 2, n_elements, n_l, n, n))
-    counts = np.zeros((N_GROUPS, n_elements))
+    counts = np.zeros((N_GROUPS, 2, n_elements))
 
     def add_group(group: int) -> None:
-        for k in range(group, len(environments.data), N_GROUPS):
-            _add_frame(environments, k, stray, sums[group, 0], sums[group, 1], counts[group])
+        for k in range(group, len(data), N_GROUPS):
+            found = frame_environments(data[k], density, data.elements, chosen=moving[k])
+            for i, chosen in enumerate(moving[k]):
+                _add_environment(found, i, sums[group, 0], counts[group, 0])
+                if chosen:
+                    _add_changes(found, i, stray, sums[group, 1], counts[group, 1])
 
     # threads of small products wait for each other, far longer beside any other load
     with threadpool_limits(1, user_api="blas"):
         run_threads(add_group, range(comm.rank, N_GROUPS, comm.size), threads)
-    plain, moved = comm.total(sums).sum(axis=0)
-    count = np.maximum(comm.total(counts).sum(axis=0), 1)[:, None, None, None]
-    return plain / count, (plain + moved) / count
+    count = np.maximum(comm.total(counts).sum(axis=0), 1)[..., None, None, None]
+    plain, moved = comm.total(sums).sum(axis=0) / count
+    return plain, plain + moved
 
 
-def _add_frame(
-    environments: Environments, k: int, stray: float, plain: np.ndarray, moved: np.ndarray, count: np.ndarray
-) -> None:
-    """Add c c^T of the environments of frame k, what straying atoms add to it, and their number."""
-    density, found = environments.density, environments.of_frame(k)
-    n_l, n, n_atoms = density.lmax + 1, density.projection.shape[3], len(found.centres)
-    for i, z in enumerate(found.centres):
-        count[z] += 1
-        rows = found.jacobian[found.first[i] : found.first[i + 1]].reshape(-1, n_l**2, n)
-        rows = rows[found.label[found.first[i] : found.first[i + 1]] <= 3 * n_atoms]
-        for l in range(n_l):
-            c = found.coefficients[i, l * l : (l + 1) ** 2]
-            plain[z, l] += c.T @ c
-            j = rows[:, l * l : (l + 1) ** 2].reshape(-1, n)
-            moved[z, l] += stray**2 * (j.T @ j)
+def _add_environment(found: FrameEnvironments, i: int, out: np.ndarray, count: np.ndarray) -> None:
+    """Add c c^T of environment i, by l, to `out` (n_elements, lmax + 1, n, n) at its element, and count it."""
+    z, c = found.centres[i], found.coefficients[i]
+    count[z] += 1
+    for l, total in enumerate(out[z]):
+        own = c[l * l : (l + 1) ** 2]
+        total += own.T @ own
+
+
+def _add_changes(found: FrameEnvironments, i: int, stray: float, out: np.ndarray, count: np.ndarray) -> None:
+    """Add what straying atoms add to c c^T; arguments as in `_add_environment`."""
+    z, shape = found.centres[i], found.coefficients[i].shape
+    count[z] += 1
+    span = slice(found.first[i], found.first[i + 1])
+    rows = found.jacobian[span].reshape(-1, *shape)[found.label[span] <= 3 * len(found.centres)]
+    for l, total in enumerate(out[z]):
+        changes = rows[:, l * l : (l + 1) ** 2].reshape(-1, shape[1])
+        total += stray**2 * (changes.T @ changes)

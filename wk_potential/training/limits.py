@@ -42,6 +42,7 @@ class DensityLimits:
     """How the channels of the density are reduced to those that the training set uses (`channels`)."""
 
     frames: int = 200  # at most, drawn at random
+    environments: int = 400  # of each element in these, at most, that are looked at with atoms that stray
     stray: float = 0.05  # Angstrom, by which atoms may stray from the frames; it also keeps channels that forces need
     # of the largest rms norm of an element, for the scale of those that are smaller: atoms that hardly have neighbours
     # are not scaled up
@@ -65,8 +66,7 @@ class TrialLimits:
     labels: PerEstimator = PerEstimator(800, 12_000)
     environments: int = 30_000  # of these frames, at most: energies alone are few labels of many atoms
     support_points: int = 600  # of the sparse estimator
-    kept_bytes: float = 1e9  # as `Limits.kept_bytes`: a trial looks at its few frames twice
-    falls: tuple[float, ...] = (20.0, 400.0)  # of its order weights, see `SparseLimits`
+    falls: tuple[float, ...] = (20.0, 400.0)  # of its order weights, see `SparseLimits`; their best score is taken
     energy_falls: tuple[float, ...] = (0.3, 5.0)
     # Tried by the sparse estimator, and before a search: support points want less weight of high angular momenta,
     # compounds smoother densities, dense metals a shorter cutoff
@@ -99,8 +99,8 @@ class TrialLimits:
     )  # fmt: skip
     body_gain: float = 0.3
     # Tolerances of channels, where there are several elements: those of little density may be noise, or matter much.
-    # The cost of a step is about the square of the number of channels, which is worth a few per cent of error
-    channels: tuple[float, ...] = (3e-3, 1e-2)
+    # The cost of a step is about the square of their number, which is worth a few per cent of error. The middle is first
+    channels: tuple[float, float, float] = (1e-3, 3e-3, 1e-2)
     channels_loss: float = 0.1
     # Of elements: alloys of many metals gain, molecules and water do not. With few support points mixing looks better
     # than it is with many

@@ -84,8 +84,8 @@ class TrainingOptions(ReadingOptions):
         1e-4,
         ge=0,
         lt=0.3,
-        description="Relative size below which channels of the density are neglected. The sparse estimator tries 0.003 "
-        "and 0.01 as well where there are several elements",
+        description="Relative size below which channels of the density are neglected. The sparse estimator tries "
+        "larger ones, 0.001 to 0.01, where there are several elements",
     )
 
     # the kernel

@@ -187,10 +187,9 @@ def train_frames(
     given = options
     if with_energy:
         tries = limits.trials
-        sparse = replace(limits.sparse, falls=tries.falls, energy_falls=tries.energy_falls)
-        fewer = replace(limits, sparse=sparse, kept_bytes=tries.kept_bytes)
-        trial = partial(score, n_support=limits.trials.support_points, limits=fewer)
-        options = tried(data, options, estimator, trial, log, limits.trials, progress)
+        fewer = replace(limits.sparse, falls=tries.falls, energy_falls=tries.energy_falls)
+        trial = partial(score, n_support=tries.support_points, limits=replace(limits, sparse=fewer))
+        options = tried(data, options, estimator, trial, log, tries, progress)
     if options.optimise:
         score = partial(score, n_support=limits.search.support_points, limits=limits)
         options, search = optimise(data, options, estimator, score, log, progress, search_file, comm, limits)

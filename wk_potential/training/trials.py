@@ -49,7 +49,7 @@ def tried(
     farther = _may_change(data, options, limits.far)
     bodies = _free_bodies(data, options, limits) if estimator == "sparse" else []
     # the first score of each trial is that of the last one
-    n = len(shapes) + farther + len(bodies) + (len(limits.channels) if fewer else 0)
+    n = len(shapes) + farther + len(bodies) + 2 * fewer
     n += (len(limits.mixings) if mixed else 0) + saturated
     n += bool(shapes or farther or bodies or fewer or mixed or saturated)
     mixing_gain = limits.energy_mixing_gain if data.energies_alone else limits.mixing_gain
@@ -190,13 +190,16 @@ class _Trials:
 
         `plain` is the score of many, if it is known.
         """
-        without = _without_saturation(options)
-        found = {options.channel_tolerance: self.score(self.few, without) if plain is None else plain}
-        for tolerance in self.limits.channels:
+        without, many = _without_saturation(options), options.channel_tolerance
+        found = {many: self.score(self.few, without) if plain is None else plain}
+
+        def enough(tolerance: float) -> bool:
             found[tolerance] = self.score(self.few, without.model_copy(update={"channel_tolerance": tolerance}))
-        many = options.channel_tolerance
-        enough = [t for t, score in found.items() if score > found[many] - self.limits.channels_loss]
-        chosen = max([many, *enough])
+            return found[tolerance] > found[many] - self.limits.channels_loss
+
+        low, middle, high = self.limits.channels
+        known, other = (middle, high) if enough(middle) else (many, low)
+        chosen = other if enough(other) else known
         self.log(f"Channel tolerance {chosen:g} ({_scores(found)})")
         return options.model_copy(update={"channel_tolerance": chosen}), found[chosen]
 

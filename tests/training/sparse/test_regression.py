@@ -14,8 +14,8 @@ from wk_potential.training.baseline import fit_baseline
 from wk_potential.training.channels import model_density
 from wk_potential.training.full.gram import flatten
 from wk_potential.training.limits import DEFAULT
-from wk_potential.training.sparse.design import Design, deal, in_batches, kernel_matrices, stream_design
-from wk_potential.training.sparse.fit import _n_folds, fit_sparse
+from wk_potential.training.sparse.design import Design, Folds, deal, in_batches, kernel_matrices, stream_design
+from wk_potential.training.sparse.fit import _folds, fit_sparse
 from wk_potential.training.sparse.regression import Basis, NormalEquations, SparseRegression
 from wk_potential.training.sparse.selection import select_support
 from wk_potential.training.task import make_task
@@ -115,7 +115,7 @@ def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(n, spars
     folds = np.arange(len(data)) % 3
     kernels = [kernel_matrices(points, density.lmax, sets) for points in support]
     bases = [Basis(*of_set) for of_set in zip(*kernels, strict=True)]
-    equations = stream_design(Design(environments, support, sets), bases, folds, baseline, threads=2)
+    equations = stream_design(Design(environments, support, sets), bases, Folds(folds, 3), baseline, threads=2)
     kernel, regression = block_diag(*(k[n] for k in kernels)), SparseRegression(equations[n], bases[n])
     amplitude, noise = 0.7, np.array([0.01, 0.1, 0.05])
 
@@ -250,7 +250,8 @@ def test_many_frames_leave_one_tenth_out(molecules):
         assert any("34% left out" in line for line in lines) == (name == "tenth")
     assert all(0 < error < np.inf for fit in fits.values() for error in fit.errors.values())
     rare = [replace(frame, energy=None) if k else frame for k, frame in enumerate(molecules)]
-    assert _n_folds(make_task(Dataset(rare), options, "sparse", 1, limits=few), Dataset(rare)) == (4, 4)
+    folds = _folds(make_task(Dataset(rare), options, "sparse", 1, limits=few), Dataset(rare))
+    assert (folds.number, folds.tested) == (4, 4)
 
 
 def test_a_start_beyond_double_precision():

@@ -31,12 +31,13 @@ def test_copies_of_frames_with_forces(molecules):
 @pytest.mark.train
 def test_copies_describe_what_environments_cannot():
     """Forces are three labels for each environment: with copies, errors of left-out forces are smaller."""
-    frames, errors = labelled_copper(16), {}
-    options = SPARSE.model_copy(update=FINE | {"support_points": 10_000})
-    for limits in (NO_COPIES, DEFAULT):
-        fit = fit_sparse(make_task(Dataset(frames), options, "sparse", 1, limits=limits))
-        n_points = len(fit.scales[0].support[0])
-        assert (n_points > sum(map(len, frames))) == (limits is DEFAULT)
-        errors[n_points] = fit.errors["cross_validation_forces_rmse"]
-    few, many = sorted(errors)
-    assert errors[many] < 0.95 * errors[few]
+    options, ratios = SPARSE.model_copy(update=FINE | {"support_points": 10_000}), []
+    for seed in range(4):  # of single sets the ratio is 0.5 to 1
+        frames, errors = labelled_copper(12, seed), []
+        for limits in (NO_COPIES, DEFAULT):
+            fit = fit_sparse(make_task(Dataset(frames), options, "sparse", 1, limits=limits))
+            n_points = len(fit.scales[0].support[0])
+            assert (n_points > sum(map(len, frames))) == (limits is DEFAULT)
+            errors.append(fit.errors["cross_validation_forces_rmse"])
+        ratios.append(errors[1] / errors[0])
+    assert np.exp(np.mean(np.log(ratios))) < 0.8

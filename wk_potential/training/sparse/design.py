@@ -1,6 +1,7 @@
 """The design matrix of the sparse estimator: what each support point adds to each label, streamed frame by frame."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
 from .regression import Basis, NormalEquations, blas_threads
 
+CHUNK = 256  # columns of the design at a time
 BATCH = 1000  # labels at least: a triangular solution for few of them waits for memory
 
 
@@ -55,26 +57,34 @@ class Design:
         environments, slots = self.environments.of_frame(k), self.environments.data.slots(k)
         if not len(environments.label):
             return self._energy(environments)[None][: slots.max() + 1]
-        counts, lmax, n_sets = self._counts, self.environments.density.lmax, self._sets.shape[1]
-        first = np.concatenate([[0], np.cumsum(counts)])
-        out = np.zeros((slots.max() + 1, n_sets, first[-1]))
-        for i, z in enumerate(environments.centres):
-            if counts[z] == 0:
-                continue
-            blocks = self._blocks[z]
-            n = blocks.shape[0] * blocks.shape[2]
-            values, grads = np.zeros((n_sets, n)), np.zeros((blocks.shape[1], n_sets, n))
-            c = environments.coefficients[i]
-            kernel_rows_with_gradients(self._terms, lmax, self._sets[z], c, blocks, values, grads)
-            columns = slice(first[z], first[z + 1])
-            if slots[0] >= 0:
-                out[slots[0], :, columns] += values[:, : counts[z]]
-            rows = slice(environments.first[i], environments.first[i + 1])
-            if rows.stop > rows.start:
-                product = environments.jacobian[rows] @ grads.reshape(len(grads), -1)
-                own = slots[environments.label[rows]]  # an environment has each label once
-                out[own, :, columns] += product.reshape(-1, n_sets, n)[:, :, : counts[z]]
+        lmax, n_sets = self.environments.density.lmax, self._sets.shape[1]
+        out = np.zeros((slots.max() + 1, n_sets, sum(self._counts)))
+        for z, chunk, columns in self._chunks():
+            n = chunk.shape[0] * chunk.shape[2]
+            values, grads = np.zeros((n_sets, n)), np.zeros((chunk.shape[1], n_sets, n))
+            target, kept = out[:, :, columns], columns.stop - columns.start
+            for i in np.flatnonzero(environments.centres == z):
+                c = environments.coefficients[i]
+                kernel_rows_with_gradients(self._terms, lmax, self._sets[z], c, chunk, values, grads)
+                if slots[0] >= 0:
+                    target[slots[0]] += values[:, :kept]
+                rows = slice(environments.first[i], environments.first[i + 1])
+                if rows.stop > rows.start:
+                    product = environments.jacobian[rows] @ grads.reshape(len(grads), -1)
+                    own = slots[environments.label[rows]]  # an environment has each label once
+                    target[own] += product.reshape(-1, n_sets, n)[:, :, :kept]
         return out
+
+    def _chunks(self) -> Iterator[tuple[int, np.ndarray, slice]]:
+        """Element, blocks and columns of a few support points at a time: all that is done with them fits in a cache."""
+        first = 0
+        for z, blocks in enumerate(self._blocks):
+            n = max(1, CHUNK // (blocks.shape[2] * self._sets.shape[1]))
+            end = first + self._counts[z]
+            for b in range(0, len(blocks), n):
+                begin = first + b * blocks.shape[2]
+                yield z, blocks[b : b + n], slice(begin, min(begin + n * blocks.shape[2], end))
+            first = end
 
     def _energy(self, environments: FrameEnvironments) -> np.ndarray:
         """What the support points add to an energy (n_sets, M): kernels without derivatives."""
@@ -90,15 +100,37 @@ class Design:
         return np.concatenate(found, axis=1)
 
 
+class Folds(NamedTuple):
+    """Parts of the frames that are left out in turn.
+
+    Attributes:
+        of_frame: (F,) fold of each frame, from 0.
+        tested: how many of the folds are left out, the first ones.
+
+    """
+
+    of_frame: np.ndarray
+    tested: int
+
+    @property
+    def number(self) -> int:
+        """How many folds there are."""
+        return int(self.of_frame.max()) + 1
+
+    @property
+    def all_tested(self) -> bool:
+        """Whether all are left out; otherwise the others are most of the frames."""
+        return self.tested == self.number
+
+
 def stream_design(
     design: Design,
     bases: Sequence[Basis],
-    folds: np.ndarray,
+    folds: Folds,
     baseline: np.ndarray,
     threads: int = 1,
     progress: Callable[[float], None] | None = None,
     comm: Communicator | None = None,
-    evenly: bool = False,
 ) -> list[list[list[NormalEquations]]]:
     """Normal equations by set of order weights, fold and kind of label; labels are divided by their size.
 
@@ -108,22 +140,22 @@ def stream_design(
     Args:
         design: of all frames.
         bases: of the support points under the kernel of each set.
-        folds: (n_frames,) fold of each frame, from 0.
+        folds: of the frames. Where not all are tested, ranks share all folds, since one has most frames.
         baseline: eV, of each element.
         threads: how many.
         progress: called with the fraction done, or None.
         comm: ranks that share the frames [one].
-        evenly: ranks share all folds, which is faster where one fold has most frames.
 
     """
     comm, data = comm or Communicator(), design.environments.data
-    out = [[[NormalEquations(basis.rank) for _ in LabelKind] for _ in range(max(folds) + 1)] for basis in bases]
+    of_frame, number = folds.of_frame, folds.number
+    out = [[[NormalEquations(basis.rank) for _ in LabelKind] for _ in range(number)] for basis in bases]
     labels = data.labels(baseline)
-    holders = deal(data.label_counts + data.n_atoms, folds, comm.size, evenly)
+    holders = deal(data.label_counts + data.n_atoms, of_frame, comm.size, evenly=not folds.all_tested)
     own = np.flatnonzero(holders == comm.rank).tolist()
     controller = ThreadpoolController()
     # a batch is of one fold, so that sums do not depend on which rank has it
-    of_folds = [[k for k in own if folds[k] == f] for f in range(max(folds) + 1)]
+    of_folds = [[k for k in own if of_frame[k] == f] for f in range(number)]
     done = 0
     for batch in (b for ks in of_folds for b in in_batches(ks, data.label_counts, 4 * threads)):
         with controller.limit(limits=1, user_api="blas"):
@@ -136,14 +168,14 @@ def stream_design(
                 features = basis.features(np.concatenate([m[:, n] for m in matrices]) / size[:, None])
                 for k in np.unique(kind):
                     chosen = kind == k
-                    out[n][folds[batch[0]]][k].add(features[chosen], values[chosen] / size[chosen])
+                    out[n][of_frame[batch[0]]][k].add(features[chosen], values[chosen] / size[chosen])
         done += len(batch)
         if progress:
             progress(done / len(own))
     for of_set in out:
         for f, of_fold in enumerate(of_set):
             for equations in of_fold:
-                equations.collect(comm, f % comm.size, np.unique(holders[np.asarray(folds) == f]))
+                equations.collect(comm, f % comm.size, np.unique(holders[of_frame == f]))
     return out
 
 

@@ -18,7 +18,7 @@ from ...model.scale import Scale
 from ...model.support import SupportPoints
 from ..doubts import slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, available_memory, kept_gigabytes, predict_cost
-from .design import Design, in_batches, kernel_matrices, largest_batch, stream_design
+from .design import Design, Folds, in_batches, kernel_matrices, largest_batch, stream_design
 from .regression import FEW, Basis, NormalEquations, SparseRegression, blas_threads, left_out
 from .selection import candidates, mean_kernels, select_support, with_rattled
 
@@ -42,15 +42,17 @@ def fit_sparse(task: Task) -> Fit:
     noise = None
     if searched:
         few = _support(task, pools, min(limits.search_support, n_support), weights, "support points of the search")
-        weights, noise = _search_order_weights(task, few, mean)
+        weights, noise, score = _search_order_weights(task, few, mean)
+        if task.trial:  # a fit to the same labels would score nearly the same
+            return Fit([], noise, {}, {}, score)
     if copies := _n_copies(task, n_support):
         pools = _pools(task, copies)
     support = _support(task, pools, n_support, weights, "support points")
     _say_support(task, support)
-    (folds,), (basis,) = _stream(task, environments, support, weights[None], "design")
-    n_tested = _n_folds(task, task.data)[1]
-    regression = SparseRegression(folds, basis, task.comm, task.limits, n_tested, task.threads)
-    del folds
+    folds = _folds(task, task.data)
+    (equations,), (basis,) = _stream(task, environments, support, weights[None], folds, "design")
+    regression = SparseRegression(equations, basis, task.comm, task.limits, folds.tested, task.threads)
+    del equations
     amplitude = 1.0
     noise = _start_noise(task, regression.rms()) if noise is None else noise
     errors: dict[str, float] = {}
@@ -62,7 +64,7 @@ def fit_sparse(task: Task) -> Fit:
             amplitude, noise = regression.choose(
                 amplitude, noise, options.given_noise, evaluations, not searched, report
             )
-            errors, score = _cross_validated(task, regression, amplitude, noise)
+            errors, score = _cross_validated(task, regression, folds, amplitude, noise)
         (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude
     parts = np.split(solution, np.cumsum([len(s) for s in support])[:-1])
     points = [SupportPoints(c, w) for c, w in zip(support, parts, strict=True)]
@@ -108,14 +110,13 @@ def _say_support(task: Task, support: Sequence[np.ndarray]) -> None:
 
 
 def _cross_validated(
-    task: Task, regression: SparseRegression, amplitude: float, noise: np.ndarray
+    task: Task, regression: SparseRegression, folds: Folds, amplitude: float, noise: np.ndarray
 ) -> tuple[dict[str, float], float]:
     """Cross-validation errors for the header, and their score; warns of labels that contradict each other."""
     held_out, kinds = regression.errors(amplitude, noise), regression.kinds
     errors = {f"cross_validation_{NAMES[k]}_rmse": float(held_out[k]) for k in kinds}
     found = ", ".join(f"{NAMES[k].replace('_', ' ')} {held_out[k]:.3g}" for k in kinds)
-    n_folds, tested = _n_folds(task, task.data)
-    how = f"{n_folds}-fold cross-validation" if tested == n_folds else f"{task.limits.sparse.held_out:.0%} left out"
+    how = f"{folds.number}-fold cross-validation" if folds.all_tested else f"{task.limits.sparse.held_out:.0%} left out"
     task.log(f"Expected errors ({how}, rmse, eV and Å): {found}")
     if not task.trial:
         _warn_of_contradiction(task, regression, amplitude, noise, held_out)
@@ -211,8 +212,7 @@ def _rows(task: Task) -> float:
     """Mean number of rows of the Jacobian of an environment that has one, from some of the frames."""
     with_gradients = np.flatnonzero(task.data.counts_by_kind[:, [LabelKind.FORCES, LabelKind.STRESS]].any(axis=1))
     few = with_gradients[:: -(-len(with_gradients) // task.limits.sparse.counted_frames) or 1]
-    found = [task.environments[0].of_frame(k) for k in few]
-    return sum(len(e.jacobian) for e in found) / max(sum(len(e.centres) for e in found), 1)
+    return sum(map(task.environments[0].count_rows, few)) / max(int(task.data.n_atoms[few].sum()), 1)
 
 
 def _n_support(task: Task, rows: float) -> int:
@@ -274,27 +274,21 @@ def _n_folds(task: Task, data: Dataset) -> tuple[int, int]:
     return (2, 1) if counts[counts > 0].min() >= limits.many_frames else 2 * (min(limits.folds, len(data)),)
 
 
-def _folds(task: Task, data: Dataset) -> np.ndarray:
-    """Fold (F,) of each frame."""
-    order, (n_folds, tested) = np.random.default_rng(task.options.seed).permutation(len(data)), _n_folds(task, data)
-    if tested < n_folds:
-        return (order >= task.limits.sparse.held_out * len(data)).astype(int)
-    return order % n_folds
+def _folds(task: Task, data: Dataset) -> Folds:
+    """Folds of the frames, drawn at random."""
+    order, (number, tested) = np.random.default_rng(task.options.seed).permutation(len(data)), _n_folds(task, data)
+    small = order < task.limits.sparse.held_out * len(data)
+    return Folds(order % number if tested == number else np.where(small, 0, 1), tested)
 
 
 def _stream(
-    task: Task, environments: Environments, support: Sequence[np.ndarray], sets: np.ndarray, stage: str
+    task: Task, environments: Environments, support: Sequence[np.ndarray], sets: np.ndarray, folds: Folds, stage: str
 ) -> tuple[list[list[list[NormalEquations]]], list[Basis]]:
     """Normal equations of the labels of some or all frames, and the bases, of each set; see `stream_design`."""
-    design, folds = Design(environments, support, sets), _folds(task, environments.data)
-    n_folds, tested = _n_folds(task, environments.data)
     kernels = [kernel_matrices(points, environments.density.lmax, sets, task.threads) for points in support]
     bases = [Basis(*of_set) for of_set in zip(*kernels, strict=True)]
-    streamed = partial(task.progress, stage)
-    equations = stream_design(
-        design, bases, folds, task.baseline, task.threads, streamed, task.comm, evenly=tested < n_folds
-    )
-    return equations, bases
+    design, streamed = Design(environments, support, sets), partial(task.progress, stage)
+    return stream_design(design, bases, folds, task.baseline, task.threads, streamed, task.comm), bases
 
 
 def _start_noise(task: Task, rms: np.ndarray) -> np.ndarray:
@@ -303,8 +297,10 @@ def _start_noise(task: Task, rms: np.ndarray) -> np.ndarray:
     return np.array([given or own for given, own in zip(task.options.given_noise, guess, strict=True)])
 
 
-def _search_order_weights(task: Task, few: Sequence[np.ndarray], mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Order weights and noise by cross-validation, with few support points and some of the frames.
+def _search_order_weights(
+    task: Task, few: Sequence[np.ndarray], mean: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Order weights, noise and their score by cross-validation, with few support points and some of the frames.
 
     The weights fall from order to order by a factor, of which some are tried. With fewer support points than these, or
     fewer labels, the best factor is another one than that of the final fit. One frame alone tells nothing: the weights
@@ -315,25 +311,25 @@ def _search_order_weights(task: Task, few: Sequence[np.ndarray], mean: np.ndarra
     falls = limits.energy_falls if task.data.energies_alone else limits.falls
     falls = falls if order > 1 and len(frames) > 1 else falls[:1]
     sets = np.array([1.0 / (order * mean * fall ** np.arange(order)) for fall in falls])
-    folds, bases = _stream(task, task.environments[0].subset(frames), few, sets, "kernels of each order")
+    environments = task.environments[0].subset(frames)
+    folds = _folds(task, environments.data)
+    equations, bases = _stream(task, environments, few, sets, folds, "kernels of each order")
     if len(frames) > 1:
         n_points = sum(map(len, few))
         task.log(f"Cross-validating order weights and noise ({n_points} support points, {len(frames)} frames)")
     found = []
-    n_tested = _n_folds(task, task.data.subset(frames))[1]
-    for n, (weights, own, basis) in enumerate(zip(sets, folds, bases, strict=True)):
-        regression = SparseRegression(own, basis, task.comm, task.limits, n_tested, task.threads)
+    for n, (weights, own, basis) in enumerate(zip(sets, equations, bases, strict=True)):
+        regression = SparseRegression(own, basis, task.comm, task.limits, folds.tested, task.threads)
         rms = regression.rms()
         # labels are far more than weights: the search begins where the prior hardly constrains the weights
         amplitude, noise = limits.start_amplitude * rms[regression.kinds[0]] ** 2, _start_noise(task, rms)
         if regression.n_folds == 1:
-            return amplitude * weights, noise
+            return amplitude * weights, noise, float("-inf")
         with threadpool_limits(blas_threads(basis.rank, task.threads), user_api="blas"):
             amplitude, noise = regression.choose(amplitude, noise, task.options.given_noise, limits.noise_evaluations)
             score = regression.score(regression.errors(amplitude, noise))
-        found.append((score, amplitude * weights, noise))
+        found.append((amplitude * weights, noise, score))
         task.progress("order weights", (n + 1) / len(sets))
-    scores = ", ".join(f"{fall:g}: {score:.2f}" for fall, (score, *_) in zip(falls, found, strict=True))
-    best = max(found, key=lambda f: f[0])
+    scores = ", ".join(f"{fall:g}: {score:.2f}" for fall, (*_, score) in zip(falls, found, strict=True))
     task.log(f"Weights fall from order to order (scores of the factors tried, higher is better: {scores})")
-    return best[1:]
+    return max(found, key=lambda f: f[-1])

@@ -19,14 +19,6 @@ from .design import kernel_matrices
 LEAST_RESIDUAL = 1e-13
 
 
-def drawn_environments(data: Dataset, most: int, seed: int) -> np.ndarray:
-    """Which environments (n_environments,) of a data set are drawn at random: `most` of each element, or all."""
-    rng, drawn = np.random.default_rng(seed), np.zeros(data.n_environments, bool)
-    for z in range(len(data.elements)):
-        drawn[rng.permutation(np.flatnonzero(data.species == z))[:most]] = True
-    return drawn
-
-
 def with_rattled(data: Dataset, n_copies: int, amount: float, seed: int) -> Dataset:
     """Frames, and rattled copies of those that have forces.
 
@@ -50,10 +42,10 @@ def candidates(
 ) -> list[np.ndarray]:
     """Coefficients (n, n_lm, Q) of the environments of each element that may become support points, `most` at most.
 
-    They are those of `drawn_environments`, in their order.
+    They are those of `Dataset.drawn_environments`, in their order.
     """
     data = environments.data
-    drawn = drawn_environments(data, most, seed)
+    drawn = data.drawn_environments(most, seed)
     pools: list[list[np.ndarray]] = [[] for _ in data.elements]
     for k, own in enumerate(np.split(drawn, np.cumsum(data.n_atoms)[:-1])):
         if own.any():
