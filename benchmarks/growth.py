@@ -15,7 +15,7 @@ from wk_potential.analysis.timing import measure
 from wk_potential.atoms.frame import Frame
 from wk_potential.training.options import TrainingOptions
 
-METALS = ("Cu", "Ag", "Au", "Pt")
+METALS = ("Cu", "Ag", "Au", "Pt", "Pd", "Ni")
 DEFAULT = {"lmax": 3, "order": 4, "elements": 1, "support_points": 500}
 SCANS = {
     "lmax": [1, 2, 3, 4],
@@ -41,7 +41,7 @@ def frames(n_elements: int, n_frames: int, rng) -> list[Frame]:
     for k in range(n_frames):
         atoms = crystal(2, n_elements, rng)
         atoms.calc = EMT()
-        atoms.get_forces()
+        atoms.get_stress()
         out.append(Frame.from_atoms(atoms, f"crystal {k}"))
     return out
 

@@ -99,7 +99,7 @@ class TrialLimits:
     )  # fmt: skip
     body_gain: float = 0.3
     # Tolerances of channels, where there are several elements: those of little density may be noise, or matter much.
-    # The cost of a step is about the square of their number, which is worth a few per cent of error. The middle is first
+    # The cost of a step is about the square of their number: worth a few per cent of error. The middle one is first
     channels: tuple[float, float, float] = (1e-3, 3e-3, 1e-2)
     channels_loss: float = 0.1
     # Of elements: alloys of many metals gain, molecules and water do not. With few support points mixing looks better
