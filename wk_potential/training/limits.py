@@ -66,6 +66,7 @@ class TrialLimits:
     labels: PerEstimator = PerEstimator(800, 12_000)
     environments: int = 30_000  # of these frames, at most: energies alone are few labels of many atoms
     support_points: int = 600  # of the sparse estimator
+    doubted: float = 100.0  # labels of a kind count half in its scores: the logarithm of their error is known to 0.1
     falls: tuple[float, ...] = (20.0, 400.0)  # of its order weights, see `SparseLimits`; their best score is taken
     energy_falls: tuple[float, ...] = (0.3, 5.0)
     # Tried by the sparse estimator, and before a search: support points want less weight of high angular momenta,
@@ -98,12 +99,11 @@ class TrialLimits:
         }
     )  # fmt: skip
     body_gain: float = 0.3
-    # Tolerances of channels, where there are several elements: those of little density may be noise, or matter much.
-    # The cost of a step is about the square of their number: worth a few per cent of error. The middle one is first
+    # Tolerances of channels, where there are several elements; the middle one is first. The cost of a step is about the
+    # square of the number of channels, which is worth a few per cent of error
     channels: tuple[float, float, float] = (1e-3, 3e-3, 1e-2)
     channels_loss: float = 0.1
-    # Of elements: alloys of many metals gain, molecules and water do not. With few support points mixing looks better
-    # than it is with many
+    # Of elements: alloys of many metals gain, molecules and water do not. Few support points make it look better
     mixings: tuple[float, ...] = (0.6, 0.8)
     mixing_gain: float = 0.4
     energy_mixing_gain: float = 0.2  # where there are energies alone, whose logarithm is the whole score

@@ -40,7 +40,7 @@ from .search import optimise
 from .sparse.fit import fit_sparse
 from .task import Fit, LeftOut, Log, Progress, Task, make_task, quiet
 from .tensors.fit import fit_tensors, tensor_score
-from .trials import tried
+from .trials import tried, trusted
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -272,6 +272,9 @@ def _score(
     limits: Limits,
 ) -> float:  # fmt: skip
     """Score of a quiet fit, with some number of support points at most."""
+    if estimator == "sparse" and data.n_labels:
+        counts = data.counts_by_kind.sum(axis=0)
+        limits = replace(limits, importance=trusted(limits.importance, counts, limits.trials.doubted))
     fewer = {"support_points": min(n_support, options.support_points or n_support), "minutes": None}
     task = make_task(data, options.model_copy(update=fewer), estimator, threads, comm=comm, limits=limits)
     return fit_task(replace(task, trial=True)).score if data.n_labels else tensor_score(task)

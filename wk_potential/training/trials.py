@@ -86,6 +86,24 @@ def _are_of_same_size(data: Dataset) -> bool:
     return bool(np.ptp(np.log(covalent_radii[data.elements])) < SAME_SIZE)
 
 
+def trusted(importance: Sequence[float], counts: np.ndarray, doubted: float) -> tuple[float, float, float]:
+    """Return the importance (3,) of the kinds of label in a score of few labels.
+
+    The logarithm of an rms of n errors is uncertain by (2 n)^(-1/2), and by more where a few of them are large. So a
+    kind counts the less, the fewer its labels are; all kinds together count as much as before.
+
+    Args:
+        importance: (3,) of the kinds where there are many labels.
+        counts: (3,) numbers of labels.
+        doubted: number of labels that count half.
+
+    """
+    before = np.where(counts > 0, importance, 0.0)
+    after = before * counts / (counts + doubted)
+    energies, forces, stresses = (after * before.sum() / after.sum()).tolist()
+    return energies, forces, stresses
+
+
 def _free_shapes(data: Dataset, options: TrainingOptions, limits: TrialLimits) -> list[Mapping[str, float]]:
     """Shapes to try: those of which the user has set nothing."""
     shapes = (*limits.shapes, limits.sharp) if data.energies_alone else limits.shapes
