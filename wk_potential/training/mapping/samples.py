@@ -90,11 +90,10 @@ def draw_samples(
     for frame in data:
         for copy in with_copies(frame, limits.rattle, mixtures, rng):
             free = replace(copy, forces=np.zeros_like(frame.positions), stress=None)
-            chosen = rng.random(len(free)) <= share[np.searchsorted(elements, free.numbers)]
-            environments = frame_environments(free, density, elements, chosen=chosen)
+            environments = frame_environments(free, density, elements)
             for i, z in enumerate(environments.centres):
                 rows = environments.jacobian[environments.first[i] : environments.first[i + 1]]
-                if not len(rows):
+                if rng.random() > share[z] or not len(rows):
                     continue
                 for _ in range(2):
                     change = rng.normal(size=len(rows)) @ rows
