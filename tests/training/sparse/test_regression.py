@@ -267,3 +267,29 @@ def test_a_start_beyond_double_precision():
     assert not np.isfinite(regression.errors(1e12, noise)).all()
     found = regression.choose(1e12, noise, (None, None, None), 5, grid=False)
     assert np.isfinite(regression.errors(*found)).all()
+
+
+def test_labels_beyond_double_precision_are_fitted_with_a_smaller_kernel(molecules, monkeypatch):
+    """Labels without noise: neither the fit to all of them nor what is said about them may fail."""
+    options = TrainingOptions(**SMALL, order=2, support_points=8, element_mixing=0.0, saturation=0.0)
+    task = make_task(Dataset(molecules), options, "sparse", 1)
+    exact, plain, asked = fit_sparse(task), SparseRegression.fitted, []
+
+    def fitted(self, amplitude, noise):
+        asked.append(amplitude)
+        if len(asked) < 4:
+            raise np.linalg.LinAlgError
+        return plain(self, amplitude, noise)
+
+    def fails(*arguments):
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr(SparseRegression, "fitted", fitted)
+    monkeypatch.setattr(SparseRegression, "correlation", fails)
+    monkeypatch.setattr(SparseRegression, "weights", fails)
+    fit = fit_sparse(task)
+    assert asked == pytest.approx([asked[0] / 10**n for n in range(4)])
+    np.testing.assert_allclose(fit.scales[0].order_weights, 1e-3 * exact.scales[0].order_weights)
+    monkeypatch.setattr(SparseRegression, "fitted", fails)
+    with pytest.raises(np.linalg.LinAlgError):
+        fit_sparse(task)

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 from ase.data import chemical_symbols
+from scipy.linalg import LinAlgError
 from threadpoolctl import threadpool_limits
 
 from ...atoms.dataset import Dataset
@@ -25,6 +26,7 @@ from .selection import candidates, mean_kernels, select_support, with_rattled
 NAMES = {  # of errors, for people and the header
     LabelKind.ENERGY: "energy_per_sqrt_atom", LabelKind.FORCES: "forces", LabelKind.STRESS: "virial_per_sqrt_atom",
 }  # fmt: skip
+SMALLER = 12  # times the kernel is divided by ten, at most, until the equations can be solved
 # factors of the noise
 WITHOUT_STRESS, FOR_STRESS, FORCES_ALONE = np.array([1, 1, 1e3]), np.array([1, 1, 1 / 30]), np.array([1e3, 1, 1e3])
 
@@ -65,7 +67,8 @@ def fit_sparse(task: Task) -> Fit:
                 amplitude, noise, options.given_noise, evaluations, not searched, report
             )
             errors, score = _cross_validated(task, regression, folds, amplitude, noise)
-        (solution, leverage), order_weights = regression.fitted(amplitude, noise), weights * amplitude
+        amplitude, solution, leverage = _fitted(regression, amplitude, noise)
+        order_weights = weights * amplitude
     parts = np.split(solution, np.cumsum([len(s) for s in support])[:-1])
     points = [SupportPoints(c, w) for c, w in zip(support, parts, strict=True)]
     scale = Scale(density, np.tile(order_weights, (len(points), 1)), points)
@@ -76,6 +79,20 @@ def fit_sparse(task: Task) -> Fit:
             _warn_of_slope(task, design, regression, amplitude, noise)
         errors_of_frames = _left_out(task, design, solution, leverage, noise)
     return Fit([scale], noise, errors, {}, score, errors_of_frames)
+
+
+def _fitted(regression: SparseRegression, amplitude: float, noise: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Amplitude, weights and leverage of the fit to all labels: `SparseRegression.fitted`.
+
+    The amplitude is that of left-out errors, or smaller: labels without noise may be beyond double precision when no
+    fold is left out.
+    """
+    for _ in range(SMALLER):
+        try:
+            return amplitude, *regression.fitted(amplitude, noise)
+        except LinAlgError:
+            amplitude /= 10
+    return amplitude, *regression.fitted(amplitude, noise)
 
 
 def _pools(task: Task, n_copies: int = 0) -> list[np.ndarray]:
@@ -179,7 +196,10 @@ def _warn_of_contradiction(
 def _warn_of_sign(task: Task, regression: SparseRegression, amplitude: float, noise: np.ndarray) -> None:
     """Warn if the stresses have the opposite sign of what the other labels imply."""
     if LabelKind.STRESS in regression.kinds and len(regression.kinds) > 1:
-        found = regression.correlation(LabelKind.STRESS, amplitude, noise * WITHOUT_STRESS)
+        try:
+            found = regression.correlation(LabelKind.STRESS, amplitude, noise * WITHOUT_STRESS)
+        except LinAlgError:  # labels without noise, beyond double precision: nothing can be said
+            return
         doubt = stress_doubt(*found, task.limits.doubts)
         if doubt and task.comm.rank == 0:
             warnings.warn(doubt, stacklevel=2)
@@ -194,7 +214,10 @@ def _warn_of_slope(
     data, limits = task.data, task.limits.doubts
     with_energy = np.flatnonzero(data.counts_by_kind[:, LabelKind.ENERGY])
     own = data.subset(with_energy).sampled(limits.slope_labels, limits.slope_frames, task.options.seed)
-    weights = regression.weights(amplitude, noise * FORCES_ALONE)
+    try:
+        weights = regression.weights(amplitude, noise * FORCES_ALONE)
+    except LinAlgError:  # as in `_warn_of_sign`
+        return
 
     def compared(k: int) -> np.ndarray:
         """The energy (2,) by the forces alone, and as labelled."""
