@@ -11,7 +11,7 @@ from wk_potential import TrainingOptions, train
 from wk_potential.atoms.dataset import Dataset
 from wk_potential.training.limits import DEFAULT
 from wk_potential.training.options import DensityShape
-from wk_potential.training.trials import tried, trusted
+from wk_potential.training.trials import importance_of_few, tried
 
 SHAPES, CHANNELS = DEFAULT.trials.shapes, DEFAULT.trials.channels
 
@@ -79,9 +79,9 @@ def test_what_is_set_stays(molecules):
 
 def test_few_labels_of_a_kind_count_less():
     """Half where there are as many as are doubted; what all kinds count together stays."""
-    assert trusted((1.0, 1.0, 0.3), np.array([100, 10**9, 0]), 100.0) == pytest.approx((2 / 3, 4 / 3, 0.0))
-    assert trusted((1.0, 1.0, 0.3), np.array([10**9, 10**9, 10**9]), 100.0) == pytest.approx((1.0, 1.0, 0.3))
-    assert trusted((1.0, 1.0, 0.3), np.array([5, 0, 0]), 100.0) == pytest.approx((1.0, 0.0, 0.0))
+    assert importance_of_few((1.0, 1.0, 0.3), np.array([100, 10**9, 0]), 100.0) == pytest.approx((2 / 3, 4 / 3, 0.0))
+    assert importance_of_few((1.0, 1.0, 0.3), np.array([10**9, 10**9, 10**9]), 100.0) == pytest.approx((1.0, 1.0, 0.3))
+    assert importance_of_few((1.0, 1.0, 0.3), np.array([5, 0, 0]), 100.0) == pytest.approx((1.0, 0.0, 0.0))
 
 
 def test_nothing_is_scored_twice(molecules):

@@ -53,8 +53,10 @@ def _count_rows(first, index, chosen, forces, stress):
     n = first.shape[0] - 1
     out = np.zeros(n + 1, np.int64)
     for i in range(n):
-        atoms = len(np.unique(np.append(index[first[i] : first[i + 1]], i))) if forces else 0
-        out[i + 1] = out[i] + (3 * atoms + (6 if stress else 0) if chosen[i] else 0)
+        out[i + 1] = out[i]
+        if chosen[i]:
+            atoms = len(np.unique(np.append(index[first[i] : first[i + 1]], i))) if forces else 0
+            out[i + 1] += 3 * atoms + (6 if stress else 0)
     return out
 
 

@@ -40,7 +40,7 @@ from .search import optimise
 from .sparse.fit import fit_sparse
 from .task import Fit, LeftOut, Log, Progress, Task, make_task, quiet
 from .tensors.fit import fit_tensors, tensor_score
-from .trials import tried, trusted
+from .trials import importance_of_few, tried
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -274,7 +274,7 @@ def _score(
     """Score of a quiet fit, with some number of support points at most."""
     if estimator == "sparse" and data.n_labels:
         counts = data.counts_by_kind.sum(axis=0)
-        limits = replace(limits, importance=trusted(limits.importance, counts, limits.trials.doubted))
+        limits = replace(limits, importance=importance_of_few(limits.importance, counts, limits.trials.doubted))
     fewer = {"support_points": min(n_support, options.support_points or n_support), "minutes": None}
     task = make_task(data, options.model_copy(update=fewer), estimator, threads, comm=comm, limits=limits)
     return fit_task(replace(task, trial=True)).score if data.n_labels else tensor_score(task)

@@ -86,7 +86,7 @@ def _are_of_same_size(data: Dataset) -> bool:
     return bool(np.ptp(np.log(covalent_radii[data.elements])) < SAME_SIZE)
 
 
-def trusted(importance: Sequence[float], counts: np.ndarray, doubted: float) -> tuple[float, float, float]:
+def importance_of_few(importance: Sequence[float], counts: np.ndarray, doubted: float) -> tuple[float, float, float]:
     """Return the importance (3,) of the kinds of label in a score of few labels.
 
     The logarithm of an rms of n errors is uncertain by (2 n)^(-1/2), and by more where a few of them are large. So a

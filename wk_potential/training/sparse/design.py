@@ -16,7 +16,7 @@ from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
 from .regression import Basis, NormalEquations, blas_threads
 
-CHUNK = 256  # columns of the design at a time
+CHUNK = 256  # columns of the design at a time: their gradients and products stay in the cache
 BATCH = 1000  # labels at least: a triangular solution for few of them waits for memory
 
 
@@ -76,7 +76,7 @@ class Design:
         return out
 
     def _chunks(self) -> Iterator[tuple[int, np.ndarray, slice]]:
-        """Element, blocks and columns of a few support points at a time: all that is done with them fits in a cache."""
+        """Element, blocks and columns of a few support points at a time."""
         first = 0
         for z, blocks in enumerate(self._blocks):
             n = max(1, CHUNK // (blocks.shape[2] * self._sets.shape[1]))
