@@ -8,6 +8,7 @@ import pytest
 from ase import units
 from ase.build import bulk, molecule
 from ase.eos import EquationOfState
+from ase.io import read
 from ase.neighborlist import neighbor_list
 from ase.optimize import BFGS
 
@@ -105,8 +106,53 @@ def test_conductivity_of_a_flux_that_is_known():
     assert kappa[-1] == pytest.approx(1602.176634 * tau / (1000 * units.kB * 500**2), rel=0.1)
 
 
+def test_llzo_diffusion(tmp_path, monkeypatch, capsys):
+    """Too short for a diffusion coefficient; a longer run goes on from the trajectory."""
+    monkeypatch.chdir(tmp_path)
+    found, _ = run_example("llzo_diffusion.py", "--temperatures", "1200", "--time", "0.4")
+    assert 0 < found[1200] < 1e-3
+    assert len(read("llzo_1200K.traj", ":")) == 11
+    first = read("llzo_1200K.traj", 5)
+    run_example("llzo_diffusion.py", "--temperatures", "1200", "--time", "0.8")
+    assert len(read("llzo_1200K.traj", ":")) == 21
+    assert np.array_equal(read("llzo_1200K.traj", 5).positions, first.positions)
+    assert "1200 K: cell" in capsys.readouterr().out
+    assert (tmp_path / "llzo_diffusion.png").stat().st_size > 5000
+
+
+def test_llzo_crystal():
+    """The crystal as measured is nearly at rest in the model: no site is mistyped."""
+    module = runpy.run_path(str(EXAMPLES / "llzo_diffusion.py"))
+    atoms = module["tetragonal"]()
+    assert atoms.get_chemical_formula() == "La24Li56O96Zr16"
+    atoms.calc = WKCalculator(module["MODEL"])
+    assert np.abs(atoms.get_forces()).max() < 0.3
+    assert np.abs(atoms.get_stress()).max() < 5 * units.GPa
+
+
+def test_diffusion_of_a_random_walk():
+    """Steps of standard deviation s along each axis: D is s^2 / 2 for a step of time, though the crystal drifts."""
+    module = runpy.run_path(str(EXAMPLES / "llzo_diffusion.py"))
+    rng, s, step = np.random.default_rng(0), 0.3, 0.04
+    atoms = bulk("LiO", "rocksalt", a=4.0, cubic=True).repeat(3)
+    lithium, frames = atoms.symbols == "Li", []
+    for _ in range(1500):
+        atoms.positions += [0.01, 0.0, -0.02]
+        atoms.positions[lithium] += rng.normal(scale=s, size=(lithium.sum(), 3))
+        frames.append(atoms.copy())
+    *_, found = module["diffusion"](frames, step)
+    assert found == pytest.approx(1e-4 * s**2 / (2 * step), rel=0.1)
+
+
 def test_every_example_is_tested():
-    here = {"ethanol_nve.py", "copper_surface.py", "water_infrared.py", "water_rdf.py", "cluster_active.py"}
+    here = {
+        "llzo_diffusion.py",
+        "ethanol_nve.py",
+        "copper_surface.py",
+        "water_infrared.py",
+        "water_rdf.py",
+        "cluster_active.py",
+    }
     here |= {"peroxide_active_pyscf.py", "ethanol_on_xtb.py"} | {f"silicon_{name}.py" for name in SILICON}
     elsewhere = {"water_path_integrals.py"}  # test_ipi.py
     assert {path.name for path in EXAMPLES.glob("*.py")} == here | elsewhere

@@ -67,7 +67,8 @@ class GrowingModel:
     ) -> None:
         self.options, self.threads = options or TrainingOptions(), thread_count(threads)
         self.log, self.progress = log or quiet, progress or quiet
-        self.limits = limits
+        # a regression that grows has support points alone
+        self.limits = replace(limits, sparse=replace(limits.sparse, explicit=0.0))
         frames, options, self.baseline = without_potential(frames, self.options, None, self.threads, self.log)
         wanted, self.options = with_isolated_atoms(with_wanted_stresses(frames, options), options, self.log)
         self.data = Dataset(wanted)

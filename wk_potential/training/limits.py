@@ -44,8 +44,7 @@ class DensityLimits:
     frames: int = 200  # at most, drawn at random
     environments: int = 400  # of each element in these, at most, that are looked at with atoms that stray
     stray: float = 0.05  # Angstrom, by which atoms may stray from the frames; it also keeps channels that forces need
-    # of the largest rms norm of an element, for the scale of those that are smaller: atoms that hardly have neighbours
-    # are not scaled up
+    # of the largest rms norm of an element, from which on others are scaled: atoms that hardly have neighbours are not
     least_norm: float = 0.1
 
 
@@ -189,11 +188,11 @@ class NoiseGrid:
 class SparseLimits:
     """The sparse estimator (`sparse`)."""
 
-    least_support: int = 100  # support points, however few the minutes are that the user gives
-    # Support points by default: the least, and more as far as the time suffices. It is that of one core, so that the
-    # number does not depend on the machine, unless that lacks the memory
-    default_support: tuple[int, int] = (4000, 8000)
+    least_support: int = 100  # support points, however few minutes the user gives
+    # By default: the least, and more as far as the time of one core suffices (unless the machine lacks the memory)
+    default_support: tuple[int, int] = (3000, 8000)
     default_seconds: float = 300.0
+    explicit: float = 1.0  # functions of orders 1 and 2 for each support point, at most (`sparse.low_orders`)
     memory: float = 0.8  # of the free memory, which support points may take where the time decides how many
     candidates: int = 20_000  # environments of each element among which support points are chosen
     # Where support points outnumber the environments, those of rattled copies of the frames with forces are candidates
@@ -343,6 +342,7 @@ class Speeds:
     normal_products: float = 2.5e10  # multiply-adds per second, of normal equations
     gradient_pairs: float = 8.6e9  # multiply-adds per second, of kernels of two environments with gradients
     energy_pairs: float = 2.1e10  # multiply-adds per second, of the same without gradients
+    explicit_derivative: float = 2e-8  # seconds, of an explicit function
     tensor_pair: float = 1.2e-6  # seconds for the tensor kernel of two environments, lmax 3
     recoupling: float = 8e-8  # seconds for an element of the recoupled matrices
     form: float = 5e-10  # seconds for the third power of the features of a block

@@ -9,24 +9,24 @@ from wk_potential import train
 from wk_potential.atoms.dataset import Dataset
 from wk_potential.errors import OptionsError
 from wk_potential.training.limits import DEFAULT
-from wk_potential.training.sparse import fit
+from wk_potential.training.sparse import cost
 from wk_potential.training.task import make_task
 
-FEW = replace(DEFAULT, sparse=replace(DEFAULT.sparse, least_support=3))
+FEW = replace(DEFAULT, sparse=replace(DEFAULT.sparse, least_support=3, explicit=0.0))
 FIXED = {"uncertainty": False, "map": False}
 
 
 def points(frames, limits=FEW, **options):
     """Number of support points of a task on one thread."""
     options = SPARSE.model_copy(update=options)
-    return fit._n_support(make_task(Dataset(frames), options, "sparse", 1, limits=limits), 0.0)
+    return cost.choose_n_support(make_task(Dataset(frames), options, "sparse", 1, limits=limits), 0.0)
 
 
 @pytest.fixture
 def costs(monkeypatch):
     """A tenth of a gigabyte and six seconds for each support point, and twenty gigabytes of memory."""
-    monkeypatch.setattr(fit, "_cost", lambda task, n, rows: (0.1 * n, 6.0 * n))
-    monkeypatch.setattr(fit, "available_memory", lambda: 20.0)
+    monkeypatch.setattr(cost, "predicted_cost", lambda task, n, rows: (0.1 * n, 6.0 * n))
+    monkeypatch.setattr(cost, "available_memory", lambda: 20.0)
 
 
 def test_minutes_decide_how_many_support_points(crystals, costs):
@@ -50,9 +50,9 @@ def test_copies_only_where_environments_are_too_few(crystals):
 
 
 def test_memory_bounds_the_support_points(crystals, costs, monkeypatch):
-    monkeypatch.setattr(fit, "available_memory", lambda: 2.0)
+    monkeypatch.setattr(cost, "available_memory", lambda: 2.0)
     assert points(crystals, minutes=1000.0) == 16  # of 80 % of the memory
-    monkeypatch.setattr(fit, "available_memory", lambda: None)
+    monkeypatch.setattr(cost, "available_memory", lambda: None)
     assert points(crystals, minutes=2.0) == 20
 
 
@@ -61,13 +61,14 @@ def test_cost_knows_neighbours_and_angular_momenta(crystals):
     task, finer = (
         make_task(Dataset(crystals), SPARSE.model_copy(update={"lmax": SPARSE.lmax + n}), "sparse", 1) for n in (0, 1)
     )
-    rows = fit._rows(task)
+    rows = cost.count_rows(task)
     jacobians = [task.environments[0].of_frame(k).jacobian for k in range(len(crystals))]
     assert rows == pytest.approx(sum(map(len, jacobians)) / sum(map(len, crystals)))
-    assert all(more > less for more, less in zip(fit._cost(task, 10, 5 * rows), fit._cost(task, 10, rows), strict=True))
-    assert fit._cost(finer, 10, rows)[1] > 1.5 * fit._cost(task, 10, rows)[1]
+    dear, cheap = (cost.predicted_cost(task, 10, n * rows) for n in (5, 1))
+    assert all(more > less for more, less in zip(dear, cheap, strict=True))
+    assert cost.predicted_cost(finer, 10, rows)[1] > 1.5 * cost.predicted_cost(task, 10, rows)[1]
     alone = [replace(frame, forces=None, stress=None) for frame in crystals]
-    assert fit._rows(make_task(Dataset(alone), SPARSE, "sparse", 1)) == 0
+    assert cost.count_rows(make_task(Dataset(alone), SPARSE, "sparse", 1)) == 0
 
 
 @pytest.mark.train

@@ -10,8 +10,6 @@ from scipy.linalg import block_diag
 from wk_potential import TrainingOptions
 from wk_potential.atoms.dataset import Dataset
 from wk_potential.density.frames import Environments
-from wk_potential.training.baseline import fit_baseline
-from wk_potential.training.channels import model_density
 from wk_potential.training.full.gram import flatten
 from wk_potential.training.limits import DEFAULT
 from wk_potential.training.sparse.design import Design, Folds, deal, in_batches, kernel_matrices, stream_design
@@ -75,15 +73,6 @@ def test_basis_keeps_support_points_of_small_kernels():
     assert a.T @ t @ t.T @ a == pytest.approx(np.eye(20), abs=1e-9)
 
 
-@pytest.fixture(scope="module")
-def sparse_parts(crystals, molecules):
-    data = Dataset([*crystals, *molecules])
-    environments = Environments(data, model_density(data, TrainingOptions(**SMALL, order=3)))
-    pools = [np.concatenate(found) for found in zip(*map(environments.by_element, range(len(data))), strict=True)]
-    support = select_support(pools, 40, environments.density.lmax, np.ones(3))
-    return environments, fit_baseline(data)[0], support
-
-
 def test_support_selection(sparse_parts):
     *_, support = sparse_parts
     assert sum(map(len, support)) == 40
@@ -132,7 +121,7 @@ def test_sparse_weights_and_cross_validation_are_those_of_dense_algebra(n, spars
 
     everything = np.ones(len(values), bool)
     tolerance = 2e-5 * np.abs(values).max()
-    assert design @ regression.weights(amplitude, noise) == pytest.approx(fitted(everything), abs=tolerance)
+    assert design @ regression.weights(amplitude, noise) / amplitude == pytest.approx(fitted(everything), abs=tolerance)
 
     fold = np.repeat(folds, np.diff(flat.label_first))
     misfit = np.concatenate([((fitted(fold != k) - values) / size)[fold == k] for k in range(3)])
@@ -174,10 +163,19 @@ def test_basis_of_several_elements_is_that_of_the_whole_kernel():
     rng = np.random.default_rng(0)
     kernels = [a @ a.T for a in (rng.normal(size=(5, 5)), np.zeros((0, 0)), rng.normal(size=(8, 3)))]
     basis, rows = Basis(*kernels), rng.normal(size=(7, 13))
-    assert (basis.n_support, basis.rank) == (13, 8)
+    assert (basis.n_columns, basis.rank) == (13, 8)
     t = basis.weights(np.eye(8))
     assert t.T @ block_diag(*kernels) @ t == pytest.approx(np.eye(8), abs=1e-9)
     assert basis.features(rows) == pytest.approx(rows @ t, abs=1e-9)
+
+
+def test_explicit_features_come_first_and_stay_as_they_are():
+    rng = np.random.default_rng(0)
+    kernels = [a @ a.T for a in (rng.normal(size=(5, 5)), rng.normal(size=(8, 3)))]
+    basis, alone, rows = Basis(*kernels, n_explicit=2), Basis(*kernels), rng.normal(size=(7, 15))
+    assert (basis.n_columns, basis.rank) == (15, 10)
+    assert basis.features(rows) == pytest.approx(np.concatenate([rows[:, :2], alone.features(rows[:, 2:])], axis=1))
+    assert basis.weights(np.eye(10)) == pytest.approx(block_diag(np.eye(2), alone.weights(np.eye(8))))
 
 
 def test_features_of_elements_stand_in_the_order_of_the_whole_kernel():

@@ -13,7 +13,8 @@ from wk_potential.training.sparse.selection import with_rattled
 from wk_potential.training.task import make_task
 
 FINE = {"lmax": 3, "order": 4, "density_width": 0.3, "channel_tolerance": 1e-3}
-NO_COPIES = replace(DEFAULT, sparse=replace(DEFAULT.sparse, copies=0))
+SUPPORT = replace(DEFAULT, sparse=replace(DEFAULT.sparse, explicit=0.0))
+NO_COPIES = replace(SUPPORT, sparse=replace(SUPPORT.sparse, copies=0))
 
 
 def test_copies_of_frames_with_forces(molecules):
@@ -34,10 +35,10 @@ def test_copies_describe_what_environments_cannot():
     options, ratios = SPARSE.model_copy(update=FINE | {"support_points": 10_000}), []
     for seed in range(4):  # of single sets the ratio is 0.5 to 1
         frames, errors = labelled_copper(12, seed), []
-        for limits in (NO_COPIES, DEFAULT):
+        for limits in (NO_COPIES, SUPPORT):
             fit = fit_sparse(make_task(Dataset(frames), options, "sparse", 1, limits=limits))
             n_points = len(fit.scales[0].support[0])
-            assert (n_points > sum(map(len, frames))) == (limits is DEFAULT)
+            assert (n_points > sum(map(len, frames))) == (limits is SUPPORT)
             errors.append(fit.errors["cross_validation_forces_rmse"])
         ratios.append(errors[1] / errors[0])
     assert np.exp(np.mean(np.log(ratios))) < 0.8

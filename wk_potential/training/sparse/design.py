@@ -14,6 +14,7 @@ from ...compute.threads import run_threads
 from ...density.frames import Environments, FrameEnvironments
 from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
+from .low_orders import LowOrders
 from .regression import Basis, NormalEquations, blas_threads
 
 CHUNK = 256  # columns of the design at a time: their gradients and products stay in the cache
@@ -42,15 +43,23 @@ class Design:
         environments: of the frames.
         support: (M_z, n_lm, Q) support points of each element.
         sets: (n_sets, order) order weights of kernels that are formed side by side, or (n_elements, n_sets, order).
+        low: explicit functions, whose columns come before those of the support points [none].
 
     """
 
-    def __init__(self, environments: Environments, support: Sequence[np.ndarray], sets: np.ndarray) -> None:
+    def __init__(
+        self,
+        environments: Environments,
+        support: Sequence[np.ndarray],
+        sets: np.ndarray,
+        low: LowOrders | None = None,
+    ) -> None:
         sets = np.atleast_2d(np.asarray(sets, float))
         # a copy: compiled code is made again for what is read-only
         self.environments, self._sets = environments, np.broadcast_to(sets, (len(support), *sets.shape[-2:])).copy()
         self._counts, self._blocks = [len(s) for s in support], [in_blocks(s) for s in support]
         self._terms = wigner_terms(environments.density.lmax, sets.shape[-1])
+        self._low = low
 
     def of_frame(self, k: int) -> np.ndarray:
         """Design matrix (labels, n_sets, M) of frame k."""
@@ -58,8 +67,11 @@ class Design:
         if not len(environments.label):
             return self._energy(environments)[None][: slots.max() + 1]
         lmax, n_sets = self.environments.density.lmax, self._sets.shape[1]
-        out = np.zeros((slots.max() + 1, n_sets, sum(self._counts)))
-        for z, chunk, columns in self._chunks():
+        n_low = sum(self._low.counts) if self._low else 0
+        out = np.zeros((slots.max() + 1, n_sets, n_low + sum(self._counts)))
+        if self._low:
+            out[:, :, :n_low] = self._low_orders(self._low, environments, slots)[:, None]
+        for z, chunk, columns in self._chunks(n_low):
             n = chunk.shape[0] * chunk.shape[2]
             values, grads = np.zeros((n_sets, n)), np.zeros((chunk.shape[1], n_sets, n))
             target, kept = out[:, :, columns], columns.stop - columns.start
@@ -75,9 +87,23 @@ class Design:
                     target[own] += product.reshape(-1, n_sets, n)[:, :, :kept]
         return out
 
-    def _chunks(self) -> Iterator[tuple[int, np.ndarray, slice]]:
-        """Element, blocks and columns of a few support points at a time."""
-        first = 0
+    def _low_orders(self, low: LowOrders, environments: FrameEnvironments, slots: np.ndarray) -> np.ndarray:
+        """What the explicit functions add to the labels (labels, n)."""
+        parts = []
+        for z, n in enumerate(low.counts):
+            part, all_of_z = np.zeros((slots.max() + 1, n)), np.flatnonzero(environments.centres == z)
+            if slots[0] >= 0:
+                part[slots[0]] = low.values(z, environments.coefficients[all_of_z]).sum(axis=0)
+            for i in all_of_z:
+                rows = slice(environments.first[i], environments.first[i + 1])
+                c = environments.coefficients[i]
+                directions = environments.jacobian[rows].reshape(-1, *c.shape)
+                part[slots[environments.label[rows]]] += low.derivatives(z, c, directions)
+            parts.append(part)
+        return np.concatenate(parts, axis=1)
+
+    def _chunks(self, first: int) -> Iterator[tuple[int, np.ndarray, slice]]:
+        """Element, blocks and columns of a few support points at a time; `first` is the column of the first one."""
         for z, blocks in enumerate(self._blocks):
             n = max(1, CHUNK // (blocks.shape[2] * self._sets.shape[1]))
             end = first + self._counts[z]
@@ -88,8 +114,12 @@ class Design:
 
     def _energy(self, environments: FrameEnvironments) -> np.ndarray:
         """What the support points add to an energy (n_sets, M): kernels without derivatives."""
-        order, lmax = self._sets.shape[2], self.environments.density.lmax
+        order, lmax, n_sets = self._sets.shape[2], self.environments.density.lmax, self._sets.shape[1]
         found = []
+        if self._low:
+            own = environments.by_element(len(self._counts))
+            values = [self._low.values(z, c).sum(axis=0) for z, c in enumerate(own)]
+            found.append(np.tile(np.concatenate(values), (n_sets, 1)))
         for z, n in enumerate(self._counts):
             rows = np.zeros((order, self._blocks[z].shape[0] * self._blocks[z].shape[2]))
             total = np.zeros_like(rows)

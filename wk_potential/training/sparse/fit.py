@@ -1,7 +1,6 @@
 """The sparse estimator: support environments with weights, chosen by the kernel, fitted by cross-validation."""
 
 import warnings
-from bisect import bisect_left
 from collections.abc import Sequence
 from functools import partial
 
@@ -13,14 +12,14 @@ from threadpoolctl import threadpool_limits
 from ...atoms.dataset import Dataset
 from ...atoms.kinds import LabelKind
 from ...density.frames import Environments
-from ...kernel.coupling import wigner_terms
-from ...model.energy import pair_cost
 from ...model.scale import Scale
 from ...model.support import SupportPoints
 from ..doubts import slope_doubt, stress_doubt
-from ..task import Fit, LeftOut, Task, available_memory, kept_gigabytes, predict_cost
-from .design import Design, Folds, in_batches, kernel_matrices, largest_batch, stream_design
-from .regression import FEW, Basis, NormalEquations, SparseRegression, blas_threads, left_out
+from ..task import Fit, LeftOut, Task, predict_cost
+from .cost import choose_n_support, count_copies, count_folds, count_rows, most_explicit, predicted_cost
+from .design import Design, Folds, in_batches, kernel_matrices, stream_design
+from .low_orders import LowOrders, choose_low_orders
+from .regression import Basis, NormalEquations, SparseRegression, blas_threads, left_out
 from .selection import candidates, mean_kernels, select_support, with_rattled
 
 NAMES = {  # of errors, for people and the header
@@ -34,9 +33,9 @@ WITHOUT_STRESS, FOR_STRESS, FORCES_ALONE = np.array([1, 1, 1e3]), np.array([1, 1
 def fit_sparse(task: Task) -> Fit:
     """Select support points, choose hyperparameters by cross-validation, and fit the weights."""
     options, environments, density, limits = task.options, task.environments[0], task.densities[0], task.limits.sparse
-    rows = _rows(task)
-    n_support = _n_support(task, rows)
-    predict_cost(task, *_cost(task, n_support, rows))
+    rows = count_rows(task)
+    n_support = choose_n_support(task, rows)
+    predict_cost(task, *predicted_cost(task, n_support, rows))
     pools = _pools(task)
     mean = mean_kernels(pools, density.lmax, options.order, options.seed)
     searched = options.order_weights is None
@@ -47,12 +46,14 @@ def fit_sparse(task: Task) -> Fit:
         weights, noise, score = _search_order_weights(task, few, mean)
         if task.trial:  # a fit to the same labels would score nearly the same
             return Fit([], noise, {}, {}, score)
-    if copies := _n_copies(task, n_support):
+    if copies := count_copies(task, n_support):
         pools = _pools(task, copies)
+    low = choose_low_orders(pools, density, weights, most_explicit(task, n_support))
+    high = weights if low is None else np.where(np.arange(options.order) < 2, 0.0, weights)
     support = _support(task, pools, n_support, weights, "support points")
-    _say_support(task, support)
+    _say_support(task, support, low)
     folds = _folds(task, task.data)
-    (equations,), (basis,) = _stream(task, environments, support, weights[None], folds, "design")
+    (equations,), (basis,) = _stream(task, environments, support, high[None], folds, "design", low)
     regression = SparseRegression(equations, basis, task.comm, task.limits, folds.tested, task.threads)
     del equations
     amplitude = 1.0
@@ -68,13 +69,11 @@ def fit_sparse(task: Task) -> Fit:
             )
             errors, score = _cross_validated(task, regression, folds, amplitude, noise)
         amplitude, solution, leverage = _fitted(regression, amplitude, noise)
-        order_weights = weights * amplitude
-    parts = np.split(solution, np.cumsum([len(s) for s in support])[:-1])
-    points = [SupportPoints(c, w) for c, w in zip(support, parts, strict=True)]
-    scale = Scale(density, np.tile(order_weights, (len(points), 1)), points)
+    points = _weighted(support, low, solution, amplitude)
+    scale = Scale(density, np.tile(weights * amplitude, (len(points), 1)), points)
     errors_of_frames = None
     if regression.n_folds > 1:
-        design = Design(environments, support, order_weights)
+        design = Design(environments, support, high, low)
         if not task.trial:
             _warn_of_slope(task, design, regression, amplitude, noise)
         errors_of_frames = _left_out(task, design, solution, leverage, noise)
@@ -95,6 +94,29 @@ def _fitted(regression: SparseRegression, amplitude: float, noise: np.ndarray) -
     return amplitude, *regression.fitted(amplitude, noise)
 
 
+def _weighted(
+    support: Sequence[np.ndarray], low: LowOrders | None, solution: np.ndarray, amplitude: float
+) -> list[SupportPoints]:
+    """Support points of the kernel with its amplitude, with those that stand for explicit functions.
+
+    Args:
+        support: (M_z, n_lm, Q) of each element.
+        low: the explicit functions.
+        solution: (M,) weights of the columns of the design with the amplitude 1.
+        amplitude: of the kernel.
+
+    """
+    counts = low.counts if low else []
+    parts = np.split(solution, np.cumsum([*counts, *map(len, support)])[:-1])
+    points = []
+    for z, (c, w) in enumerate(zip(support, parts[len(counts) :], strict=True)):
+        if low:
+            small, own = low.points(z, parts[z], c, w)
+            c, w = np.concatenate([c, small]), np.concatenate([w, own])
+        points.append(SupportPoints(c, w / amplitude))
+    return points
+
+
 def _pools(task: Task, n_copies: int = 0) -> list[np.ndarray]:
     """Candidates of each element for support points, from the frames and from rattled copies."""
     seed, limits, environments = task.options.seed, task.limits.sparse, task.environments[0]
@@ -104,26 +126,19 @@ def _pools(task: Task, n_copies: int = 0) -> list[np.ndarray]:
     return candidates(environments, limits.candidates, seed, partial(task.progress, "environments"))
 
 
-def _n_copies(task: Task, n_support: int) -> int:
-    """Number of copies of each frame with forces, where its environments are too few for the support points."""
-    return task.limits.sparse.copies if n_support > task.data.n_environments else 0
-
-
-def _n_candidates(task: Task, n_support: int) -> int:
-    """Number of environments of the frames and their copies."""
-    with_forces = task.data.counts_by_kind[:, LabelKind.FORCES] > 0
-    return task.data.n_environments + _n_copies(task, n_support) * int(task.data.n_atoms[with_forces].sum())
-
-
 def _support(task: Task, pools: list[np.ndarray], n_support: int, weights: np.ndarray, stage: str) -> list[np.ndarray]:
     """Support points of each element for a kernel of given order weights (order,)."""
     report = partial(task.progress, stage)
     return select_support(pools, n_support, task.densities[0].lmax, weights, task.threads, report, task.comm)
 
 
-def _say_support(task: Task, support: Sequence[np.ndarray]) -> None:
-    chosen = ", ".join(f"{chemical_symbols[z]} {len(s)}" for z, s in zip(task.elements, support, strict=True))
-    task.log(f"Support points: {chosen}")
+def _say_support(task: Task, support: Sequence[np.ndarray], low: LowOrders | None) -> None:
+    def counted(numbers: Sequence[int]) -> str:
+        return ", ".join(f"{chemical_symbols[z]} {n}" for z, n in zip(task.elements, numbers, strict=True))
+
+    task.log(f"Support points: {counted(list(map(len, support)))}")
+    if low:
+        task.log(f"Explicit functions of orders 1 and 2: {counted(low.counts)}")
 
 
 def _cross_validated(
@@ -231,86 +246,27 @@ def _warn_of_slope(
         warnings.warn(doubt, stacklevel=2)
 
 
-def _rows(task: Task) -> float:
-    """Mean number of rows of the Jacobian of an environment that has one, from some of the frames."""
-    with_gradients = np.flatnonzero(task.data.counts_by_kind[:, [LabelKind.FORCES, LabelKind.STRESS]].any(axis=1))
-    few = with_gradients[:: -(-len(with_gradients) // task.limits.sparse.counted_frames) or 1]
-    return sum(map(task.environments[0].count_rows, few)) / max(int(task.data.n_atoms[few].sum()), 1)
-
-
-def _n_support(task: Task, rows: float) -> int:
-    """Number of support points: that of the options, or the largest that the time and the memory allow."""
-    options, limits, data = task.options, task.limits.sparse, task.data
-    if options.minutes is None and options.support_points is not None:
-        return min(options.support_points, _n_candidates(task, options.support_points))
-    n_candidates, free = _n_candidates(task, data.n_environments + 1), available_memory()  # with copies
-    if options.minutes is None:
-        (least, most), seconds = limits.default_support, limits.default_seconds / (task.threads * task.comm.size)
-    else:
-        least, most, seconds = limits.least_support, n_candidates, 60 * options.minutes
-    most = min(most, n_candidates)
-
-    def too_costly(n: int) -> bool:
-        needed, predicted = _cost(task, n, rows)
-        return predicted > seconds or (free is not None and needed > limits.memory * free)
-
-    least = min(least, most)
-    n = task.comm.share(least + bisect_left(range(least + 1, most + 1), True, key=too_costly), 0)
-    if options.minutes is not None:
-        task.log(f"{options.minutes:g} minutes allow {n} support points, as predicted")
-    return n
-
-
-def _cost(task: Task, n_support: int, rows: float) -> tuple[float, float]:
-    """Gigabytes and seconds of kernels with gradients, normal equations and solutions, of the search and the fit."""
-    density, data, limits, speeds = task.densities[0], task.data, task.limits.sparse, task.limits.speeds
-    n_atoms, n_elements, labels, ranks = data.n_environments, len(task.elements), data.n_labels, task.comm.size
-    with_gradients = int(data.n_atoms[data.counts_by_kind[:, [LabelKind.FORCES, LabelKind.STRESS]].any(axis=1)].sum())
-    width = (density.lmax + 1) ** 2 * density.projection.shape[3]
-    few = min(limits.search_support, n_support) if task.options.order_weights is None else 0
-    n_sets, share = len(limits.falls), min(1.0, limits.search_labels / labels, limits.search_environments / n_atoms)
-    of_kinds, (_, tested) = data.counts_by_kind.sum(axis=0), _n_folds(task, data)
-    many = of_kinds > FEW * n_support
-    held = np.count_nonzero(many) * (1 + -(-tested // ranks)) + 3
-    batch = 2 * (largest_batch(data, task.threads) + int(of_kinds[~many].sum()))
-    pool = min(_n_candidates(task, n_support), limits.candidates * n_elements)
-    gigabytes = kept_gigabytes(data, width, task.limits.kept_bytes, 1 + rows) + 8e-9 * (
-        held * n_support**2 + batch * n_support + pool * (n_support / n_elements / ranks + width)
-    )
-    points = (n_support + share * n_sets * few) / n_elements
-    alone = (n_support + share * few) / n_elements  # kernels of all sets at once
-    pairs = (n_atoms - with_gradients) * alone + pool * n_support / n_elements / 3
-    projections = with_gradients * rows * width * points
-    evaluations = n_sets * (limits.grid.size + limits.noise_evaluations)
-    solutions = (tested * limits.final_evaluations * n_support**3 + limits.folds * evaluations * few**3) / 3
-    products = labels * (n_support**2 + share * n_sets * few**2) + solutions
-    pair = pair_cost(wigner_terms(density.lmax, task.options.order), density.projection.shape[3])
-    seconds = pair * (with_gradients * points / speeds.gradient_pairs + pairs / speeds.energy_pairs)
-    seconds += projections / speeds.kernel_products + products / speeds.normal_products
-    return gigabytes, seconds / (task.threads * ranks)
-
-
-def _n_folds(task: Task, data: Dataset) -> tuple[int, int]:
-    """Number of folds, and of those that are left out: all, or a small one where there are many frames of each kind."""
-    limits = task.limits.sparse
-    counts = np.count_nonzero(data.counts_by_kind, axis=0)
-    return (2, 1) if counts[counts > 0].min() >= limits.many_frames else 2 * (min(limits.folds, len(data)),)
-
-
 def _folds(task: Task, data: Dataset) -> Folds:
     """Folds of the frames, drawn at random."""
-    order, (number, tested) = np.random.default_rng(task.options.seed).permutation(len(data)), _n_folds(task, data)
+    order, (number, tested) = np.random.default_rng(task.options.seed).permutation(len(data)), count_folds(task, data)
     small = order < task.limits.sparse.held_out * len(data)
     return Folds(order % number if tested == number else np.where(small, 0, 1), tested)
 
 
 def _stream(
-    task: Task, environments: Environments, support: Sequence[np.ndarray], sets: np.ndarray, folds: Folds, stage: str
+    task: Task,
+    environments: Environments,
+    support: Sequence[np.ndarray],
+    sets: np.ndarray,
+    folds: Folds,
+    stage: str,
+    low: LowOrders | None = None,
 ) -> tuple[list[list[list[NormalEquations]]], list[Basis]]:
     """Normal equations of the labels of some or all frames, and the bases, of each set; see `stream_design`."""
     kernels = [kernel_matrices(points, environments.density.lmax, sets, task.threads) for points in support]
-    bases = [Basis(*of_set) for of_set in zip(*kernels, strict=True)]
-    design, streamed = Design(environments, support, sets), partial(task.progress, stage)
+    n_explicit = sum(low.counts) if low else 0
+    bases = [Basis(*of_set, n_explicit=n_explicit) for of_set in zip(*kernels, strict=True)]
+    design, streamed = Design(environments, support, sets, low), partial(task.progress, stage)
     return stream_design(design, bases, folds, task.baseline, task.threads, streamed, task.comm), bases
 
 

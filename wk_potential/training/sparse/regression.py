@@ -58,24 +58,26 @@ class Basis:
 
     Args:
         kernels: (M_z, M_z) among the support points of each element, which have no kernel with those of others.
+        n_explicit: number of columns before those of the support points that are features as they are.
 
     Attributes:
-        n_support: number M of support points.
+        n_columns: number M of explicit features and support points.
         rank: number r of features.
 
     """
 
-    def __init__(self, *kernels: np.ndarray) -> None:
-        self._blocks = [_decomposed(kernel) for kernel in kernels]
-        self.n_support, self.rank = sum(b.n_support for b in self._blocks), sum(len(b.order) for b in self._blocks)
+    def __init__(self, *kernels: np.ndarray, n_explicit: int = 0) -> None:
+        self._blocks, self._n_explicit = [_decomposed(kernel) for kernel in kernels], n_explicit
+        self.n_columns = n_explicit + sum(b.n_support for b in self._blocks)
+        self.rank = n_explicit + sum(len(b.order) for b in self._blocks)
         pivots = np.concatenate([b.pivots for b in self._blocks])
-        places = np.empty(self.rank, np.int64)
-        places[np.argsort(-pivots, kind="stable")] = np.arange(self.rank)
+        places = np.empty(len(pivots), np.int64)
+        places[np.argsort(-pivots, kind="stable")] = np.arange(n_explicit, self.rank)
         self._places = np.split(places, np.cumsum([len(b.order) for b in self._blocks])[:-1])
 
     def _parts(self) -> Iterator[tuple[_Block, slice, np.ndarray]]:
-        """Each block, with its support points and the places of its features among all."""
-        first = 0
+        """Each block, with the columns of its support points and the places of its features among all."""
+        first = self._n_explicit
         for block, places in zip(self._blocks, self._places, strict=True):
             yield block, slice(first, first + block.n_support), places
             first += block.n_support
@@ -83,14 +85,16 @@ class Basis:
     def features(self, rows: np.ndarray) -> np.ndarray:
         """Features (n, r) of rows (n, M) of kernels with the support points."""
         out = np.empty((self.rank, len(rows)), order="F")
+        out[: self._n_explicit] = rows[:, : self._n_explicit].T
         for block, points, own in self._parts():
             right = np.asfortranarray(rows[:, points][:, block.order].T)
             out[own] = solve_triangular(block.triangle, right, lower=True, overwrite_b=True, check_finite=False)
         return out.T
 
     def weights(self, coefficients: np.ndarray) -> np.ndarray:
-        """Weights (M, ...) of the support points that coefficients (r, ...) of the features stand for."""
-        out = np.zeros((self.n_support, *coefficients.shape[1:]))
+        """Weights (M, ...) of the columns that coefficients (r, ...) of the features stand for."""
+        out = np.zeros((self.n_columns, *coefficients.shape[1:]))
+        out[: self._n_explicit] = coefficients[: self._n_explicit]
         for block, points, own in self._parts():
             solution = solve_triangular(block.triangle, coefficients[own], lower=True, trans="T", check_finite=False)
             out[points][block.order] = solution
@@ -306,18 +310,18 @@ class SparseRegression:
         return cho_solve((factor, False), vector, check_finite=False)
 
     def weights(self, amplitude: float, noise: np.ndarray) -> np.ndarray:
-        """Weights (M,) of the support points, fitted to all folds, under the kernel with its amplitude."""
-        return self.basis.weights(self._solution(amplitude, noise)) / amplitude
+        """Weights (M,) of the columns of the design under the kernel with the amplitude 1, fitted to all folds."""
+        return self.basis.weights(self._solution(amplitude, noise))
 
     def fitted(self, amplitude: float, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (M,), and the matrix (M, r) that turns design / noise into the rows of `left_out_errors`.
 
-        Both belong to the design under the kernel with its amplitude.
+        Both belong to the design under the kernel with the amplitude 1.
         """
         factor, vector = self._factor(amplitude, noise)
         solution = cho_solve((factor, False), vector, check_finite=False)
         inverse = solve_triangular(factor, np.eye(len(factor)), check_finite=False)
-        return self.basis.weights(solution) / amplitude, self.basis.weights(inverse) / amplitude
+        return self.basis.weights(solution), self.basis.weights(inverse)
 
     def errors(self, amplitude: float, noise: np.ndarray) -> np.ndarray:
         """Root mean square errors (3,) of held-out folds by kind, in units of the labels' size; infinite on failure."""
