@@ -62,6 +62,33 @@ def add_products(pairs, c, d, out):
 
 
 @njit(nogil=True)
+def add_scalar_derivatives(pairs, c, d, factors, rows, out):
+    """Add derivatives of products with L = 0 of one environment c (n_lm, Q), times factors (P,), to rows of out (N, P).
+
+    They are those along d (n, n_lm, Q), for row rows[i] (n,) of each.
+    """
+    l, _, q1, q2, terms, couplings, first = pairs
+    n_pairs = len(q1)
+    left, right = np.empty((2 * l + 1, n_pairs)), np.empty((2 * l + 1, n_pairs))
+    by_left, by_right = np.empty((2 * l + 1, n_pairs)), np.empty((2 * l + 1, n_pairs))
+    total = np.empty(n_pairs)
+    _gathered(c, l, q1, left)
+    _gathered(c, l, q2, right)
+    for i in range(len(d)):
+        _gathered(d[i], l, q1, by_left)
+        _gathered(d[i], l, q2, by_right)
+        total[:] = 0.0
+        for t in range(len(terms)):
+            a, b, w = terms[t, 0], terms[t, 1], couplings[t]
+            x, y, u, v = left[a], right[b], by_left[a], by_right[b]
+            for p in range(n_pairs):
+                total[p] += w * (x[p] * v[p] + u[p] * y[p])
+        z, f = out[rows[i], first : first + n_pairs], factors[first : first + n_pairs]
+        for p in range(n_pairs):
+            z[p] += f[p] * total[p]
+
+
+@njit(nogil=True)
 def add_product_gradients(pairs, c, slopes, out):
     """Add to out (n, n_lm, Q) the gradients in c of its products with itself times slopes (n, 2 L + 1, P)."""
     l1, l2, q1, q2, terms, couplings, first = pairs

@@ -141,10 +141,11 @@ def order_products(left: Block, right: Block, order_weights: np.ndarray) -> np.n
     a = np.concatenate([order_weights, np.zeros(4 - len(order_weights))])
     # by the degrees 0, 1, 2 of the two features: orders 1, 3 are split between the two triangles
     table = np.array([[0.0, a[0] / 2, 0.0], [a[0] / 2, a[1], a[2] / 2], [0.0, a[2] / 2, a[3]]])
-    return table[np.ix_(_degrees(left), _degrees(right))]
+    return table[np.ix_(degrees(left), degrees(right))]
 
 
-def _degrees(block: Block) -> np.ndarray:
+def degrees(block: Block) -> np.ndarray:
+    """Degree (P,) of each feature in the density coefficients: 0, 1 or 2."""
     degree = np.full(len(block), 2)
     degree[: block.n_single] = 1
     degree[: int(block.constant)] = 0

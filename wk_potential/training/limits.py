@@ -342,7 +342,7 @@ class Speeds:
     normal_products: float = 2.5e10  # multiply-adds per second, of normal equations
     gradient_pairs: float = 8.6e9  # multiply-adds per second, of kernels of two environments with gradients
     energy_pairs: float = 2.1e10  # multiply-adds per second, of the same without gradients
-    explicit_derivative: float = 2e-8  # seconds, of an explicit function
+    explicit_derivative: float = 1e-8  # seconds, of an explicit function
     tensor_pair: float = 1.2e-6  # seconds for the tensor kernel of two environments, lmax 3
     recoupling: float = 8e-8  # seconds for an element of the recoupled matrices
     form: float = 5e-10  # seconds for the third power of the features of a block

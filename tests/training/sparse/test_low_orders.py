@@ -1,11 +1,20 @@
 """Explicit functions of orders 1 and 2: their inner products are kernels, and support points stand for them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from oracles.systems import SPARSE
 
+from wk_potential import train
+from wk_potential.atoms.dataset import Dataset
 from wk_potential.kernel.coupling import wigner_terms
 from wk_potential.kernel.direct import in_blocks, kernel_rows
+from wk_potential.training.limits import DEFAULT
+from wk_potential.training.sparse.design import Design
 from wk_potential.training.sparse.low_orders import LowOrders, choose_low_orders
+from wk_potential.training.sparse.selection import candidates
+from wk_potential.training.task import make_task
 
 
 def kernels(order_weights, one, other, lmax):
@@ -47,7 +56,11 @@ def test_derivatives(parts):
     expected = [
         (low.values(0, (c + step * d)[None]) - low.values(0, (c - step * d)[None]))[0] / (2 * step) for d in directions
     ]
-    assert low.derivatives(0, c, directions) == pytest.approx(np.array(expected), abs=1e-8)
+    out = np.ones((6, low.counts[0] + 1))
+    low.add_derivatives(0, c, directions, np.array([5, 0, 3, 2]), out)
+    assert out[[5, 0, 3, 2], 1:] == pytest.approx(1.0 + np.array(expected), abs=1e-8)
+    assert (out[:, 0] == 1).all()
+    assert (out[[1, 4]] == 1).all()
 
 
 def test_the_functions_that_vary_most_are_kept(parts, sparse_parts):
@@ -85,3 +98,39 @@ def test_support_points_that_stand_for_functions(n_functions, parts, sparse_part
         high = kernels(np.array([0.0, 0.0, 0.05, 0.01]), others, support, low.lmax) @ weights
         expected = low.values(z, others) @ coefficients + high
         assert found @ np.concatenate([weights, factors]) == pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
+def test_labels_of_low_orders_are_learned_to_their_noise(crystals):
+    """With few support points, and by the model that is exported: its energies, forces and stresses are the labels."""
+    options = SPARSE.model_copy(
+        update={
+            "order": 4, "order_weights": [0.7, 0.2, 0.05, 0.01], "energy_noise": 1e-4, "forces_noise": 1e-4,
+            "stress_noise": 1e-4, "support_points": 8, "map": False, "uncertainty": False,
+        }
+    )  # fmt: skip
+    data = Dataset(crystals)
+    task = make_task(data, options, "sparse", 1)
+    environments, weights = task.environments[0], np.array(options.order_weights)
+    pools = candidates(environments, 100, 0)
+    low = choose_low_orders(pools, task.densities[0], weights, 10**6)
+    design = Design(environments, [pool[:0] for pool in pools], np.zeros((1, 4)), low)
+    rng, frames = np.random.default_rng(0), []
+    coefficients = rng.normal(size=sum(low.counts))
+    for k, frame in enumerate(data):
+        n, labels = len(frame), design.of_frame(k)[:, 0] @ coefficients
+        stress = labels[1 + 3 * n :] / abs(np.linalg.det(frame.cell))
+        frames.append(replace(frame, energy=labels[0], forces=-labels[1 : 1 + 3 * n].reshape(n, 3), stress=stress))
+    worst = {}
+    for share in (0.0, 100.0):
+        limits = replace(DEFAULT, sparse=replace(DEFAULT.sparse, explicit=share))
+        model = train(frames, options, threads=1, limits=limits)
+        found = model.predict(frames)
+        worst[share] = [
+            max(
+                np.abs(np.subtract(getattr(p, name), getattr(f, name))).max()
+                for p, f in zip(found, frames, strict=True)
+            )
+            for name in ("energy", "forces", "stress")
+        ]
+    assert max(worst[100.0]) < 3e-4
+    assert all(without > 10 * explicit for without, explicit in zip(worst[0.0], worst[100.0], strict=True))

@@ -91,15 +91,14 @@ class Design:
         """What the explicit functions add to the labels (labels, n)."""
         parts = []
         for z, n in enumerate(low.counts):
-            part, all_of_z = np.zeros((slots.max() + 1, n)), np.flatnonzero(environments.centres == z)
+            part, all_of_z = np.zeros((slots.max() + 1, n + 1)), np.flatnonzero(environments.centres == z)
             if slots[0] >= 0:
-                part[slots[0]] = low.values(z, environments.coefficients[all_of_z]).sum(axis=0)
+                part[slots[0], 1:] = low.values(z, environments.coefficients[all_of_z]).sum(axis=0)
             for i in all_of_z:
-                rows = slice(environments.first[i], environments.first[i + 1])
-                c = environments.coefficients[i]
+                rows, c = slice(environments.first[i], environments.first[i + 1]), environments.coefficients[i]
                 directions = environments.jacobian[rows].reshape(-1, *c.shape)
-                part[slots[environments.label[rows]]] += low.derivatives(z, c, directions)
-            parts.append(part)
+                low.add_derivatives(z, c, directions, slots[environments.label[rows]], part)
+            parts.append(part[:, 1:])
         return np.concatenate(parts, axis=1)
 
     def _chunks(self, first: int) -> Iterator[tuple[int, np.ndarray, slice]]:

@@ -77,7 +77,11 @@ def fit_sparse(task: Task) -> Fit:
         if not task.trial:
             _warn_of_slope(task, design, regression, amplitude, noise)
         errors_of_frames = _left_out(task, design, solution, leverage, noise)
-    return Fit([scale], noise, errors, {}, score, errors_of_frames)
+    remarks: dict[str, float | int | str] = {
+        "support_points": sum(map(len, support)),
+        "explicit_functions": sum(low.counts) if low else 0,
+    }
+    return Fit([scale], noise, errors, remarks, score, errors_of_frames)
 
 
 def _fitted(regression: SparseRegression, amplitude: float, noise: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -11,11 +11,13 @@ smaller by |s|^2.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ...density.expansion import Density
-from ...forms.features import Block, all_blocks, features, fill_derivatives, multiplicities, restricted
+from ...forms.feature_products import add_scalar_derivatives
+from ...forms.features import Block, all_blocks, degrees, features, multiplicities, restricted
 
 SMALL = 1e-3  # norm of the environments that stand for explicit functions; those of frames have 1
 SAMPLE = 1000  # environments of each element that tell how much the functions vary
@@ -42,22 +44,32 @@ class LowOrders:
         """Number of functions of each element."""
         return [len(block) - 1 for block in self.blocks]  # the constant has no kernel
 
-    def _factors(self, block: Block) -> np.ndarray:
-        """Factors (P,) by which features become functions."""
-        a = np.where(np.arange(1, len(block)) < block.n_single, *self.order_weights[:2])
-        return np.sqrt(a * multiplicities(block)[1:])
+    @cached_property
+    def _factors(self) -> list[np.ndarray]:
+        """Factors (P + 1,) by which the features of each element become functions; 0 for the constant."""
+        a = np.concatenate([[0.0], self.order_weights[:2]])
+        return [np.sqrt(a[degrees(block)] * multiplicities(block)) for block in self.blocks]
 
     def values(self, z: int, c: np.ndarray) -> np.ndarray:
         """Functions (n, P) of environments c (n, n_lm, Q) of an element."""
-        block = self.blocks[z]
-        return features(block, c)[:, 0, 1:] * self._factors(block)
+        return (features(self.blocks[z], c)[:, 0] * self._factors[z])[:, 1:]
 
-    def derivatives(self, z: int, c: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """Derivatives (n, P) of the functions of an environment c (n_lm, Q) along directions (n, n_lm, Q)."""
-        block = self.blocks[z]
-        out = np.empty((len(directions), 1, len(block)))
-        fill_derivatives(block, np.repeat(c[None], len(directions), axis=0), directions, out)
-        return out[:, 0, 1:] * self._factors(block)
+    def add_derivatives(self, z: int, c: np.ndarray, directions: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+        """Add derivatives of the functions of an environment to some rows of an array.
+
+        Args:
+            z: the element.
+            c: (n_lm, Q) the environment.
+            directions: (n, n_lm, Q) of the derivatives.
+            rows: (n,) to which they are added, each once at most.
+            out: (N, P + 1), of which the first column is for the constant.
+
+        """
+        block, factors = self.blocks[z], self._factors[z]
+        single = slice(1, block.n_single)
+        out[rows, single] += directions[:, 0, : block.channels] * factors[single]
+        for pairs in block.coupled:
+            add_scalar_derivatives(pairs, c, directions, factors, rows, out)
 
     def points(
         self, z: int, coefficients: np.ndarray, support: np.ndarray, weights: np.ndarray
@@ -98,7 +110,7 @@ class LowOrders:
     def _polynomial(self, z: int, coefficients: np.ndarray, n_channels: int) -> tuple[np.ndarray, list[np.ndarray]]:
         """Slope b (Q,) and symmetric A_l (Q, Q) of the energy b . c_0 + sum_lm c_lm . A_l c_lm of the functions."""
         block = self.blocks[z]
-        scaled = np.concatenate([[0.0], coefficients * self._factors(block)])
+        scaled = np.concatenate([[0.0], coefficients]) * self._factors[z]
         slope, squares = np.zeros(n_channels), [np.zeros((n_channels,) * 2) for _ in range(self.lmax + 1)]
         slope[: block.channels] = scaled[1 : block.n_single]
         for l, _, pairs, columns in block.products:
