@@ -113,7 +113,7 @@ def test_labels_of_low_orders_are_learned_to_their_noise(crystals):
     environments, weights = task.environments[0], np.array(options.order_weights)
     pools = candidates(environments, 100, 0)
     low = choose_low_orders(pools, task.densities[0], weights, 10**6)
-    design = Design(environments, [pool[:0] for pool in pools], np.zeros((1, 4)), low)
+    design = Design(environments, [pool[:0] for pool in pools], np.zeros((1, 4)), [low])
     rng, frames = np.random.default_rng(0), []
     coefficients = rng.normal(size=sum(low.counts))
     for k, frame in enumerate(data):

@@ -55,6 +55,7 @@ def predicted_cost(task: Task, n_support: int, rows: float) -> tuple[float, floa
     of_kinds, (_, tested) = data.counts_by_kind.sum(axis=0), count_folds(task, data)
     n_explicit = count_low_orders(density, task.options.order, most_explicit(task, n_support))
     columns = n_support + n_explicit
+    wide = few + count_low_orders(density, task.options.order, most_explicit(task, few))
     many = of_kinds > FEW * columns
     held = np.count_nonzero(many) * (1 + -(-tested // ranks)) + 3
     batch = 2 * (largest_batch(data, task.threads) + int(of_kinds[~many].sum()))
@@ -68,8 +69,8 @@ def predicted_cost(task: Task, n_support: int, rows: float) -> tuple[float, floa
     projections = with_gradients * rows * width * points
     derivatives = with_gradients * rows * n_explicit / n_elements
     evaluations = n_sets * (limits.grid.size + limits.noise_evaluations)
-    solutions = (tested * limits.final_evaluations * columns**3 + limits.folds * evaluations * few**3) / 3
-    products = labels * (columns**2 + share * n_sets * few**2) + solutions
+    solutions = (tested * limits.final_evaluations * columns**3 + limits.folds * evaluations * wide**3) / 3
+    products = labels * (columns**2 + share * n_sets * wide**2) + solutions
     pair = pair_cost(wigner_terms(density.lmax, task.options.order), density.projection.shape[3])
     seconds = pair * (with_gradients * points / speeds.gradient_pairs + pairs / speeds.energy_pairs)
     seconds += projections / speeds.kernel_products + products / speeds.normal_products

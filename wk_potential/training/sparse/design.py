@@ -43,7 +43,8 @@ class Design:
         environments: of the frames.
         support: (M_z, n_lm, Q) support points of each element.
         sets: (n_sets, order) order weights of kernels that are formed side by side, or (n_elements, n_sets, order).
-        low: explicit functions, whose columns come before those of the support points [none].
+        low: explicit functions with the order weights of each set, as many for all, whose columns come before those of
+            the support points [none].
 
     """
 
@@ -52,7 +53,7 @@ class Design:
         environments: Environments,
         support: Sequence[np.ndarray],
         sets: np.ndarray,
-        low: LowOrders | None = None,
+        low: Sequence[LowOrders] = (),
     ) -> None:
         sets = np.atleast_2d(np.asarray(sets, float))
         # a copy: compiled code is made again for what is read-only
@@ -67,10 +68,10 @@ class Design:
         if not len(environments.label):
             return self._energy(environments)[None][: slots.max() + 1]
         lmax, n_sets = self.environments.density.lmax, self._sets.shape[1]
-        n_low = sum(self._low.counts) if self._low else 0
+        n_low = sum(self._low[0].counts) if self._low else 0
         out = np.zeros((slots.max() + 1, n_sets, n_low + sum(self._counts)))
-        if self._low:
-            out[:, :, :n_low] = self._low_orders(self._low, environments, slots)[:, None]
+        for n, low in enumerate(self._low):
+            out[:, n, :n_low] = _low_orders(low, environments, slots)
         for z, chunk, columns in self._chunks(n_low):
             n = chunk.shape[0] * chunk.shape[2]
             values, grads = np.zeros((n_sets, n)), np.zeros((chunk.shape[1], n_sets, n))
@@ -87,20 +88,6 @@ class Design:
                     target[own] += product.reshape(-1, n_sets, n)[:, :, :kept]
         return out
 
-    def _low_orders(self, low: LowOrders, environments: FrameEnvironments, slots: np.ndarray) -> np.ndarray:
-        """What the explicit functions add to the labels (labels, n)."""
-        parts = []
-        for z, n in enumerate(low.counts):
-            part, all_of_z = np.zeros((slots.max() + 1, n + 1)), np.flatnonzero(environments.centres == z)
-            if slots[0] >= 0:
-                part[slots[0], 1:] = low.values(z, environments.coefficients[all_of_z]).sum(axis=0)
-            for i in all_of_z:
-                rows, c = slice(environments.first[i], environments.first[i + 1]), environments.coefficients[i]
-                directions = environments.jacobian[rows].reshape(-1, *c.shape)
-                low.add_derivatives(z, c, directions, slots[environments.label[rows]], part)
-            parts.append(part[:, 1:])
-        return np.concatenate(parts, axis=1)
-
     def _chunks(self, first: int) -> Iterator[tuple[int, np.ndarray, slice]]:
         """Element, blocks and columns of a few support points at a time; `first` is the column of the first one."""
         for z, blocks in enumerate(self._blocks):
@@ -113,20 +100,41 @@ class Design:
 
     def _energy(self, environments: FrameEnvironments) -> np.ndarray:
         """What the support points add to an energy (n_sets, M): kernels without derivatives."""
-        order, lmax, n_sets = self._sets.shape[2], self.environments.density.lmax, self._sets.shape[1]
+        order, lmax, own = (
+            self._sets.shape[2],
+            self.environments.density.lmax,
+            environments.by_element(len(self._counts)),
+        )
         found = []
         if self._low:
-            own = environments.by_element(len(self._counts))
-            values = [self._low.values(z, c).sum(axis=0) for z, c in enumerate(own)]
-            found.append(np.tile(np.concatenate(values), (n_sets, 1)))
+            found.append(
+                np.array(
+                    [np.concatenate([low.values(z, c).sum(axis=0) for z, c in enumerate(own)]) for low in self._low]
+                )
+            )
         for z, n in enumerate(self._counts):
             rows = np.zeros((order, self._blocks[z].shape[0] * self._blocks[z].shape[2]))
             total = np.zeros_like(rows)
-            for i in np.flatnonzero(environments.centres == z) if n else ():
-                kernel_rows(self._terms, lmax, order, environments.coefficients[i], self._blocks[z], rows)
+            for c in own[z] if n else ():
+                kernel_rows(self._terms, lmax, order, c, self._blocks[z], rows)
                 total += rows
             found.append(self._sets[z] @ total[:, :n])
         return np.concatenate(found, axis=1)
+
+
+def _low_orders(low: LowOrders, environments: FrameEnvironments, slots: np.ndarray) -> np.ndarray:
+    """What the explicit functions add to the labels (labels, n)."""
+    parts = []
+    for z, n in enumerate(low.counts):
+        part, all_of_z = np.zeros((slots.max() + 1, n + 1)), np.flatnonzero(environments.centres == z)
+        if slots[0] >= 0:
+            part[slots[0], 1:] = low.values(z, environments.coefficients[all_of_z]).sum(axis=0)
+        for i in all_of_z:
+            rows, c = slice(environments.first[i], environments.first[i + 1]), environments.coefficients[i]
+            directions = environments.jacobian[rows].reshape(-1, *c.shape)
+            low.add_derivatives(z, c, directions, slots[environments.label[rows]], part)
+        parts.append(part[:, 1:])
+    return np.concatenate(parts, axis=1)
 
 
 class Folds(NamedTuple):

@@ -43,17 +43,17 @@ def fit_sparse(task: Task) -> Fit:
     noise = None
     if searched:
         few = _support(task, pools, min(limits.search_support, n_support), weights, "support points of the search")
-        weights, noise, score = _search_order_weights(task, few, mean)
+        weights, noise, score = _search_order_weights(task, pools, few, mean)
         if task.trial:  # a fit to the same labels would score nearly the same
             return Fit([], noise, {}, {}, score)
     if copies := count_copies(task, n_support):
         pools = _pools(task, copies)
     low = choose_low_orders(pools, density, weights, most_explicit(task, n_support))
-    high = weights if low is None else np.where(np.arange(options.order) < 2, 0.0, weights)
     support = _support(task, pools, n_support, weights, "support points")
     _say_support(task, support, low)
     folds = _folds(task, task.data)
-    (equations,), (basis,) = _stream(task, environments, support, high[None], folds, "design", low)
+    high, explicit = (weights, []) if low is None else (_without_low(weights), [low])
+    (equations,), (basis,) = _stream(task, environments, support, high[None], folds, "design", explicit)
     regression = SparseRegression(equations, basis, task.comm, task.limits, folds.tested, task.threads)
     del equations
     amplitude = 1.0
@@ -73,7 +73,7 @@ def fit_sparse(task: Task) -> Fit:
     scale = Scale(density, np.tile(weights * amplitude, (len(points), 1)), points)
     errors_of_frames = None
     if regression.n_folds > 1:
-        design = Design(environments, support, high, low)
+        design = Design(environments, support, high, explicit)
         if not task.trial:
             _warn_of_slope(task, design, regression, amplitude, noise)
         errors_of_frames = _left_out(task, design, solution, leverage, noise)
@@ -264,14 +264,19 @@ def _stream(
     sets: np.ndarray,
     folds: Folds,
     stage: str,
-    low: LowOrders | None = None,
+    low: Sequence[LowOrders] = (),
 ) -> tuple[list[list[list[NormalEquations]]], list[Basis]]:
     """Normal equations of the labels of some or all frames, and the bases, of each set; see `stream_design`."""
     kernels = [kernel_matrices(points, environments.density.lmax, sets, task.threads) for points in support]
-    n_explicit = sum(low.counts) if low else 0
+    n_explicit = sum(low[0].counts) if low else 0
     bases = [Basis(*of_set, n_explicit=n_explicit) for of_set in zip(*kernels, strict=True)]
     design, streamed = Design(environments, support, sets, low), partial(task.progress, stage)
     return stream_design(design, bases, folds, task.baseline, task.threads, streamed, task.comm), bases
+
+
+def _without_low(sets: np.ndarray) -> np.ndarray:
+    """Order weights (..., order) of kernels beside explicit functions: those of orders 1 and 2 are zero."""
+    return np.where(np.arange(sets.shape[-1]) < 2, 0.0, sets)
 
 
 def _start_noise(task: Task, rms: np.ndarray) -> np.ndarray:
@@ -281,7 +286,7 @@ def _start_noise(task: Task, rms: np.ndarray) -> np.ndarray:
 
 
 def _search_order_weights(
-    task: Task, few: Sequence[np.ndarray], mean: np.ndarray
+    task: Task, pools: Sequence[np.ndarray], few: Sequence[np.ndarray], mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Order weights, noise and their score by cross-validation, with few support points and some of the frames.
 
@@ -296,7 +301,11 @@ def _search_order_weights(
     sets = np.array([1.0 / (order * mean * fall ** np.arange(order)) for fall in falls])
     environments = task.environments[0].subset(frames)
     folds = _folds(task, environments.data)
-    equations, bases = _stream(task, environments, few, sets, folds, "kernels of each order")
+    most = most_explicit(task, sum(map(len, few)))
+    chosen = (choose_low_orders(pools, task.densities[0], weights, most) for weights in sets)
+    low = [functions for functions in chosen if functions]
+    high = _without_low(sets) if low else sets
+    equations, bases = _stream(task, environments, few, high, folds, "kernels of each order", low)
     if len(frames) > 1:
         n_points = sum(map(len, few))
         task.log(f"Cross-validating order weights and noise ({n_points} support points, {len(frames)} frames)")
