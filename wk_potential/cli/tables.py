@@ -111,6 +111,7 @@ def _energy_facts(model: Model, symbols: list[str]) -> list[tuple[str, str]]:
     """What the energy is made of."""
     counts = {s: int(n) for s, n in zip(symbols, model.support_counts, strict=True)}
     tangents = model.scales[0].support[0].tangents is not None
+    explicit = model.info.get("training", {}).get("explicit_functions", 0)
     baseline = {s: float(e) for s, e in zip(symbols, model.baseline, strict=True)}
     determined = len(model.compositions) == len(symbols)
     return [
@@ -119,7 +120,8 @@ def _energy_facts(model: Model, symbols: list[str]) -> list[tuple[str, str]]:
         (
             "support points",
             f"{sum(counts.values())} environments to compare with ({_list(counts)})"
-            + (", and the forces in them" if tangents else ""),
+            + (", and the forces in them" if tangents else "")
+            + (f"; some of them stand for {explicit} functions of pairs and angles" if explicit else ""),
         ),
         ("mapped form", _mapped(model)),
         ("error bars", "none" if model.uncertainty is None else "calibrated on left-out frames"),

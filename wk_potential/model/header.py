@@ -179,6 +179,7 @@ class Training(_Remarks):
     atoms: Count | None = None
     labels: dict[Text, Count] = {}
     support_points: Count | None = None
+    explicit_functions: Count | None = None
     errors: Errors = {}
     date: Text | None = None
     seconds: float | None = None

@@ -189,7 +189,7 @@ class SparseLimits:
     """The sparse estimator (`sparse`)."""
 
     least_support: int = 100  # support points, however few minutes the user gives
-    # By default: the least, and more as far as the time of one core suffices (unless the machine lacks the memory)
+    # By default: the least, and more until there are so many with the explicit functions, as far as the time suffices
     default_support: tuple[int, int] = (3000, 8000)
     default_seconds: float = 300.0
     explicit: float = 1.0  # functions of orders 1 and 2 for each support point, at most (`sparse.low_orders`)

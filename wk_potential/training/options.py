@@ -113,7 +113,7 @@ class TrainingOptions(ReadingOptions):
         ge=1,
         le=LARGEST,
         description="Number of support points of the sparse estimator: training environments that "
-        "others are compared with [default: 4000, and up to 8000 as far as five minutes of one core suffice]",
+        "others are compared with [default: 3000, and up to 8000 as far as five minutes of one core suffice]",
     )
     minutes: float | None = Field(
         None,

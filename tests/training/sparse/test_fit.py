@@ -40,7 +40,7 @@ def test_minutes_decide_how_many_support_points(crystals, costs):
 @pytest.mark.parametrize(("bounds", "expected"), [((4, 50), 20), ((4, 12), 12), ((30, 50), 30), ((100, 200), 84)])
 def test_default_number(crystals, costs, bounds, expected):
     """As many as some seconds of one core allow, between two bounds, and no more than there are candidates."""
-    sparse = replace(DEFAULT.sparse, default_support=bounds, default_seconds=120.0)
+    sparse = replace(DEFAULT.sparse, default_support=bounds, default_seconds=120.0, explicit=0.0)
     assert points(crystals, replace(DEFAULT, sparse=sparse), support_points=None) == expected
 
 

@@ -1,5 +1,6 @@
 """How many support points the sparse estimator takes, and what they cost: predicted memory and time."""
 
+import math
 from bisect import bisect_left
 
 import numpy as np
@@ -28,14 +29,15 @@ def choose_n_support(task: Task, rows: float) -> int:
         return min(options.support_points, count_candidates(task, options.support_points))
     n_candidates, free = count_candidates(task, data.n_environments + 1), available_memory()  # with copies
     if options.minutes is None:
-        (least, most), seconds = limits.default_support, limits.default_seconds / (task.threads * task.comm.size)
+        (least, columns), seconds = limits.default_support, limits.default_seconds / (task.threads * task.comm.size)
     else:
-        least, most, seconds = limits.least_support, n_candidates, 60 * options.minutes
-    most = min(most, n_candidates)
+        least, columns, seconds = limits.least_support, math.inf, 60 * options.minutes
+    most = int(min(columns, n_candidates))
 
     def too_costly(n: int) -> bool:
         needed, predicted = predicted_cost(task, n, rows)
-        return predicted > seconds or (free is not None and needed > limits.memory * free)
+        too_many = n + _count_explicit(task, n) > columns
+        return too_many or predicted > seconds or (free is not None and needed > limits.memory * free)
 
     least = min(least, most)
     n = task.comm.share(least + bisect_left(range(least + 1, most + 1), True, key=too_costly), 0)
@@ -53,9 +55,8 @@ def predicted_cost(task: Task, n_support: int, rows: float) -> tuple[float, floa
     few = min(limits.search_support, n_support) if task.options.order_weights is None else 0
     n_sets, share = len(limits.falls), min(1.0, limits.search_labels / labels, limits.search_environments / n_atoms)
     of_kinds, (_, tested) = data.counts_by_kind.sum(axis=0), count_folds(task, data)
-    n_explicit = count_low_orders(density, task.options.order, most_explicit(task, n_support))
-    columns = n_support + n_explicit
-    wide = few + count_low_orders(density, task.options.order, most_explicit(task, few))
+    n_explicit = _count_explicit(task, n_support)
+    columns, wide = n_support + n_explicit, few + _count_explicit(task, few)
     many = of_kinds > FEW * columns
     held = np.count_nonzero(many) * (1 + -(-tested // ranks)) + 3
     batch = 2 * (largest_batch(data, task.threads) + int(of_kinds[~many].sum()))
@@ -67,7 +68,7 @@ def predicted_cost(task: Task, n_support: int, rows: float) -> tuple[float, floa
     alone = (n_support + share * few) / n_elements  # kernels of all sets at once
     pairs = (n_atoms - with_gradients) * alone + pool * n_support / n_elements / 3
     projections = with_gradients * rows * width * points
-    derivatives = with_gradients * rows * n_explicit / n_elements
+    derivatives = with_gradients * rows * (n_explicit + share * (wide - few)) / n_elements
     evaluations = n_sets * (limits.grid.size + limits.noise_evaluations)
     solutions = (tested * limits.final_evaluations * columns**3 + limits.folds * evaluations * wide**3) / 3
     products = labels * (columns**2 + share * n_sets * wide**2) + solutions
@@ -88,6 +89,11 @@ def count_folds(task: Task, data: Dataset) -> tuple[int, int]:
 def most_explicit(task: Task, n_support: int) -> int:
     """Number of explicit functions at most; none in trials, whose matrices are to stay small."""
     return 0 if task.trial else int(task.limits.sparse.explicit * n_support)
+
+
+def _count_explicit(task: Task, n_support: int) -> int:
+    """Number of explicit functions beside some number of support points."""
+    return count_low_orders(task.densities[0], task.options.order, most_explicit(task, n_support))
 
 
 def count_copies(task: Task, n_support: int) -> int:

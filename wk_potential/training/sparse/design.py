@@ -14,7 +14,7 @@ from ...compute.threads import run_threads
 from ...density.frames import Environments, FrameEnvironments
 from ...kernel.coupling import wigner_terms
 from ...kernel.direct import in_blocks, kernel_rows, kernel_rows_with_gradients
-from .low_orders import LowOrders
+from .low_orders import LowOrders, high_orders
 from .regression import Basis, NormalEquations, blas_threads
 
 CHUNK = 256  # columns of the design at a time: their gradients and products stay in the cache
@@ -43,8 +43,8 @@ class Design:
         environments: of the frames.
         support: (M_z, n_lm, Q) support points of each element.
         sets: (n_sets, order) order weights of kernels that are formed side by side, or (n_elements, n_sets, order).
-        low: explicit functions with the order weights of each set, as many for all, whose columns come before those of
-            the support points [none].
+        low: explicit functions, whose columns come before those of the support points; these then have the orders from
+            3 on [none].
 
     """
 
@@ -53,14 +53,15 @@ class Design:
         environments: Environments,
         support: Sequence[np.ndarray],
         sets: np.ndarray,
-        low: Sequence[LowOrders] = (),
+        low: LowOrders | None = None,
     ) -> None:
         sets = np.atleast_2d(np.asarray(sets, float))
+        self._low, self._low_scales = low, None if low is None else np.array([low.scale(weights) for weights in sets])
+        sets = sets if low is None else high_orders(sets)
         # a copy: compiled code is made again for what is read-only
         self.environments, self._sets = environments, np.broadcast_to(sets, (len(support), *sets.shape[-2:])).copy()
         self._counts, self._blocks = [len(s) for s in support], [in_blocks(s) for s in support]
         self._terms = wigner_terms(environments.density.lmax, sets.shape[-1])
-        self._low = low
 
     def of_frame(self, k: int) -> np.ndarray:
         """Design matrix (labels, n_sets, M) of frame k."""
@@ -68,10 +69,10 @@ class Design:
         if not len(environments.label):
             return self._energy(environments)[None][: slots.max() + 1]
         lmax, n_sets = self.environments.density.lmax, self._sets.shape[1]
-        n_low = sum(self._low[0].counts) if self._low else 0
+        explicit = self._explicit(environments, slots)
+        n_low = explicit.shape[2]
         out = np.zeros((slots.max() + 1, n_sets, n_low + sum(self._counts)))
-        for n, low in enumerate(self._low):
-            out[:, n, :n_low] = _low_orders(low, environments, slots)
+        out[:, :, :n_low] = explicit
         for z, chunk, columns in self._chunks(n_low):
             n = chunk.shape[0] * chunk.shape[2]
             values, grads = np.zeros((n_sets, n)), np.zeros((chunk.shape[1], n_sets, n))
@@ -88,6 +89,22 @@ class Design:
                     target[own] += product.reshape(-1, n_sets, n)[:, :, :kept]
         return out
 
+    def _explicit(self, environments: FrameEnvironments, slots: np.ndarray) -> np.ndarray:
+        """What explicit functions add to the labels (labels, n_sets, n), whose positions are `Dataset.slots`."""
+        if self._low is None or self._low_scales is None:
+            return np.zeros((slots.max() + 1, self._sets.shape[1], 0))
+        parts = []
+        for z, n in enumerate(self._low.counts):
+            part, own = np.zeros((slots.max() + 1, n + 1)), np.flatnonzero(environments.centres == z)
+            if slots[0] >= 0:
+                part[slots[0], 1:] = self._low.values(z, environments.coefficients[own]).sum(axis=0)
+            for i in own if len(environments.label) else ():
+                rows, c = slice(environments.first[i], environments.first[i + 1]), environments.coefficients[i]
+                directions = environments.jacobian[rows].reshape(-1, *c.shape)
+                self._low.add_derivatives(z, c, directions, slots[environments.label[rows]], part)
+            parts.append(part[:, 1:])
+        return np.concatenate(parts, axis=1)[:, None] * self._low_scales
+
     def _chunks(self, first: int) -> Iterator[tuple[int, np.ndarray, slice]]:
         """Element, blocks and columns of a few support points at a time; `first` is the column of the first one."""
         for z, blocks in enumerate(self._blocks):
@@ -99,19 +116,10 @@ class Design:
             first = end
 
     def _energy(self, environments: FrameEnvironments) -> np.ndarray:
-        """What the support points add to an energy (n_sets, M): kernels without derivatives."""
-        order, lmax, own = (
-            self._sets.shape[2],
-            self.environments.density.lmax,
-            environments.by_element(len(self._counts)),
-        )
-        found = []
-        if self._low:
-            found.append(
-                np.array(
-                    [np.concatenate([low.values(z, c).sum(axis=0) for z, c in enumerate(own)]) for low in self._low]
-                )
-            )
+        """What the columns add to an energy (n_sets, M): kernels without derivatives."""
+        order, lmax = self._sets.shape[2], self.environments.density.lmax
+        own = environments.by_element(len(self._counts))
+        found = [self._explicit(environments, np.zeros(1, int))[0]]
         for z, n in enumerate(self._counts):
             rows = np.zeros((order, self._blocks[z].shape[0] * self._blocks[z].shape[2]))
             total = np.zeros_like(rows)
@@ -120,21 +128,6 @@ class Design:
                 total += rows
             found.append(self._sets[z] @ total[:, :n])
         return np.concatenate(found, axis=1)
-
-
-def _low_orders(low: LowOrders, environments: FrameEnvironments, slots: np.ndarray) -> np.ndarray:
-    """What the explicit functions add to the labels (labels, n)."""
-    parts = []
-    for z, n in enumerate(low.counts):
-        part, all_of_z = np.zeros((slots.max() + 1, n + 1)), np.flatnonzero(environments.centres == z)
-        if slots[0] >= 0:
-            part[slots[0], 1:] = low.values(z, environments.coefficients[all_of_z]).sum(axis=0)
-        for i in all_of_z:
-            rows, c = slice(environments.first[i], environments.first[i + 1]), environments.coefficients[i]
-            directions = environments.jacobian[rows].reshape(-1, *c.shape)
-            low.add_derivatives(z, c, directions, slots[environments.label[rows]], part)
-        parts.append(part[:, 1:])
-    return np.concatenate(parts, axis=1)
 
 
 class Folds(NamedTuple):

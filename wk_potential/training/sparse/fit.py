@@ -18,7 +18,7 @@ from ..doubts import slope_doubt, stress_doubt
 from ..task import Fit, LeftOut, Task, predict_cost
 from .cost import choose_n_support, count_copies, count_folds, count_rows, most_explicit, predicted_cost
 from .design import Design, Folds, in_batches, kernel_matrices, stream_design
-from .low_orders import LowOrders, choose_low_orders
+from .low_orders import LowOrders, choose_low_orders, high_orders
 from .regression import Basis, NormalEquations, SparseRegression, blas_threads, left_out
 from .selection import candidates, mean_kernels, select_support, with_rattled
 
@@ -48,12 +48,11 @@ def fit_sparse(task: Task) -> Fit:
             return Fit([], noise, {}, {}, score)
     if copies := count_copies(task, n_support):
         pools = _pools(task, copies)
-    low = choose_low_orders(pools, density, weights, most_explicit(task, n_support))
+    low = _explicit(task, pools, weights, n_support)
     support = _support(task, pools, n_support, weights, "support points")
     _say_support(task, support, low)
     folds = _folds(task, task.data)
-    high, explicit = (weights, []) if low is None else (_without_low(weights), [low])
-    (equations,), (basis,) = _stream(task, environments, support, high[None], folds, "design", explicit)
+    (equations,), (basis,) = _stream(task, environments, support, weights[None], folds, "design", low)
     regression = SparseRegression(equations, basis, task.comm, task.limits, folds.tested, task.threads)
     del equations
     amplitude = 1.0
@@ -69,18 +68,15 @@ def fit_sparse(task: Task) -> Fit:
             )
             errors, score = _cross_validated(task, regression, folds, amplitude, noise)
         amplitude, solution, leverage = _fitted(regression, amplitude, noise)
-    points = _weighted(support, low, solution, amplitude)
+    points = _weighted(support, low, solution, weights, amplitude)
     scale = Scale(density, np.tile(weights * amplitude, (len(points), 1)), points)
     errors_of_frames = None
     if regression.n_folds > 1:
-        design = Design(environments, support, high, explicit)
+        design = Design(environments, support, weights, low)
         if not task.trial:
             _warn_of_slope(task, design, regression, amplitude, noise)
         errors_of_frames = _left_out(task, design, solution, leverage, noise)
-    remarks: dict[str, float | int | str] = {
-        "support_points": sum(map(len, support)),
-        "explicit_functions": sum(low.counts) if low else 0,
-    }
+    remarks: dict[str, float | int | str] = {"explicit_functions": sum(low.counts)} if low else {}
     return Fit([scale], noise, errors, remarks, score, errors_of_frames)
 
 
@@ -99,26 +95,33 @@ def _fitted(regression: SparseRegression, amplitude: float, noise: np.ndarray) -
 
 
 def _weighted(
-    support: Sequence[np.ndarray], low: LowOrders | None, solution: np.ndarray, amplitude: float
+    support: Sequence[np.ndarray], low: LowOrders | None, solution: np.ndarray, weights: np.ndarray, amplitude: float
 ) -> list[SupportPoints]:
     """Support points of the kernel with its amplitude, with those that stand for explicit functions.
 
     Args:
         support: (M_z, n_lm, Q) of each element.
         low: the explicit functions.
-        solution: (M,) weights of the columns of the design with the amplitude 1.
-        amplitude: of the kernel.
+        solution: (M,) weights of the columns of the design.
+        weights: (order,) order weights of the design.
+        amplitude: by which the kernel is larger.
 
     """
     counts = low.counts if low else []
     parts = np.split(solution, np.cumsum([*counts, *map(len, support)])[:-1])
+    explicit, parts = parts[: len(counts)], parts[len(counts) :]
+    if low:
+        explicit = np.split(np.concatenate(explicit) * low.scale(weights), np.cumsum(counts)[:-1])
     points = []
-    for z, (c, w) in enumerate(zip(support, parts[len(counts) :], strict=True)):
-        if low:
-            small, own = low.points(z, parts[z], c, w)
-            c, w = np.concatenate([c, small]), np.concatenate([w, own])
-        points.append(SupportPoints(c, w / amplitude))
+    for z, (c, w) in enumerate(zip(support, parts, strict=True)):
+        more = low.points(z, explicit[z], c, w, weights) if low else (c[:0], w[:0])
+        points.append(SupportPoints(np.concatenate([c, more[0]]), np.concatenate([w, more[1]]) / amplitude))
     return points
+
+
+def _explicit(task: Task, pools: Sequence[np.ndarray], weights: np.ndarray, n_support: int) -> LowOrders | None:
+    """Explicit functions beside some number of support points, the same on all ranks."""
+    return task.comm.first(choose_low_orders, pools, task.densities[0], weights, most_explicit(task, n_support))
 
 
 def _pools(task: Task, n_copies: int = 0) -> list[np.ndarray]:
@@ -264,19 +267,14 @@ def _stream(
     sets: np.ndarray,
     folds: Folds,
     stage: str,
-    low: Sequence[LowOrders] = (),
+    low: LowOrders | None = None,
 ) -> tuple[list[list[list[NormalEquations]]], list[Basis]]:
     """Normal equations of the labels of some or all frames, and the bases, of each set; see `stream_design`."""
-    kernels = [kernel_matrices(points, environments.density.lmax, sets, task.threads) for points in support]
-    n_explicit = sum(low[0].counts) if low else 0
+    of_points, n_explicit = (sets, 0) if low is None else (high_orders(sets), sum(low.counts))
+    kernels = [kernel_matrices(points, environments.density.lmax, of_points, task.threads) for points in support]
     bases = [Basis(*of_set, n_explicit=n_explicit) for of_set in zip(*kernels, strict=True)]
     design, streamed = Design(environments, support, sets, low), partial(task.progress, stage)
     return stream_design(design, bases, folds, task.baseline, task.threads, streamed, task.comm), bases
-
-
-def _without_low(sets: np.ndarray) -> np.ndarray:
-    """Order weights (..., order) of kernels beside explicit functions: those of orders 1 and 2 are zero."""
-    return np.where(np.arange(sets.shape[-1]) < 2, 0.0, sets)
 
 
 def _start_noise(task: Task, rms: np.ndarray) -> np.ndarray:
@@ -301,11 +299,8 @@ def _search_order_weights(
     sets = np.array([1.0 / (order * mean * fall ** np.arange(order)) for fall in falls])
     environments = task.environments[0].subset(frames)
     folds = _folds(task, environments.data)
-    most = most_explicit(task, sum(map(len, few)))
-    chosen = (choose_low_orders(pools, task.densities[0], weights, most) for weights in sets)
-    low = [functions for functions in chosen if functions]
-    high = _without_low(sets) if low else sets
-    equations, bases = _stream(task, environments, few, high, folds, "kernels of each order", low)
+    low = _explicit(task, pools, sets[0], sum(map(len, few)))
+    equations, bases = _stream(task, environments, few, sets, folds, "kernels of each order", low)
     if len(frames) > 1:
         n_points = sum(map(len, few))
         task.log(f"Cross-validating order weights and noise ({n_points} support points, {len(frames)} frames)")

@@ -4,9 +4,8 @@ These kernels are inner products of few functions: the coefficients c_0q, and th
 scalar (the power spectrum of SOAP). The labels determine the weights of all of them. Support points, which would
 describe the same space with more columns of a hundred times the price, are then left with the higher orders.
 
-In the model the functions stand as support points too. A kernel with a small environment s is a power series in it:
-k(c, s) + k(c, -s) is twice the kernel of order 2, and the difference twice that of order 1, but for terms that are
-smaller by |s|^2.
+In the model the functions stand as support points too: the kernel with r s is a polynomial in r, whose terms are the
+orders, so that a finite difference of kernels with some r picks one of them.
 """
 
 from collections.abc import Sequence
@@ -18,9 +17,11 @@ import numpy as np
 from ...density.expansion import Density
 from ...forms.feature_products import add_scalar_derivatives
 from ...forms.features import Block, all_blocks, degrees, features, multiplicities, restricted
+from ...kernel.coupling import real_cg
 
-SMALL = 1e-3  # norm of the environments that stand for explicit functions; those of frames have 1
 SAMPLE = 1000  # environments of each element that tell how much the functions vary
+RADIUS = 0.5  # step of the finite difference; environments of frames have a norm of about 1
+TINY = 1e-6  # norm of environments without scalar coefficients: they have no kernel of order 1, and order 2 is all
 LEAST = 1e-14  # of the largest eigenvalue of a quadratic function: what is below is rounding
 
 
@@ -31,13 +32,11 @@ class LowOrders:
     Attributes:
         lmax: largest angular momentum.
         blocks: features with L = 0 of the environments of each element: 1, c_0q and products.
-        order_weights: (order,) a_nu of the kernel.
 
     """
 
     lmax: int
     blocks: list[Block]
-    order_weights: np.ndarray
 
     @property
     def counts(self) -> list[int]:
@@ -46,9 +45,12 @@ class LowOrders:
 
     @cached_property
     def _factors(self) -> list[np.ndarray]:
-        """Factors (P + 1,) by which the features of each element become functions; 0 for the constant."""
-        a = np.concatenate([[0.0], self.order_weights[:2]])
-        return [np.sqrt(a[degrees(block)] * multiplicities(block)) for block in self.blocks]
+        """Factors (P + 1,) by which the features of each element become functions."""
+        return [np.sqrt(multiplicities(block)) for block in self.blocks]
+
+    def scale(self, order_weights: np.ndarray) -> np.ndarray:
+        """Factors (n,) by which the functions of all elements count in a kernel with order weights (order,)."""
+        return np.concatenate([np.sqrt(order_weights[degrees(block)[1:] - 1]) for block in self.blocks])
 
     def values(self, z: int, c: np.ndarray) -> np.ndarray:
         """Functions (n, P) of environments c (n, n_lm, Q) of an element."""
@@ -66,13 +68,12 @@ class LowOrders:
 
         """
         block, factors = self.blocks[z], self._factors[z]
-        single = slice(1, block.n_single)
-        out[rows, single] += directions[:, 0, : block.channels] * factors[single]
+        out[rows, 1 : block.n_single] += directions[:, 0, : block.channels]
         for pairs in block.coupled:
             add_scalar_derivatives(pairs, c, directions, factors, rows, out)
 
     def points(
-        self, z: int, coefficients: np.ndarray, support: np.ndarray, weights: np.ndarray
+        self, z: int, coefficients: np.ndarray, support: np.ndarray, weights: np.ndarray, order_weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Environments (n, n_lm, Q) and weights (n,) of the kernel of all orders that stand for the functions.
 
@@ -84,27 +85,27 @@ class LowOrders:
             coefficients: (P,) beta of the functions.
             support: (M, n_lm, Q) support points.
             weights: (M,) w of these.
+            order_weights: (order,) a_nu of the kernel.
 
         """
         slope, squares = self._polynomial(z, coefficients, support.shape[2])
-        slope = slope - self.order_weights[0] * weights @ support[:, 0]
-        environments, factors = [], []
+        slope = slope - order_weights[0] * weights @ support[:, 0]
+        size = float(np.linalg.norm(slope))
+        found = [_finite_difference(1, np.array([size]), slope[None] / (size or 1.0), support.shape[1:], order_weights)]
         for l, matrix in enumerate(squares):
-            part = support[:, l**2 : (l + 1) ** 2]
-            matrix = matrix - self.order_weights[1] / (2 * l + 1) * np.einsum("s,smq,smr->qr", weights, part, part)
+            own = support[:, l**2 : (l + 1) ** 2]
+            matrix = matrix - order_weights[1] / (2 * l + 1) * np.einsum("s,smq,smr->qr", weights, own, own)
             sizes, vectors = np.linalg.eigh(matrix)
             kept = np.abs(sizes) > LEAST * np.abs(sizes).max(initial=0.0)
-            found = np.zeros((int(kept.sum()), *support.shape[1:]))
-            found[:, l**2] = SMALL * vectors[:, kept].T
-            for sign in (1.0, -1.0):
-                environments.append(sign * found)
-                factors.append(sizes[kept] * (2 * l + 1) / (2 * SMALL**2 * self.order_weights[1]))
-        if size := float(np.linalg.norm(slope)):
-            found = np.zeros((1, *support.shape[1:]))
-            found[0, 0] = SMALL * slope / size
-            for sign in (1.0, -1.0):
-                environments.append(sign * found)
-                factors.append(np.array([sign * size / (2 * SMALL * self.order_weights[0])]))
+            sizes, vectors = sizes[kept], vectors[:, kept].T
+            if l == 0:
+                found.append(_finite_difference(2, sizes, vectors, support.shape[1:], order_weights))
+                continue
+            point = np.zeros((len(sizes), *support.shape[1:]))
+            point[:, l**2] = TINY * vectors
+            weight = sizes * (2 * l + 1) / (2 * order_weights[1] * TINY**2)
+            found += [(point, weight), (-point, weight)]
+        environments, factors = zip(*found, strict=True)
         return np.concatenate(environments), np.concatenate(factors)
 
     def _polynomial(self, z: int, coefficients: np.ndarray, n_channels: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -113,14 +114,42 @@ class LowOrders:
         scaled = np.concatenate([[0.0], coefficients]) * self._factors[z]
         slope, squares = np.zeros(n_channels), [np.zeros((n_channels,) * 2) for _ in range(self.lmax + 1)]
         slope[: block.channels] = scaled[1 : block.n_single]
-        for l, _, pairs, columns in block.products:
-            one = np.zeros((1, (self.lmax + 1) ** 2, n_channels))
-            one[0, l**2, pairs[0]] = 1.0
-            unit = features(Block(0, True, 0, ((l, l, pairs[:1]),)), one)[0, 0, 1]  # of c_l . c_l
-            half = 0.5 * unit * scaled[columns]
-            np.add.at(squares[l], (pairs[:, 0], pairs[:, 1]), half)
-            np.add.at(squares[l], (pairs[:, 1], pairs[:, 0]), half)
+        for l, _, (q1, q2), columns in ((l, l2, pairs.T, columns) for l, l2, pairs, columns in block.products):
+            half = 0.5 * real_cg(l, l, 0)[0, 0, 0] * scaled[columns]
+            np.add.at(squares[l], (q1, q2), half)
+            np.add.at(squares[l], (q2, q1), half)
         return slope, squares
+
+
+def _finite_difference(
+    degree: int, sizes: np.ndarray, vectors: np.ndarray, shape: tuple[int, ...], order_weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Environments (m, n_lm, Q) and weights (m,) whose kernels add up to sum_n size_n (vector_n . c_0)^degree.
+
+    Kernels with r s and -r s have even terms r^2, r^4, ... and odd terms r, r^3, ...: as many r as there are such terms
+    leave the wanted one alone.
+
+    Args:
+        degree: 1 or 2.
+        sizes: (n,) of the functions.
+        vectors: (n, Q) of the scalar coefficients.
+        shape: (n_lm, Q).
+        order_weights: (order,) a_nu of the kernel.
+
+    """
+    radii = RADIUS * np.arange(1, (len(order_weights) + 1) // 2 + 1)
+    powers = degree + 2 * np.arange(len(radii))
+    wanted = np.where(powers == degree, 0.5 / order_weights[degree - 1], 0.0)
+    stencil = np.linalg.solve(radii[None] ** powers[:, None], wanted)
+    point = np.zeros((len(sizes), *shape))
+    point[:, 0] = vectors
+    signed = [(sign * r, sign**degree * w) for r, w in zip(radii, stencil, strict=True) for sign in (1.0, -1.0)]
+    return np.concatenate([r * point for r, _ in signed]), np.concatenate([w * sizes for _, w in signed])
+
+
+def high_orders(order_weights: np.ndarray) -> np.ndarray:
+    """Order weights (..., order) of kernels beside explicit functions: those of orders 1 and 2 are zero."""
+    return np.where(np.arange(order_weights.shape[-1]) < 2, 0.0, order_weights)
 
 
 def count_low_orders(density: Density, order: int, most: int) -> int:
@@ -151,8 +180,8 @@ def choose_low_orders(
     for z, pool in enumerate(pools):
         channels = np.count_nonzero(density.projection[z].any(axis=1), axis=1)
         block = all_blocks(density.lmax, channels)[0]
-        low = LowOrders(density.lmax, [block], order_weights)
-        spread = np.concatenate([[np.inf], low.values(0, pool[:: len(pool) // SAMPLE + 1]).std(axis=0)])
+        values = LowOrders(density.lmax, [block]).values(0, pool[:: len(pool) // SAMPLE + 1])
+        spread = np.concatenate([[np.inf], values.std(axis=0)])
         spread[: block.n_single] = np.inf
         blocks.append(restricted(block, np.argsort(np.argsort(-spread, kind="stable")) <= most_of_element))
-    return LowOrders(density.lmax, blocks, order_weights)
+    return LowOrders(density.lmax, blocks)
