@@ -28,10 +28,10 @@ def choose_n_support(task: Task, rows: float) -> int:
     if options.minutes is None and options.support_points is not None:
         return min(options.support_points, count_candidates(task, options.support_points))
     n_candidates, free = count_candidates(task, data.n_environments + 1), available_memory()  # with copies
+    least, columns, seconds = limits.least_support, math.inf, 60 * (options.minutes or 0)
     if options.minutes is None:
-        (least, columns), seconds = limits.default_support, limits.default_seconds / (task.threads * task.comm.size)
-    else:
-        least, columns, seconds = limits.least_support, math.inf, 60 * options.minutes
+        least, columns = limits.default_support
+        seconds = limits.default_seconds / (task.threads * task.comm.size)
     most = int(min(columns, n_candidates))
 
     def too_costly(n: int) -> bool:

@@ -54,7 +54,7 @@ class Basis:
 
     Features of all elements stand in the order of their pivots, the largest first, as if the whole kernel had been
     decomposed. Their squares differ by many orders of magnitude, and equations in which large ones come after small
-    ones are lost in rounding.
+    ones are lost in rounding. (Explicit ones need no order: measured.)
 
     Args:
         kernels: (M_z, M_z) among the support points of each element, which have no kernel with those of others.
