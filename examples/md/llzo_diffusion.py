@@ -4,8 +4,8 @@ Starts from the tetragonal crystal (J. Awaka et al., J. Solid State Chem. 182, 2
 and hardly moves. Runs at zero pressure with a cell that is free to change: the hot crystal becomes cubic, and its
 lithium flows. The slope of the mean square displacement is six times the diffusion coefficient.
 
-Twenty minutes on two cores; --temperatures 1200 1500 --time 5 takes three. A second call continues trajectories that
-were interrupted.
+Twelve minutes on two cores; --temperatures 1000 1200 --time 5 takes one. A second call continues trajectories that
+were interrupted. Where the extrapolation grade is above 2, the model is not to be trusted.
 
     python examples/md/llzo_diffusion.py [--model models/LLZO.wkp] [--temperatures 1000 1200 1500] [--time 40]
 """
