@@ -193,11 +193,11 @@ class SparseLimits:
     default_support: tuple[int, int] = (3000, 8000)
     default_seconds: float = 300.0
     explicit: float = 1.0  # functions of orders 1 and 2 for each support point, at most (`sparse.low_orders`)
+    explicit_from: int = 500  # support points: with fewer, models that are not mapped are faster without
     memory: float = 0.8  # of the free memory, which support points may take where the time decides how many
     candidates: int = 20_000  # environments of each element among which support points are chosen
     # Where support points outnumber the environments, those of rattled copies of the frames with forces are candidates
-    # too: forces are more labels than environments. (Ethanol, 300 frames: left-out forces 13.6 -> 8.7 meV/Angstrom.
-    # Beside enough environments of frames they are no gain: LLZO 33 -> 35)
+    # too. (Ethanol, 300 frames: left-out forces 13.6 -> 8.7 meV/Angstrom. Else they are no gain: LLZO 33 -> 35)
     copies: int = 2  # of each frame
     rattle: float = 0.05  # Angstrom, of the copies; 0.01 to 0.1 do as well
     folds: int = 4  # of the cross-validation

@@ -18,6 +18,8 @@ from wk_potential.training.sparse.regression import SparseRegression
 from wk_potential.training.sparse.selection import candidates
 from wk_potential.training.task import make_task
 
+FEW = replace(DEFAULT, sparse=replace(DEFAULT.sparse, explicit_from=1))
+
 
 def kernels(order_weights, one, other, lmax):
     """Kernels (n, m) of environments with others, by Wigner iterations."""
@@ -141,7 +143,7 @@ def test_labels_of_low_orders_are_learned_to_their_noise(crystals):
         frames.append(replace(frame, energy=labels[0], forces=-labels[1 : 1 + 3 * n].reshape(n, 3), stress=stress))
     worst = {}
     for share in (0.0, 100.0):
-        limits = replace(DEFAULT, sparse=replace(DEFAULT.sparse, explicit=share))
+        limits = replace(DEFAULT, sparse=replace(DEFAULT.sparse, explicit=share, explicit_from=1))
         model = train(frames, options, threads=1, limits=limits)
         found = model.predict(frames)
         worst[share] = [
@@ -180,7 +182,7 @@ def test_model_predicts_what_was_fitted(order, fall, crystals, tmp_path, monkeyp
         return stream(design, *rest)
 
     monkeypatch.setattr(fit, "stream_design", watched_stream)
-    model = train(crystals, options, threads=1)
+    model = train(crystals, options, threads=1, limits=FEW)
     model.save(tmp_path / "model.wkp")
     model = load(tmp_path / "model.wkp")
     assert model.info["training"]["explicit_functions"] > 5

@@ -88,7 +88,8 @@ def count_folds(task: Task, data: Dataset) -> tuple[int, int]:
 
 def most_explicit(task: Task, n_support: int) -> int:
     """Number of explicit functions at most; none in trials, whose matrices are to stay small."""
-    return 0 if task.trial else int(task.limits.sparse.explicit * n_support)
+    limits = task.limits.sparse
+    return 0 if task.trial or n_support < limits.explicit_from else int(limits.explicit * n_support)
 
 
 def _count_explicit(task: Task, n_support: int) -> int:
