@@ -107,10 +107,8 @@ def test_support_points_that_stand_for_functions(n_functions, fall, order, parts
     """
     _, pools, _ = parts
     weights = fall ** -np.arange(order)
-    low, rng = (
-        choose_low_orders(pools, sparse_parts[0].density, weights, n_functions * len(pools)),
-        np.random.default_rng(1),
-    )
+    low = choose_low_orders(pools, sparse_parts[0].density, weights, n_functions * len(pools))
+    rng = np.random.default_rng(1)
     for z, pool in enumerate(pools):
         support, others = pool[:2], pool[2:]
         coefficients, w = rng.normal(size=low.counts[z]), fall**2 * rng.normal(size=2)

@@ -2,7 +2,7 @@
 
 These kernels are inner products of few functions: the coefficients c_0q, and the products (c_lq c_lq') coupled to a
 scalar (the power spectrum of SOAP). The labels determine the weights of all of them. Support points, which would
-describe the same space with more columns of a hundred times the price, are then left with the higher orders.
+describe the same space with more columns of about ten times the price, are then left with the higher orders.
 
 In the model the functions stand as support points too: the kernel with r s is a polynomial in r, whose terms are the
 orders, so that a finite difference of kernels with some r picks one of them.
